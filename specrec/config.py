@@ -1,0 +1,332 @@
+"""Typed configuration: YAML, then ``--set key=value``, checked before anything is read or written.
+
+Secrets have no place in it: credentials of object storage come from the environment
+(``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``) or the machine's own role.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from specrec.errors import ConfigError
+
+#: Raised by one whenever the code computes other numbers from the same audio and parameters.
+EXTRACTOR_VERSION = 1
+#: Likewise for the embeddings.
+EMBEDDING_VERSION = 1
+#: Likewise for lists and sentences.
+RECOMMEND_VERSION = 1
+
+SYSTEMS = ("features", "spectrogram", "hybrid")
+System = Literal["features", "spectrogram", "hybrid"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CatalogueConfig(Section):
+    """Where the tracks are listed, and where their audio lies."""
+
+    path: str = Field(description="CSV, Parquet or Delta table, or a folder of audio files")
+    format: Literal["auto", "csv", "parquet", "delta", "folder"] = Field(
+        "auto", description="auto: by the path's ending; what has none is a Delta table or a folder"
+    )
+    audio_root: str | None = Field(
+        None, description="folder or s3:// prefix that `audio` is relative to; default: beside the catalogue"
+    )
+    max_removed_share: Share = Field(
+        0.5, description="stop before anything is deleted if more than this share of the tracks vanished"
+    )
+
+
+class StorageConfig(Section):
+    """How object storage is reached. Credentials come from the environment, never from here."""
+
+    endpoint_url: str | None = Field(None, description="an S3-compatible server; null: AWS")
+    region: str = Field("us-east-1", description="region of the buckets")
+    path_style: bool = Field(False, description="true for most S3-compatible servers")
+    max_attempts: PositiveInt = Field(5, description="tries of one request before it is a storage_error")
+
+
+class AudioConfig(Section):
+    """What is analysed of each file, and how. Any change extracts every track anew."""
+
+    sample_rate: PositiveInt | None = Field(22_050, description="Hz, resampled to; null: each file's own")
+    offset_seconds: Annotated[float, Field(ge=0)] = Field(0.0, description="where the analysed clip begins")
+    clip_seconds: PositiveFloat = Field(30.0, description="its length; shorter files are used whole")
+    min_seconds: PositiveFloat = Field(1.0, description="less audio than this is too_short")
+    silence_db: float = Field(-80.0, description="dB of full scale; a peak below it is silent")
+    n_fft: PositiveInt = Field(2048, description="samples of an STFT window")
+    hop_length: PositiveInt = Field(512, description="samples from one STFT frame to the next")
+    window: str = Field("hann", description="window function, by its scipy name")
+    pad_mode: Literal["constant", "reflect", "edge"] = Field(
+        "constant", description="how the ends are padded; librosa before 0.10 used reflect"
+    )
+    n_mels: PositiveInt = Field(128, description="mel bands")
+    fmin: Annotated[float, Field(ge=0)] = Field(0.0, description="Hz, lowest mel band")
+    fmax: PositiveFloat | None = Field(None, description="Hz, highest mel band; null: half the sample rate")
+    n_mfcc: PositiveInt = Field(20, description="mel-frequency cepstral coefficients")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AudioConfig:
+        if self.hop_length > self.n_fft:
+            raise ValueError("hop_length must not exceed n_fft, or samples between frames are never seen")
+        if self.min_seconds > self.clip_seconds:
+            raise ValueError("min_seconds must not exceed clip_seconds")
+        if self.n_mfcc > self.n_mels:
+            raise ValueError("n_mfcc must not exceed n_mels")
+        if self.sample_rate and self.fmax and self.fmax > self.sample_rate / 2:
+            raise ValueError("fmax must not exceed half of sample_rate")
+        return self
+
+
+class ExtractConfig(Section):
+    """How extraction is cut into tasks and what it tolerates. Nothing here changes a value."""
+
+    commit_every: PositiveInt = Field(2_000, description="files decoded between two commits")
+    files_per_task: PositiveInt = Field(100, description="files of one Spark task, at most")
+    batch_rows: PositiveInt = Field(16, description="tracks in one Arrow batch from Python to Spark")
+    max_failed_share: Share = Field(0.2, description="fail the run if more of its files than this fail")
+    max_file_mb: PositiveInt = Field(500, description="a larger file is too_large and is not fetched")
+
+
+class FitConfig(Section):
+    """What is fitted to the catalogue, and when it is fitted anew."""
+
+    sample_tracks: PositiveInt = Field(20_000, description="tracks that scaler and statistics are fitted on")
+    sample_spectrograms: PositiveInt = Field(5_000, description="spectrograms that the PCA is fitted on")
+    max_drift: PositiveFloat = Field(
+        0.5, description="mean shift of the features, in fitted standard deviations, that forces a new fit"
+    )
+    seed: int = Field(0, description="chooses the sample")
+
+
+class EmbeddingConfig(Section):
+    """The vector spaces."""
+
+    family_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {
+            "timbre": 1.0,
+            "brightness": 1.0,
+            "harmony": 1.0,
+            "rhythm": 1.0,
+            "dynamics": 1.0,
+            "noisiness": 1.0,
+        },
+        description="weight of each family of features in the space `features`",
+    )
+    clip_sd: PositiveFloat = Field(4.0, description="standardised features are clipped to ± this")
+    pca_components: PositiveInt = Field(64, description="dimensions of the space `spectrogram`")
+    hybrid_weights: dict[Literal["features", "spectrogram"], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
+        description="weight of each system in `hybrid`; they are divided by their sum",
+    )
+
+    @model_validator(mode="after")
+    def _weights(self) -> EmbeddingConfig:
+        families = ("timbre", "brightness", "harmony", "rhythm", "dynamics", "noisiness")
+        for name in self.family_weights:
+            if name not in families:
+                raise ValueError(f"family_weights has no family {name!r}{_nearest(name, families)}")
+        if not any(self.family_weights.values()):
+            raise ValueError("at least one of family_weights must be positive")
+        if set(self.hybrid_weights) != {"features", "spectrogram"} or not any(self.hybrid_weights.values()):
+            raise ValueError("hybrid_weights needs `features` and `spectrogram`, one of them positive")
+        return self
+
+
+class NeighboursConfig(Section):
+    """The search for the nearest tracks."""
+
+    method: Literal["exact"] = Field("exact", description="exact: every block against every block")
+    top_n: PositiveInt = Field(30, description="neighbours kept a track; more than recommend.top_n")
+    block_rows: PositiveInt = Field(4_096, description="tracks of one block")
+
+
+class RecommendConfig(Section):
+    """The lists that services read."""
+
+    top_n: PositiveInt = Field(10, description="recommendations a track")
+
+
+class SparkConfig(Section):
+    """The Spark session, where spark-submit did not already decide."""
+
+    master: str | None = Field(None, description="null: as spark-submit says, else local[*]")
+    shuffle_partitions: PositiveInt = Field(4, description="partitions after a shuffle")
+    snapshot_partitions: PositiveInt = Field(2, description="Delta's own; 50 or more for large tables")
+    driver_memory: str = Field("2g", description="of the local mode")
+    jars_dir: str = Field(".jars", description="where `specrec jars` put Delta and S3A; else Maven is asked")
+    conf: dict[str, str] = Field(default_factory=dict, description="further spark.* settings")
+
+
+class LogConfig(Section):
+    """Structured logs, one line an event."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level shown")
+    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    warehouse: str = Field(description="folder or s3a:// prefix of the Delta tables")
+    catalogue: CatalogueConfig
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    audio: AudioConfig = Field(default_factory=AudioConfig)
+    extract: ExtractConfig = Field(default_factory=ExtractConfig)
+    fit: FitConfig = Field(default_factory=FitConfig)
+    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+    neighbours: NeighboursConfig = Field(default_factory=NeighboursConfig)
+    recommend: RecommendConfig = Field(default_factory=RecommendConfig)
+    spark: SparkConfig = Field(default_factory=SparkConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+
+    @model_validator(mode="after")
+    def _lists_fit(self) -> Config:
+        if self.recommend.top_n > self.neighbours.top_n:
+            raise ValueError("recommend.top_n must not exceed neighbours.top_n")
+        return self
+
+    @property
+    def audio_hash(self) -> str:
+        """What the features and mel spectrograms depend on, besides the audio itself."""
+        return _hash(EXTRACTOR_VERSION, self.audio)
+
+    @property
+    def fit_hash(self) -> str:
+        """What the artefacts depend on, besides the tracks that they are fitted on."""
+        return _hash(EMBEDDING_VERSION, self.audio_hash, self.embedding, self.fit.seed)
+
+    @property
+    def neighbours_hash(self) -> str:
+        """What the neighbours depend on, besides the embeddings. Block sizes change no result."""
+        return _hash(self.neighbours.method, self.neighbours.top_n)
+
+    @property
+    def recommend_hash(self) -> str:
+        """What the recommendations depend on, besides neighbours, embeddings and tracks."""
+        return _hash(RECOMMEND_VERSION, self.recommend, self.embedding)
+
+    @property
+    def results_hash(self) -> str:
+        """Everything that changes a result: one short name for the configuration, in ``runs``."""
+        return _hash(self.fit_hash, self.neighbours_hash, self.recommend_hash)
+
+
+def load(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:
+    """Read a configuration file and apply ``key=value`` overrides.
+
+    Parameters
+    ----------
+    path : path of a YAML file, or None to build it from overrides alone.
+    overrides : strings such as ``audio.clip_seconds=10``; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        In one line: unreadable file, unknown key (with the nearest valid one), or bad value.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read configuration {path}: {error.strerror or error}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}") from None
+        if loaded is not None and not isinstance(loaded, dict):
+            raise ConfigError(f"{path} must hold `key: value` pairs, not a {type(loaded).__name__}")
+        data = loaded or {}
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield ``(dotted key, description, default)`` of every setting."""
+    for name, info in model.model_fields.items():
+        section = _section(info.annotation)
+        if section is not None:
+            yield from fields(section, f"{prefix}{name}.")
+        else:
+            default = None if info.is_required() else info.get_default(call_default_factory=True)
+            yield f"{prefix}{name}", info.description or "", default
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override!r}: write it as key=value, for example audio.clip_seconds=10")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError:
+        value = text  # a path with a colon or a bracket is meant as it stands
+    node = data
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: {part} is a value, not a section")
+        node = child
+    node[parts[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        valid = [name for name, _, _ in fields()] + list(Config.model_fields)
+        return f"unknown configuration key {key!r}{_nearest(key, valid)}{more}"
+    if first["type"] == "missing":
+        return f"configuration lacks {key!r}: set it in the file or with --set {key}=…{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{key}: " if key else ""
+    got = f" (got {first['input']!r})" if isinstance(first["input"], str | int | float | bool) else ""
+    return f"configuration {where}{message}{got}{more}"
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if not close:  # the right key in the wrong section
+        close = [full for full in names if full.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    return f": did you mean {close[0]!r}?" if close else f"; valid are: {', '.join(names)}"
+
+
+def _hash(*parts: Any) -> str:
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+__all__ = ["SYSTEMS", "AudioConfig", "Config", "System", "fields", "load"]
+assert set(get_args(System)) == set(SYSTEMS)

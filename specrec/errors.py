@@ -1,0 +1,64 @@
+"""What can go wrong, in two kinds: an error that ends a run, and one that costs a single track."""
+
+
+class SpecrecError(Exception):
+    """Ends a run. Its message is one line that says what happened and what to do; the exit status is 2."""
+
+
+class ConfigError(SpecrecError):
+    """The configuration is wrong; nothing was read or written."""
+
+
+class CatalogueError(SpecrecError):
+    """The catalogue cannot be read, lacks a required column, or shrank beyond the configured bound."""
+
+
+class StorageError(SpecrecError):
+    """A store (disk or object storage) cannot be reached or refuses access."""
+
+
+class WarehouseLockedError(SpecrecError):
+    """Another run holds the warehouse."""
+
+
+class ExtractionError(SpecrecError):
+    """More tracks failed than ``extract.max_failed_share`` allows."""
+
+
+class TrackError(Exception):
+    """Costs one track, which goes to ``quarantine`` with this code and message.
+
+    Parameters
+    ----------
+    code : str
+        Stable, one of :data:`TRACK_ERROR_CODES`.
+    message : str
+        One line that a person can act on.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in TRACK_ERROR_CODES:
+            raise ValueError(f"unknown track error code {code!r}")
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+#: Every code that ``quarantine.code`` can hold, with what it means. Codes are a contract: never renamed.
+TRACK_ERROR_CODES: dict[str, str] = {
+    "missing_track_id": "the catalogue's row has no track_id",
+    "forbidden_path": "the catalogue points outside the configured audio root or schemes",
+    "not_found": "the catalogue names a file that the store does not have",
+    "too_large": "the file is larger than extract.max_file_mb",
+    "storage_error": "the store failed while the file was read; tried again at the next run",
+    "empty": "the file holds no bytes",
+    "undecodable": "no decoder can read the file",
+    "no_audio_stream": "the container holds no audio",
+    "too_short": "less audio than audio.min_seconds",
+    "silent": "no sound above audio.silence_db",
+    "not_finite": "the samples hold NaN or infinity",
+    "failed": "an unexpected error while the track was analysed",
+}
+
+#: Faults of the storage, not of the file: the next run tries these again.
+RETRYABLE_CODES = frozenset({"storage_error"})
