@@ -121,9 +121,9 @@ class EmbeddingConfig(Section):
 
     family_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {
-            "timbre": 1.0,
+            "timbre": 2.0,
             "brightness": 1.0,
-            "harmony": 1.0,
+            "harmony": 2.0,
             "rhythm": 1.0,
             "dynamics": 1.0,
             "noisiness": 1.0,
@@ -208,10 +208,20 @@ class Config(Section):
         """What the features and mel spectrograms depend on, besides the audio itself."""
         return _hash(EXTRACTOR_VERSION, self.audio)
 
-    @property
-    def fit_hash(self) -> str:
-        """What the artefacts depend on, besides the tracks that they are fitted on."""
-        return _hash(EMBEDDING_VERSION, self.audio_hash, self.embedding, self.fit.seed)
+    def artefact_hash(self, name: str) -> str:
+        """What an artefact depends on, besides the tracks that it is fitted on."""
+        fit, own = self.fit, self.embedding.pca_components if name == "spectrogram_pca" else None
+        samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
+        return _hash(EMBEDDING_VERSION, name, self.audio_hash, samples, own)
+
+    def space_hash(self, space: str) -> str:
+        """What the vectors of a space depend on, besides the audio and the artefact."""
+        embedding = self.embedding
+        if space == "hybrid":
+            parts = [self.space_hash(part) for part in ("features", "spectrogram")]
+            return _hash(EMBEDDING_VERSION, space, parts, embedding.hybrid_weights)
+        own = [embedding.family_weights, embedding.clip_sd] if space == "features" else []
+        return _hash(EMBEDDING_VERSION, space, self.audio_hash, own)
 
     @property
     def neighbours_hash(self) -> str:
@@ -221,12 +231,12 @@ class Config(Section):
     @property
     def recommend_hash(self) -> str:
         """What the recommendations depend on, besides neighbours, embeddings and tracks."""
-        return _hash(RECOMMEND_VERSION, self.recommend, self.embedding)
+        return _hash(RECOMMEND_VERSION, self.recommend)
 
     @property
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
-        return _hash(self.fit_hash, self.neighbours_hash, self.recommend_hash)
+        return _hash(self.audio_hash, self.fit, self.embedding, self.neighbours_hash, self.recommend_hash)
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:

@@ -1,0 +1,7 @@
+"""Runs every stage in order: spark-submit jobs/nightly.py --config conf/cluster.yaml."""
+
+from specrec.pipeline.nightly import STAGES
+from specrec.pipeline.submit import submit
+
+if __name__ == "__main__":
+    submit("nightly.py", list(STAGES))

@@ -1,0 +1,83 @@
+"""Everything that is measured of one file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from specrec.audio.decode import decode
+from specrec.audio.features import extract
+from specrec.audio.mel import encode_mel
+from specrec.config import AudioConfig
+from specrec.errors import TrackError
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was measured of one file.
+
+    Attributes
+    ----------
+    content_hash : str
+        SHA-256 of the file's bytes, in hexadecimal.
+    seconds, sample_rate, decoder
+        Of the analysed clip; see :class:`~specrec.audio.decode.Clip`.
+    values : dict
+        By column; see :class:`~specrec.audio.features.Features`. All are finite.
+    mel : bytes
+        Mel spectrogram, to be read by :func:`~specrec.audio.mel.decode_mel`.
+    n_mels, n_frames : int
+        Its shape.
+    """
+
+    content_hash: str
+    seconds: float
+    sample_rate: int
+    decoder: str
+    values: dict[str, npt.NDArray[np.float32] | float]
+    mel: bytes
+    n_mels: int
+    n_frames: int
+
+
+def analyse(data: bytes, config: AudioConfig, name: str = "") -> Analysis:
+    """Decode a file, measure its features and encode its mel spectrogram.
+
+    Parameters
+    ----------
+    data : bytes of the whole file.
+    config : what is analysed, and how.
+    name : shown in messages, usually the file's name.
+
+    Raises
+    ------
+    TrackError
+        Of :func:`~specrec.audio.decode.decode` and :func:`~specrec.audio.features.extract`; and
+        ``not_finite`` rather than return a value that is NaN or infinite.
+    """
+    label = name or "the file"
+    clip = decode(data, config, name)
+    try:
+        features = extract(clip, config)
+    except TrackError as error:
+        raise TrackError(error.code, f"{label}: {error.message}") from None
+    for column, value in (*features.values.items(), ("mel spectrogram", features.mel_db)):
+        if not np.all(np.isfinite(value)):
+            raise TrackError(
+                "not_finite",
+                f"{label} gives no finite {column}: listen to it, and export it again",
+            )
+    n_mels, n_frames = features.mel_db.shape
+    return Analysis(
+        content_hash=hashlib.sha256(data).hexdigest(),
+        seconds=clip.seconds,
+        sample_rate=clip.sample_rate,
+        decoder=clip.decoder,
+        values=features.values,
+        mel=encode_mel(features.mel_db),
+        n_mels=n_mels,
+        n_frames=n_frames,
+    )

@@ -1,0 +1,237 @@
+"""Decode the analysed excerpt of an audio file to mono samples."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from specrec.config import AudioConfig
+from specrec.errors import TrackError
+
+FloatArray = npt.NDArray[np.float32]
+
+_BLOCK_FRAMES = 1 << 18  # bounds the memory that a clip of many channels takes
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The analysed excerpt of a file.
+
+    Attributes
+    ----------
+    samples : float32 array, shape (n,)
+        Mono, full scale is 1.
+    sample_rate : int
+        Hz, after resampling.
+    seconds : float
+        Length of the excerpt.
+    native_rate : int
+        Hz, as the file has it.
+    decoder : str
+        Name and version of what decoded it.
+    """
+
+    samples: FloatArray
+    sample_rate: int
+    seconds: float
+    native_rate: int
+    decoder: str
+
+
+def decode(data: bytes, config: AudioConfig, name: str = "") -> Clip:
+    """Decode ``[offset_seconds, offset_seconds + clip_seconds]`` of a file, and nothing else of it.
+
+    libsndfile decodes what it can (WAV, FLAC, Ogg, Opus, MP3, AIFF), FFmpeg the rest. The samples are those
+    of ``librosa.load(file, sr=…, mono=True, offset=…, duration=…)``: channels averaged, then resampled by
+    soxr in high quality.
+
+    Parameters
+    ----------
+    data : bytes of the whole file.
+    config : what is analysed.
+    name : shown in messages, usually the file's name.
+
+    Raises
+    ------
+    TrackError
+        ``empty``, ``undecodable``, ``no_audio_stream``, ``too_short``, ``not_finite`` or ``silent``.
+    """
+    label = name or "the file"
+    if not data:
+        raise TrackError("empty", f"{label} holds no bytes: upload it again")
+    try:
+        samples, native_rate = _read_soundfile(data, config)
+        decoder = _libsndfile_version()
+    except _Unreadable as first:
+        samples, native_rate = _read_ffmpeg(data, config, label, str(first))
+        decoder = _ffmpeg_version()
+
+    seconds = samples.size / native_rate
+    if seconds < config.min_seconds:
+        place = f" after {config.offset_seconds:g} s" if config.offset_seconds else ""
+        raise TrackError(
+            "too_short",
+            f"{label} holds {seconds:.3g} s of audio{place}, less than "
+            f"audio.min_seconds={config.min_seconds:g}: upload the whole recording",
+        )
+    _require_sound(samples, config, label)
+    sample_rate = config.sample_rate or native_rate
+    if sample_rate != native_rate:
+        samples = _resample(samples, native_rate, sample_rate)
+        _require_sound(samples, config, label)  # nothing may be left below half the new rate
+    return Clip(samples, sample_rate, seconds, native_rate, decoder)
+
+
+@functools.lru_cache(maxsize=1)
+def decoder_versions() -> str:
+    """Name the decoders and their versions, for ``quarantine``: a newer one may read what this one cannot."""
+    return f"{_libsndfile_version()}, {_ffmpeg_version()}"
+
+
+class _Unreadable(Exception):
+    """libsndfile cannot read the file."""
+
+
+def _libsndfile_version() -> str:
+    import soundfile  # noqa: PLC0415 - importing specrec.audio stays cheap
+
+    return f"libsndfile {soundfile.__libsndfile_version__}"
+
+
+def _ffmpeg_version() -> str:
+    return f"ffmpeg {_av().ffmpeg_version_info}"
+
+
+@functools.lru_cache(maxsize=1)
+def _av() -> Any:
+    import av  # noqa: PLC0415 - half a second that most files never need
+    import av.logging  # noqa: PLC0415
+
+    av.logging.set_level(None)  # what matters of FFmpeg's messages is in the exceptions
+    return av
+
+
+def _read_soundfile(data: bytes, config: AudioConfig) -> tuple[FloatArray, int]:
+    import soundfile  # noqa: PLC0415
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = int(file.samplerate)
+            # int() truncates as librosa.load does, so that both cut at the same sample
+            start = min(int(config.offset_seconds * rate), file.frames)
+            file.seek(start)
+            left = min(int(config.clip_seconds * rate), file.frames - start)
+            # soundfile seeks after every read, which changes the last bit of an MP3: read those at once
+            step = left if file.channels <= 2 else _BLOCK_FRAMES
+            blocks = []
+            while left > 0:
+                block = file.read(min(left, step), dtype="float32")
+                if not len(block):
+                    break  # the header promised more
+                blocks.append(_mono(block.T))
+                left -= len(block)
+    except soundfile.SoundFileError as error:
+        raise _Unreadable(_one_line(getattr(error, "error_string", error))) from None
+    return _concatenate(blocks), rate
+
+
+def _read_ffmpeg(data: bytes, config: AudioConfig, label: str, first: str) -> tuple[FloatArray, int]:
+    av = _av()
+    try:
+        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise TrackError(
+                    "no_audio_stream",
+                    f"{label} is {container.format.long_name} without sound: upload the audio",
+                )
+            stream = container.streams.audio[0]
+            stream.thread_type = "NONE"  # Spark already runs one task a core
+            rate = int(stream.rate or 0)
+            blocks = []
+            left = int(config.clip_seconds * rate)
+            for block in _ffmpeg_blocks(av, container, stream, int(config.offset_seconds * rate), rate):
+                blocks.append(block[:left])
+                left -= block.size
+                if left <= 0:
+                    break
+    except (av.error.FFmpegError, ValueError) as error:
+        raise _undecodable(label, first, _one_line(getattr(error, "strerror", error))) from None
+    if not blocks or not rate:
+        raise _undecodable(label, first, "no frame could be decoded")
+    return _concatenate(blocks), rate
+
+
+def _ffmpeg_blocks(av: Any, container: Any, stream: Any, skip: int, rate: int) -> Iterator[FloatArray]:
+    """Yield mono blocks after the first ``skip`` samples, leaving out packets that cannot be decoded.
+
+    What comes before is decoded and dropped: in these containers a seek lands only near the wanted sample.
+    """
+    resampler = av.AudioResampler(format="fltp")  # of the sample format only: neither rate nor channels
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue
+        for frame in frames:
+            if frame.sample_rate != rate:
+                raise ValueError("its sample rate changes midway")
+            if skip >= frame.samples:
+                skip -= frame.samples
+                continue
+            for part in resampler.resample(frame):
+                yield _mono(part.to_ndarray()[:, skip:])
+                skip = 0
+
+
+def _mono(channels: FloatArray) -> FloatArray:
+    """Mean over the channels of an array of shape (n,) or (channels, n)."""
+    if channels.ndim == 1:
+        return channels
+    mono: FloatArray
+    if len(channels) == 2:  # the same numbers as np.mean, many times faster
+        mono = (channels[0] + channels[1]) * np.float32(0.5)
+    else:
+        mono = np.mean(channels, axis=0, dtype=np.float32)
+    return mono
+
+
+def _concatenate(blocks: list[FloatArray]) -> FloatArray:
+    return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+
+
+def _resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatArray:
+    """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included."""
+    import soxr  # noqa: PLC0415
+
+    size = math.ceil(samples.size * (float(sample_rate) / native_rate))
+    resampled: FloatArray = soxr.resample(samples, native_rate, sample_rate, quality="soxr_hq")
+    return np.pad(resampled[:size], (0, max(0, size - resampled.size)))
+
+
+def _require_sound(samples: FloatArray, config: AudioConfig, label: str) -> None:
+    low, high = float(samples.min()), float(samples.max())
+    if not math.isfinite(high - low):
+        raise TrackError("not_finite", f"{label} holds NaN or infinity among its samples: export it again")
+    peak = (high - low) / 2  # of what is left without a constant offset
+    if peak < 10 ** (config.silence_db / 20):
+        raise TrackError(
+            "silent",
+            f"{label} has no sound above audio.silence_db={config.silence_db:g} dB in the analysed excerpt",
+        )
+
+
+def _undecodable(label: str, first: str, second: str) -> TrackError:
+    return TrackError(
+        "undecodable", f"no decoder can read {label}: replace it (libsndfile: {first}; FFmpeg: {second})"
+    )
+
+
+def _one_line(reason: object) -> str:
+    return " ".join(str(reason).split()).rstrip(".")

@@ -1,0 +1,131 @@
+"""Extraction at scale: which files are to be analysed, and their analysis inside Spark's Python workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from specrec.config import Config
+from specrec.errors import RETRYABLE_CODES, TrackError
+from specrec.storage import Store, open_store
+from specrec.warehouse.schemas import AUDIO_FEATURES, MEL_SPECTROGRAMS, QUARANTINE
+
+Frames = Iterator[pd.DataFrame]
+
+_FILE = ("audio_uri", "audio_fingerprint")
+
+
+def _extracted_schema() -> T.StructType:
+    """One row a track: its features and mel spectrogram, or the code and message of what failed."""
+    fields = {field.name: field for schema in (AUDIO_FEATURES, MEL_SPECTROGRAMS) for field in schema.fields}
+    for written_later in ("run_id", "computed_at"):
+        del fields[written_later]
+    fields |= {name: QUARANTINE[name] for name in ("code", "message")}
+    return T.StructType([T.StructField(field.name, field.dataType) for field in fields.values()])
+
+
+EXTRACTED = _extracted_schema()
+
+
+def to_analyse(
+    tracks: DataFrame, features: DataFrame, quarantine: DataFrame, audio_hash: str, decoders: str
+) -> DataFrame:
+    """Return the files to decode: ``audio_uri, audio_fingerprint, track_ids``.
+
+    Left out is what was analysed with this configuration and did not change since, and what failed for a reason
+    that would hold again: same file, same configuration, same decoders, and no fault of the storage.
+
+    Parameters
+    ----------
+    tracks, features, quarantine : the tables ``tracks``, ``audio_features`` and ``quarantine``.
+    audio_hash : of the current configuration.
+    decoders : versions of the current decoders.
+    """
+    same = ["track_id", *_FILE]
+    wanted = tracks.where("has_audio").select(*same)
+    done = features.where(F.col("audio_hash") == audio_hash).select(*same)
+    failed = quarantine.where(
+        (F.col("stage") == "extract")
+        & (F.col("audio_hash") == audio_hash)
+        & (F.col("decoder") == decoders)
+        & ~F.col("code").isin(*RETRYABLE_CODES)
+    ).select(*same)
+    open_tracks = wanted.join(done, same, "left_anti").join(failed, same, "left_anti")
+    # tracks that share a file share its one decoding
+    return open_tracks.groupBy(*_FILE).agg(F.sort_array(F.collect_list("track_id")).alias("track_ids"))
+
+
+def extract(files: DataFrame, config: Config, tasks: int) -> DataFrame:
+    """Analyse files in Python workers; see :data:`EXTRACTED`.
+
+    Parameters
+    ----------
+    files : as :func:`to_analyse` returns them.
+    config : audio, extract and storage are used.
+    tasks : how many Spark tasks the work is cut into.
+    """
+    return files.repartition(tasks, "audio_uri").mapInPandas(_analyser(config), EXTRACTED)
+
+
+def _analyser(config: Config) -> Callable[[Frames], Frames]:
+    audio_hash = config.audio_hash
+
+    def analyse_files(batches: Frames) -> Frames:
+        rows: list[dict[str, Any]] = []
+        for batch in batches:
+            for uri, fingerprint, track_ids in zip(
+                batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"], strict=True
+            ):
+                row = _analyse_file(open_store(uri, config.storage), uri, config)
+                row |= {"audio_uri": uri, "audio_fingerprint": fingerprint, "audio_hash": audio_hash}
+                rows.extend(row | {"track_id": track_id} for track_id in track_ids)
+                if len(rows) >= config.extract.batch_rows:  # a mel spectrogram is large: few to a batch
+                    yield _frame(rows)
+                    rows = []
+        yield _frame(rows)
+
+    return analyse_files
+
+
+def _analyse_file(store: Store, uri: str, config: Config) -> dict[str, Any]:
+    from specrec.audio.analyse import analyse  # noqa: PLC0415  (librosa, on executors only)
+
+    name = uri.rpartition("/")[2]
+    try:
+        data = store.read(uri, max_bytes=config.extract.max_file_mb * 1_000_000)
+        done = analyse(data, config.audio, name)
+    except TrackError as error:
+        return {"code": error.code, "message": error.message}
+    except MemoryError:
+        return {"code": "failed", "message": f"{name} needs more memory than the worker has"}
+    except Exception as error:
+        return {
+            "code": "failed",
+            "message": f"{name}: {type(error).__name__}: {' '.join(str(error).split())}",
+        }
+    return {
+        "content_hash": done.content_hash,
+        "decoder": done.decoder,
+        "sample_rate": done.sample_rate,
+        "seconds": done.seconds,
+        "mel": done.mel,
+        "n_mels": done.n_mels,
+        "n_frames": done.n_frames,
+        "hop_length": config.audio.hop_length,
+        **done.values,
+    }
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=EXTRACTED.fieldNames(), dtype=object)
+    for field in EXTRACTED.fields:
+        if isinstance(field.dataType, T.IntegerType):
+            frame[field.name] = frame[field.name].astype("Int32")
+        elif isinstance(field.dataType, T.FloatType | T.DoubleType):
+            frame[field.name] = pd.to_numeric(frame[field.name])
+    return frame

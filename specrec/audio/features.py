@@ -1,0 +1,389 @@
+"""Features of a clip: how each is named and summarised, declared once, and their extraction from one STFT."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from specrec.audio.decode import Clip
+from specrec.audio.mel import log_mel
+from specrec.config import AudioConfig
+from specrec.errors import TrackError
+
+FloatArray = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+#: Fewest frames that a slope over time (``mfcc_delta``) can be taken of.
+MIN_FRAMES = 9
+
+_MAX_POWER = 1e30  # sums of larger ones overflow float32; full scale is about 1e6
+_STFT_BLOCK = 64  # frames that fit the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One declared feature.
+
+    Attributes
+    ----------
+    name : str
+        Of the feature; its columns are named after it.
+    family : str
+        What of the sound it tells: timbre, brightness, harmony, rhythm, dynamics or noisiness.
+    dimensions : int or "n_mfcc"
+        Values in a frame, or the setting of :class:`~specrec.config.AudioConfig` that says how many.
+    unit : str
+        Empty where it has none.
+    description : str
+        One line.
+    """
+
+    name: str
+    family: str
+    dimensions: int | Literal["n_mfcc"]
+    unit: str
+    description: str
+
+    def size(self, n_mfcc: int) -> int:
+        """Values in a frame."""
+        return n_mfcc if self.dimensions == "n_mfcc" else self.dimensions
+
+
+#: Measured in every frame, summarised by ``{name}_mean`` and ``{name}_std``.
+FEATURES: tuple[Feature, ...] = (
+    Feature("mfcc", "timbre", "n_mfcc", "dB", "mel-frequency cepstral coefficients: the spectrum's envelope"),
+    Feature("mfcc_delta", "timbre", "n_mfcc", "dB/frame", "slope of each coefficient over nine frames"),
+    Feature("spectral_contrast", "timbre", 7, "dB", "peaks against valleys of the spectrum, by octave band"),
+    Feature("spectral_centroid", "brightness", 1, "Hz", "centre of gravity of the spectrum"),
+    Feature("spectral_bandwidth", "brightness", 1, "Hz", "spread of the spectrum about its centroid"),
+    Feature("spectral_rolloff", "brightness", 1, "Hz", "frequency below which 85 % of the magnitude lies"),
+    Feature("chroma", "harmony", 12, "", "strength of each pitch class from C to B, the strongest being 1"),
+    Feature(
+        "tonnetz", "harmony", 6, "", "tonal centroid: fifths, minor thirds, major thirds (x and y of each)"
+    ),
+    Feature("onset_strength", "rhythm", 1, "dB", "rise of the mel bands from frame to frame"),
+    Feature("rms", "dynamics", 1, "full scale", "root mean square of the samples: loudness"),
+    Feature("spectral_flatness", "noisiness", 1, "", "0 for a tone, 1 for white noise"),
+    Feature("zero_crossing_rate", "noisiness", 1, "crossings/sample", "how often the signal changes sign"),
+)
+
+#: Measured once a clip; the column is the name.
+SCALARS: tuple[Feature, ...] = (
+    Feature("tempo", "rhythm", 1, "BPM", "most salient tempo; 0 where nothing ever begins"),
+    Feature("key", "harmony", 1, "pitch class", "tonic of the likeliest key, C being 0"),
+    Feature("mode", "harmony", 1, "", "1 for major, 0 for minor"),
+    Feature("key_strength", "harmony", 1, "", "correlation of the chroma with the profile of that key"),
+)
+
+STATISTICS = ("mean", "std")
+
+
+def columns(n_mfcc: int) -> dict[str, int]:
+    """Name every column with its number of values, in the order of the embedding.
+
+    Parameters
+    ----------
+    n_mfcc : cepstral coefficients, as configured.
+    """
+    sizes = {f"{f.name}_{statistic}": f.size(n_mfcc) for f in FEATURES for statistic in STATISTICS}
+    return sizes | {f.name: 1 for f in SCALARS}
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What was measured of a clip.
+
+    Attributes
+    ----------
+    values : dict
+        By column, in the order of :func:`columns`: a float, or a float32 array of shape (dimensions,) where a
+        feature has more than one dimension.
+    mel_db : float32 array, shape (n_mels, frames)
+        Mel spectrogram in dB against its maximum.
+    """
+
+    values: dict[str, FloatArray | float]
+    mel_db: FloatArray
+
+
+def extract(clip: Clip, config: AudioConfig) -> Features:
+    """Measure all features of a clip.
+
+    One STFT feeds all of them. Each value equals that of librosa's public function of the same name called on
+    the samples with the same parameters (``tonnetz`` on the chroma); ``tempo`` equals that of
+    ``librosa.beat.beat_track``. Rhythm is taken from the configured mel spectrogram. librosa has no key: it
+    is the best correlation of the mean chroma with the 24 rotated profiles of Krumhansl and Kessler (1982,
+    Psychological Review 89(4)).
+
+    Parameters
+    ----------
+    clip : of :func:`specrec.audio.decode.decode`.
+    config : how it is analysed.
+
+    Raises
+    ------
+    TrackError
+        ``too_short`` if the clip has fewer than nine frames, ``not_finite`` if its samples are so far beyond
+        full scale that their powers overflow.
+    """
+    samples, rate, hop = clip.samples, clip.sample_rate, config.hop_length
+    n_frames = 1 + samples.size // hop
+    if n_frames < MIN_FRAMES:
+        raise TrackError(
+            "too_short",
+            f"the clip has {n_frames} frames of audio.hop_length={hop}, and {MIN_FRAMES} are needed",
+        )
+    power = _power(samples, config)
+    if not power.max() < _MAX_POWER:
+        raise TrackError("not_finite", "the samples are far beyond full scale: export the file again")
+    magnitude = np.sqrt(power)
+    mel = log_mel(power, rate, config)
+    mfcc = _mfcc_basis(config.n_mfcc, config.n_mels) @ mel
+    centroid, bandwidth = _centroid_and_bandwidth(magnitude, _frequencies(rate, config.n_fft))
+    chroma = _chroma(power, rate, config.n_fft)
+    flux = np.maximum(mel[:, 1:] - mel[:, :-1], 0)
+    frames: dict[str, Array] = {
+        "mfcc": mfcc,
+        "mfcc_delta": _delta(mfcc),
+        "spectral_contrast": _contrast(magnitude, rate),
+        "spectral_centroid": centroid,
+        "spectral_bandwidth": bandwidth,
+        "spectral_rolloff": _rolloff(magnitude, _frequencies(rate, config.n_fft)),
+        "chroma": chroma,
+        "tonnetz": librosa.feature.tonnetz(chroma=chroma),
+        "onset_strength": _onset_envelope(np.mean(flux, axis=0), config),
+        "rms": _rms(samples, config),
+        "spectral_flatness": _flatness(power),
+        "zero_crossing_rate": _zero_crossing_rate(samples, config),
+    }
+    values: dict[str, FloatArray | float] = {}
+    for feature in FEATURES:
+        measured = frames[feature.name]
+        for statistic in STATISTICS:
+            summary = getattr(np, statistic)(measured, axis=-1, dtype=np.float64).astype(np.float32)
+            values[f"{feature.name}_{statistic}"] = summary if summary.ndim else float(summary)
+    # the median over the bands, as in beat_track, is not misled by what one instrument does
+    values["tempo"] = _tempo(_onset_envelope(_median(flux), config), rate, hop)
+    values["key"], values["mode"], values["key_strength"] = _key(np.mean(chroma, axis=-1))
+    return Features(values, mel - mel.max())
+
+
+def _power(samples: FloatArray, config: AudioConfig) -> FloatArray:
+    """Squared magnitudes of ``librosa.stft``, shape (1 + n_fft / 2, frames), frames contiguous in memory."""
+    padded = np.pad(samples, config.n_fft // 2, mode=config.pad_mode)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop_length]
+    window = _window(config.window, config.n_fft)
+    power = np.empty((len(frames), 1 + config.n_fft // 2), np.float32)
+    for start in range(0, len(frames), _STFT_BLOCK):
+        # float64 as in librosa: float32 would fill the spectrum's valleys with rounding noise
+        spectrum = scipy.fft.rfft(frames[start : start + _STFT_BLOCK] * window)
+        with np.errstate(over="ignore"):  # the caller looks for infinity
+            power[start : start + _STFT_BLOCK] = np.square(spectrum.real) + np.square(spectrum.imag)
+    return power.T
+
+
+def _centroid_and_bandwidth(magnitude: FloatArray, frequencies: Array) -> tuple[Array, Array]:
+    # float64, because the bandwidth is a small difference of large moments
+    moments = np.stack([np.ones_like(frequencies), frequencies, frequencies**2]) @ magnitude.astype(
+        np.float64
+    )
+    total = np.where(moments[0] < np.finfo(np.float32).tiny, 1.0, moments[0])  # a silent frame's are 0
+    centroid, square = moments[1] / total, moments[2] / total
+    return centroid, np.sqrt(np.maximum(square - centroid**2, 0))
+
+
+def _rolloff(magnitude: FloatArray, frequencies: Array) -> Array:
+    cumulated = np.cumsum(magnitude, axis=0)
+    rolloff: Array = frequencies[np.sum(cumulated < 0.85 * cumulated[-1], axis=0)]
+    return rolloff
+
+
+def _flatness(power: FloatArray) -> FloatArray:
+    power = np.maximum(power, np.float32(1e-10))
+    mean = np.mean(power, axis=0)
+    flatness: FloatArray = np.exp(np.mean(np.log(power, out=power), axis=0)) / mean
+    return flatness
+
+
+def _contrast(magnitude: FloatArray, rate: int) -> Array:
+    """Do what ``librosa.feature.spectral_contrast`` does, sorting along contiguous memory."""
+    bands = _contrast_bands(rate, len(magnitude))
+    valley, peak = np.empty((2, len(bands), magnitude.shape[1]))
+    for band, (start, stop, count) in enumerate(bands):
+        ordered = np.sort(magnitude.T[:, start:stop], axis=1)
+        valley[band] = np.mean(ordered[:, :count], axis=1)
+        peak[band] = np.mean(ordered[:, -count:], axis=1)
+    contrast: Array = librosa.power_to_db(peak) - librosa.power_to_db(valley)
+    return contrast
+
+
+@functools.lru_cache(maxsize=8)
+def _contrast_bands(rate: int, n_bins: int) -> tuple[tuple[int, int, int], ...]:
+    """Octave bands from 200 Hz as (first bin, bin after the last, how many make up a peak or a valley)."""
+    frequencies = np.linspace(0, rate / 2, n_bins)
+    lowest, octaves = 200.0, 6
+    while lowest * 2 ** (octaves - 1) >= rate / 2:  # librosa refuses bands above half of a low sample rate
+        lowest /= 2
+    edges = [0.0, *(lowest * 2**octave for octave in range(octaves + 1))]
+    bands = []
+    for band, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = np.flatnonzero((frequencies >= low) & (frequencies <= high))
+        # as librosa has it: neighbours overlap by a bin, the last band reaches the end
+        start = int(inside[0]) - (band > 0)
+        stop = n_bins if band == octaves else int(inside[-1]) + 1
+        count = max(int(np.rint(0.02 * (stop - start))), 1)
+        bands.append((start, stop if band == octaves else stop - 1, count))
+    return tuple(bands)
+
+
+def _chroma(power: FloatArray, rate: int, n_fft: int) -> Array:
+    filters = _chroma_filters(rate, n_fft, _tuning(power, rate, n_fft))
+    chroma: Array = librosa.util.normalize(filters @ power, norm=np.inf, axis=0)
+    return chroma
+
+
+def _tuning(power: FloatArray, rate: int, n_fft: int) -> float:
+    """Do what ``librosa.estimate_tuning`` does, interpolating at the spectral peaks alone.
+
+    Returns
+    -------
+    Deviation from A = 440 Hz, in semitones, a multiple of 0.01.
+    """
+    frequencies = _frequencies(rate, n_fft)
+    first, stop = np.searchsorted(frequencies, (150.0, min(4000.0, rate / 2)))
+    spectrum = power.T
+    left, here, right = (spectrum[:, first + shift : stop + shift] for shift in (-1, 0, 1))
+    threshold = np.float32(0.1) * spectrum.max(axis=1, keepdims=True)
+    peaks = (here > left) & (here >= right) & (here > threshold)
+    if not peaks.any():
+        return 0.0
+    left, here, right = left[peaks], here[peaks], right[peaks]
+    slope = (right - left) / 2
+    curvature = (left + right).astype(np.float64) - 2 * here.astype(np.float64)
+    inside = np.abs(slope) < np.abs(curvature)  # else the parabola's top is more than a bin away
+    shift = np.where(inside, -slope / np.where(inside, curvature, 1), 0).astype(np.float32)
+    pitch = ((first + np.nonzero(peaks)[1] + shift) * rate / n_fft).astype(np.float32)
+    height = here + np.float32(0.5) * slope * shift
+    return float(librosa.pitch_tuning(pitch[height >= np.median(height)]))
+
+
+def _delta(mfcc: FloatArray) -> Array:
+    delta: Array = librosa.feature.delta(mfcc)
+    return delta
+
+
+def _onset_envelope(flux: Array, config: AudioConfig) -> Array:
+    """Shift a flux of shape (frames - 1,) by its lag and by half a window, as ``librosa.onset`` does."""
+    shift = 1 + config.n_fft // (2 * config.hop_length)
+    return np.pad(flux, (shift, 0))[: flux.size + 1]
+
+
+def _median(flux: FloatArray) -> Array:
+    """Median over the bands of an array of shape (bands, frames): sorting short rows beats ``np.median``."""
+    ordered, middle = np.sort(flux.T, axis=1), len(flux) // 2
+    return ordered[:, middle] if len(flux) % 2 else (ordered[:, middle - 1] + ordered[:, middle]) / 2
+
+
+def _tempo(onset_envelope: Array, rate: int, hop: int) -> float:
+    """Do what ``librosa.feature.tempo`` does, with one inverse FFT in place of one a frame.
+
+    The tempogram's frames are divided by their maximum, which of an autocorrelation is its lag 0: the energy.
+    So the mean over the frames can be taken before the inverse FFT.
+    """
+    if not onset_envelope.any():
+        return 0.0
+    length = int(librosa.time_to_frames(8.0, sr=rate, hop_length=hop))
+    padded = np.pad(onset_envelope, length // 2, mode="linear_ramp", end_values=0)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, length)[: onset_envelope.size]
+    frames = windows * librosa.filters.get_window("hann", length)
+    energy = np.einsum("tl,tl->t", frames, frames)
+    scale = np.divide(1.0, energy, out=np.zeros_like(energy), where=energy > np.finfo(np.float64).tiny)
+    n_fft = scipy.fft.next_fast_len(2 * length - 1, real=True)
+    spectrum = scipy.fft.rfft(frames, n=n_fft)
+    mean = scale @ (np.square(spectrum.real) + np.square(spectrum.imag)) / len(frames)
+    tempogram = scipy.fft.irfft(mean, n=n_fft)[:length]
+    return float(
+        librosa.feature.tempo(tg=tempogram[:, np.newaxis], sr=rate, hop_length=hop, aggregate=None).item()
+    )
+
+
+def _frame_sums(values: Array, config: AudioConfig) -> Array:
+    """Sum over each frame of padded samples, by way of sums over blocks that frames share."""
+    n_fft, hop = config.n_fft, config.hop_length
+    block = math.gcd(n_fft, hop)
+    n_frames = 1 + (values.size - n_fft) // hop
+    used = n_fft + (n_frames - 1) * hop
+    blocks = values[:used].reshape(-1, block).sum(axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(blocks, n_fft // block)[:: hop // block]
+    sums: Array = windows.sum(axis=1)
+    return sums
+
+
+def _rms(samples: FloatArray, config: AudioConfig) -> Array:
+    padded = np.pad(samples, config.n_fft // 2, mode=config.pad_mode)
+    return np.sqrt(_frame_sums(np.square(padded), config) / config.n_fft)
+
+
+def _zero_crossing_rate(samples: FloatArray, config: AudioConfig) -> Array:
+    negative = np.pad(samples, config.n_fft // 2, mode="edge") < np.float32(-1e-10)
+    crossings = np.zeros(negative.size, dtype=np.uint8)
+    np.not_equal(negative[1:], negative[:-1], out=crossings[1:].view(bool))
+    sums = _frame_sums(crossings, config).astype(np.int64)
+    # the first sample of a frame has no predecessor in it
+    return (sums - crossings[:: config.hop_length][: sums.size]) / config.n_fft
+
+
+# Krumhansl and Kessler (1982): how well each pitch class fits C major and C minor
+_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+
+
+@functools.lru_cache(maxsize=1)
+def _key_profiles() -> Array:
+    """Profiles of the 24 keys, standardised: C major to B major, then C minor to B minor."""
+    profiles = np.array([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
+    return _standardise(profiles)
+
+
+def _standardise(rows: Array) -> Array:
+    centred = rows - rows.mean(axis=-1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=-1, keepdims=True)
+    standardised: Array = centred / np.where(norm > 0, norm, 1.0)
+    return standardised
+
+
+def _key(mean_chroma: Array) -> tuple[float, float, float]:
+    correlations = _key_profiles() @ _standardise(mean_chroma.astype(np.float64))
+    best = int(np.argmax(correlations))
+    return float(best % 12), float(best < 12), float(correlations[best])
+
+
+@functools.lru_cache(maxsize=8)
+def _window(name: str, n_fft: int) -> Array:
+    window: Array = librosa.filters.get_window(name, n_fft)
+    return window
+
+
+@functools.lru_cache(maxsize=128)  # tunings are multiples of 0.01
+def _chroma_filters(rate: int, n_fft: int, tuning: float) -> FloatArray:
+    filters: FloatArray = librosa.filters.chroma(sr=rate, n_fft=n_fft, tuning=tuning)
+    return filters
+
+
+@functools.lru_cache(maxsize=8)
+def _frequencies(rate: int, n_fft: int) -> Array:
+    return np.fft.rfftfreq(n_fft, 1 / rate)
+
+
+@functools.lru_cache(maxsize=8)
+def _mfcc_basis(n_mfcc: int, n_mels: int) -> FloatArray:
+    basis: FloatArray = scipy.fft.dct(np.eye(n_mels), axis=0, norm="ortho")[:n_mfcc].astype(np.float32)
+    return basis

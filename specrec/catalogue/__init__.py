@@ -1,0 +1,1 @@
+"""What there is: the tracks of a catalogue and where their audio lies."""

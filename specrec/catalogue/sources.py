@@ -1,0 +1,136 @@
+"""Catalogue sources: CSV, Parquet, Delta, or a folder of tagged audio files, as one DataFrame of tracks."""
+
+from __future__ import annotations
+
+import re
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from specrec.config import CatalogueConfig
+from specrec.errors import CatalogueError
+from specrec.storage import for_spark, is_s3, normalise, parent
+from specrec.warehouse.schemas import TRACK_ATTRIBUTES
+
+#: What a row of a catalogue is made of, whatever the source.
+CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio")
+
+#: Row numbers that pandas and Spark write beside the data: they change with every reordering.
+_INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|)", re.IGNORECASE)
+
+
+def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
+    """Return ``csv``, ``parquet``, ``delta`` or ``folder``."""
+    if config.format != "auto":
+        return config.format
+    ending = config.path.rstrip("/").rpartition(".")[2].lower()
+    if ending in ("csv", "parquet", "delta"):
+        return ending
+    return "folder" if is_folder_of_audio else "delta"
+
+
+def audio_root(config: CatalogueConfig) -> str:
+    """Return the normalised root under which all audio lies."""
+    if config.audio_root is not None:
+        return normalise(config.audio_root)
+    path = normalise(config.path)
+    return path if source_format(config, is_folder_of_audio=True) == "folder" else parent(path)
+
+
+def read_table(spark: SparkSession, path: str, kind: str) -> DataFrame:
+    """Read a CSV (every column as text), Parquet or Delta catalogue as it is.
+
+    Raises
+    ------
+    CatalogueError
+        If there is none, or it is not of that kind.
+    """
+    reader = spark.read.format(kind)
+    if kind == "csv":  # quotes doubled, line breaks inside quotes: as pandas and spreadsheets write it
+        reader = reader.options(header=True, multiLine=True, quote='"', escape='"', encoding="UTF-8")
+    try:
+        return reader.load(for_spark(path))
+    except AnalysisException as error:
+        raise CatalogueError(f"cannot read the catalogue {path} as {kind}: {_first_line(error)}") from None
+
+
+def conform(raw: DataFrame) -> DataFrame:
+    """Return a source's rows with the columns of :data:`CATALOGUE_COLUMNS`, typed; values that do not fit are null.
+
+    Raises
+    ------
+    CatalogueError
+        If ``track_id`` or ``audio`` is missing.
+    """
+    present = {name.strip().lower(): name for name in raw.columns}
+    missing = [name for name in ("track_id", "audio") if name not in present]
+    if missing:
+        raise CatalogueError(
+            f"the catalogue lacks the column {' and '.join(map(repr, missing))}; it has {', '.join(raw.columns)}"
+        )
+    attributes = [
+        _typed(raw[f"`{present[field.name]}`"], field.dataType).alias(field.name)
+        if field.name in present
+        else F.lit(None).cast(field.dataType).alias(field.name)
+        for field in TRACK_ATTRIBUTES.fields
+    ]
+    others = [
+        name
+        for low, name in present.items()
+        if low not in CATALOGUE_COLUMNS and not _INDEX_COLUMN.fullmatch(low)
+    ]
+    pairs = [part for name in others for part in (F.lit(name), raw[f"`{name}`"].cast("string"))]
+    extra = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.lit(None)
+    if "extra" in present and isinstance(raw.schema[present["extra"]].dataType, T.MapType):
+        extra = raw["extra"]
+    blank_is_null = [
+        F.nullif(F.trim(raw[f"`{present[name]}`"].cast("string")), F.lit("")).alias(name)
+        for name in ("track_id", "audio")
+    ]
+    return raw.select(
+        blank_is_null[0],
+        *attributes,
+        extra.cast(T.MapType(T.StringType(), T.StringType())).alias("extra"),
+        blank_is_null[1],
+    )
+
+
+def one_row_a_track(rows: DataFrame) -> DataFrame:
+    """Keep one row of each track_id: the least by its content, so that the choice never depends on order."""
+    content = F.to_json(F.struct(*(name for name in rows.columns if name != "track_id")))
+    kept = rows.groupBy("track_id").agg(F.min_by(F.struct(*rows.columns), content).alias("row"))
+    return kept.select("row.*")
+
+
+def audio_uri(audio: Column, root: str) -> Column:
+    """Return the URI of a catalogue's `audio` under a normalised root; null where it would leave the root.
+
+    Catalogue rows are data: they must not be able to name ``/etc/passwd``, another bucket or a web address.
+    """
+    prefix = root.rstrip("/") + "/"
+    path = F.regexp_replace(audio, r"^(s3a|s3n)://", "s3://")
+    path = F.regexp_replace(path, r"^file:///", "/")
+    path = F.regexp_replace(path, r"^(\./+)+", "")
+    absolute = path.startswith("s3://") if is_s3(root) else path.startswith("/")
+    uri = F.when(absolute, path).when(
+        ~path.rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://"), F.concat(F.lit(prefix), path)
+    )
+    if not is_s3(root):
+        uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.$", "")
+    inside = uri.startswith(prefix) & ~uri.rlike(r"(^|/)\.\.(/|$)") & ~uri.contains("\x00")
+    return F.when(inside, uri)
+
+
+def _typed(column: Column, kind: T.DataType) -> Column:
+    if isinstance(kind, T.StringType):
+        return F.nullif(F.trim(column.cast("string")), F.lit(""))
+    if isinstance(kind, T.IntegerType | T.LongType):  # "73.0" is how pandas writes 73 beside a null
+        return column.cast("string").try_cast("double").try_cast(kind)
+    value = column.cast("string").try_cast(kind)
+    return F.nanvl(value, F.lit(None).cast(kind)) if isinstance(kind, T.DoubleType) else value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,333 @@
+"""The command line: run the job, and read what it made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import specrec
+from specrec.config import SYSTEMS, Config, load
+from specrec.errors import SpecrecError
+
+if TYPE_CHECKING:
+    from specrec.warehouse.reader import Reader
+
+#: Titles of all tracks, by track_id.
+Tracks = dict[str, dict[str, Any]]
+
+_CONFIG = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(),
+    envvar="SPECREC_CONFIG",
+    help="YAML configuration, as conf/local.yaml",
+)
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="override any key of the configuration; repeatable",
+)
+
+
+class _Group(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except SpecrecError as error:
+            click.echo(f"specrec: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(specrec.__version__)
+def main() -> None:
+    """Recommend music by how it sounds, and say why.
+
+    \b
+    Examples:
+      specrec demo
+      specrec nightly --config conf/local.yaml --set catalogue.path=~/Music --set warehouse=~/specrec
+      specrec show TRACK_ID --config conf/local.yaml --set warehouse=~/specrec
+    """  # noqa: D301
+
+
+@main.command()
+@_CONFIG
+@_SET
+@click.option(
+    "--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute what hangs on them"
+)
+def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool) -> None:
+    """Run the whole job: what is new or changed is extracted, and every list is brought up to date.
+
+    \b
+    Examples:
+      specrec nightly --config conf/local.yaml --set catalogue.path=tracks.csv --set catalogue.audio_root=clips
+      specrec nightly --config conf/local.yaml --set catalogue.path=~/Music --set audio.clip_seconds=10
+      specrec nightly --config conf/local.yaml --refit
+    """  # noqa: D301
+    from specrec.pipeline.nightly import run_stages
+
+    run_stages(load(config_path, overrides), refit=refit)
+
+
+@main.command()
+@click.option(
+    "--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="where it goes"
+)
+@click.option("--clips", default=60, show_default=True, help="how many clips are rendered")
+@click.option("--seconds", default=10.0, show_default=True, help="length of a clip")
+@click.option("--config", "config_path", default="conf/demo.yaml", show_default=True, type=click.Path())
+@_SET
+def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: tuple[str, ...]) -> None:
+    """Render a small catalogue in six styles, run the job on it, and show what comes out.
+
+    \b
+    Examples:
+      specrec demo
+      specrec demo --folder /tmp/demo --clips 120
+    """  # noqa: D301
+    from rich.progress import track
+
+    from specrec.catalogue.demo import STYLES, render_catalogue
+    from specrec.pipeline.nightly import run_stages
+
+    console = Console()
+    catalogue = folder / "catalogue.csv"
+    if not catalogue.exists():
+        bar = iter(track(range(clips), "rendering", console=Console(stderr=True), transient=True))
+        render_catalogue(folder, clips, seconds, progress=lambda done, total: next(bar, None))
+    places = (f"catalogue.path={catalogue}", f"warehouse={folder / 'warehouse'}")
+    config = load(config_path, (*places, *overrides))
+    run_stages(config)
+    reader = _reader(config)
+    tracks = _tracks(reader)
+    for style in list(STYLES)[:3]:
+        first = min(track_id for track_id, row in tracks.items() if row["track_genre"] == style)
+        _print_list(console, reader, first, "hybrid", tracks, most=5)
+    lists = reader.rows("recommendations", [("system", "=", "hybrid")], ["track_id", "recommended_track_id"])
+    same = sum(
+        _genre(row["track_id"], tracks) == _genre(row["recommended_track_id"], tracks) for row in lists
+    )
+    console.print(
+        f"\n{same / max(len(lists), 1):.0%} of all recommendations are of the track's own style "
+        f"(by chance {1 / len(STYLES):.0%})."
+    )
+    console.print(f"The tables lie in {config.warehouse}; see another track, by both systems, with")
+    console.print(f"  specrec show {max(tracks)} --warehouse {config.warehouse}", style="bold")
+
+
+@main.command()
+@click.argument("track_id")
+@click.option("--system", type=click.Choice(SYSTEMS), help="one system's list with the parts of its scores")
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def show(
+    track_id: str,
+    system: str | None,
+    warehouse: str | None,
+    config_path: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Print a track's recommendations and why, side by side for the two systems.
+
+    \b
+    Examples:
+      specrec show demo-0001 --config conf/demo.yaml
+      specrec show demo-0001 --warehouse demo/warehouse --system hybrid
+    """  # noqa: D301
+    reader = _reader(_read_config(config_path, overrides, warehouse))
+    tracks = _tracks(reader)
+    _require_track(reader, track_id, tracks)
+    console = Console()
+    if system:
+        _print_list(console, reader, track_id, system, tracks, parts=True)
+    else:
+        _print_side_by_side(console, reader, track_id, tracks)
+
+
+@main.command()
+@click.option("--code", help="only this error code")
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def quarantine(
+    code: str | None, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]
+) -> None:
+    """Print what failed, and why.
+
+    \b
+    Examples:
+      specrec quarantine --config conf/local.yaml
+      specrec quarantine --warehouse demo/warehouse --code undecodable
+    """  # noqa: D301
+    reader = _reader(_read_config(config_path, overrides, warehouse))
+    rows = reader.rows("quarantine", [("code", "=", code)] if code else None)
+    if not rows:
+        click.echo("Nothing is in quarantine.")
+        return
+    table = Table("track", "stage", "code", "what happened", "tries", "first seen", "last seen")
+    for row in sorted(rows, key=lambda row: (row["stage"], row["code"], row["track_id"])):
+        times = (f"{row[name]:%Y-%m-%d %H:%M}" for name in ("first_seen", "last_seen"))
+        table.add_row(
+            row["track_id"], row["stage"], row["code"], row["message"], str(row["attempts"]), *times
+        )
+    Console().print(table)
+    click.echo(f"{len(rows)} in quarantine")
+
+
+@main.command()
+@click.option("--last", default=5, show_default=True, help="how many runs")
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def runs(last: int, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]) -> None:
+    """Print what each run did, stage by stage, the newest last.
+
+    \b
+    Examples:
+      specrec runs --config conf/local.yaml
+      specrec runs --warehouse demo/warehouse --last 1
+    """  # noqa: D301
+    rows = _reader(_read_config(config_path, overrides, warehouse)).rows("runs")
+    table = Table("run", "stage", "status", "in", "out", "failed", "seconds", "details")
+    for run_id in sorted({row["run_id"] for row in rows})[-last:]:
+        of_run = sorted((row for row in rows if row["run_id"] == run_id), key=lambda row: row["started_at"])
+        for i, row in enumerate(of_run):
+            counts = [
+                "" if row[name] is None else str(row[name]) for name in ("rows_in", "rows_out", "rows_failed")
+            ]
+            details = row["message"] or ", ".join(f"{key} {value}" for key, value in row["details"].items())
+            shown = [
+                run_id if i == 0 else "",
+                row["stage"],
+                row["status"],
+                *counts,
+                f"{row['seconds']:.1f}",
+                details,
+            ]
+            table.add_row(*shown)
+        table.add_section()
+    Console().print(table)
+
+
+@main.command()
+@click.option("--to", "folder", default=".jars", show_default=True, type=click.Path(path_type=Path))
+def jars(folder: Path) -> None:
+    """Fetch the jars that Spark needs for Delta and S3, once.
+
+    \b
+    Example:
+      specrec jars --to .jars
+    """  # noqa: D301
+    from specrec.session import fetch_jars
+
+    found = fetch_jars(folder)
+    click.echo(f"{len(found)} jars, {sum(jar.stat().st_size for jar in found) / 1e6:.0f} MB, in {folder}")
+
+
+def _read_config(config_path: str | None, overrides: tuple[str, ...], warehouse: str | None) -> Config:
+    if warehouse:
+        overrides = (*overrides, f"warehouse={warehouse}")
+        if config_path is None:  # reading needs no catalogue
+            overrides = (*overrides, "catalogue.path=")
+    if config_path is None and not overrides:
+        raise SpecrecError("say where the tables lie: --warehouse PATH, or --config FILE")
+    return load(config_path, overrides)
+
+
+def _reader(config: Config) -> Reader:
+    from specrec.warehouse.reader import Reader
+
+    return Reader(config.warehouse, config.storage)
+
+
+def _tracks(reader: Reader) -> Tracks:
+    columns = ["track_id", "track_name", "artists", "track_genre"]
+    return {row["track_id"]: row for row in reader.rows("tracks", columns=columns)}
+
+
+def _require_track(reader: Reader, track_id: str, tracks: Tracks) -> None:
+    import difflib
+
+    if track_id not in tracks:
+        close = difflib.get_close_matches(track_id, list(tracks), n=3)
+        hint = f": did you mean {' or '.join(close)}?" if close else ""
+        raise SpecrecError(f"there is no track {track_id!r} in the catalogue{hint}")
+    for row in reader.rows("quarantine", [("track_id", "=", track_id)]):
+        raise SpecrecError(
+            f"{track_id} has no recommendations: it is in quarantine ({row['code']}: {row['message']})"
+        )
+
+
+def _list(reader: Reader, track_id: str, system: str) -> list[dict[str, Any]]:
+    rows = reader.rows("recommendations", [("system", "=", system), ("track_id", "=", track_id)])
+    return sorted(rows, key=lambda row: row["rank"])
+
+
+def _genre(track_id: str, tracks: Tracks) -> str | None:
+    return tracks[track_id]["track_genre"] if track_id in tracks else None
+
+
+def _title(track_id: str, tracks: Tracks) -> str:
+    row = tracks.get(track_id, {})
+    artists, genre = row.get("artists"), row.get("track_genre")
+    parts = [escape(row.get("track_name") or track_id), f"by {escape(artists)}" if artists else ""]
+    parts += [f"[dim]{escape(track_id)}[/dim]", f"[cyan]{escape(genre)}[/cyan]" if genre else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _print_list(
+    console: Console,
+    reader: Reader,
+    track_id: str,
+    system: str,
+    tracks: Tracks,
+    most: int = 100,
+    parts: bool = False,
+) -> None:
+    table = Table(title=f"{_title(track_id, tracks)}\n{system}", title_justify="left", show_lines=parts)
+    for column in ("#", "recommended", "score", "why"):
+        table.add_column(column, justify="right" if column in ("#", "score") else "left")
+    for row in _list(reader, track_id, system)[:most]:
+        why = escape(row["explanation"])
+        for reason in row["reasons"] if parts else ():
+            why += f"\n[dim]{reason['contribution']:+.3f} {reason['family']}: {escape(reason['statement'])}[/dim]"
+        table.add_row(
+            str(row["rank"]), _title(row["recommended_track_id"], tracks), f"{row['score']:.3f}", why
+        )
+    console.print(table)
+
+
+def _print_side_by_side(console: Console, reader: Reader, track_id: str, tracks: Tracks) -> None:
+    lists = {system: _list(reader, track_id, system) for system in ("features", "spectrogram")}
+    both = set.intersection(*({row["recommended_track_id"] for row in rows} for rows in lists.values()))
+
+    def cell(row: Mapping[str, Any] | None) -> str:
+        if row is None:
+            return ""
+        title = _title(row["recommended_track_id"], tracks)
+        title = f"[bold]{title}[/bold]" if row["recommended_track_id"] in both else title
+        return f"{title} {row['score']:.3f}\n{escape(row['explanation'])}"
+
+    table = Table("#", *lists, title=_title(track_id, tracks), title_justify="left", show_lines=True)
+    for rank, rows in enumerate(zip_longest(*lists.values()), start=1):
+        table.add_row(str(rank), *map(cell, rows))
+    console.print(table)
+    if both:
+        console.print(f"{len(both)} in both lists, in bold.")
+
+
+if __name__ == "__main__":
+    main()

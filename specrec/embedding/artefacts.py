@@ -1,0 +1,52 @@
+"""What is fitted to the catalogue: named, versioned numpy arrays."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+SCALER = "features_scaler"
+PCA = "spectrogram_pca"
+STATISTICS = "catalogue_statistics"
+NAMES = (SCALER, PCA, STATISTICS)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One version of what was fitted.
+
+    Attributes
+    ----------
+    name : str
+        One of :data:`NAMES`.
+    version : int
+        1, 2, …
+    arrays : dict of float64 arrays
+        What was fitted.
+    fitted_tracks : int
+        On how many tracks.
+    """
+
+    name: str
+    version: int
+    arrays: dict[str, FloatArray]
+    fitted_tracks: int
+
+
+def pack(arrays: dict[str, FloatArray]) -> bytes:
+    """Return arrays as the bytes of an .npz file; the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(sorted(arrays.items())), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def unpack(payload: bytes) -> dict[str, Any]:
+    """Return the arrays that :func:`pack` packed. Nothing in the bytes is ever executed."""
+    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

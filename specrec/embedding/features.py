@@ -1,0 +1,107 @@
+"""The space ``features``: standardised features, each family with its own weight."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from specrec.audio.features import FEATURES, SCALARS, STATISTICS, columns
+
+FloatArray = npt.NDArray[np.float64]
+Layout = list[tuple[str, int]]
+
+#: Measures whose ratios are heard, not their differences: taken as logarithms before they are standardised.
+_LOGARITHMIC = frozenset(
+    {
+        "tempo",
+        "rms_mean",
+        "rms_std",
+        "spectral_flatness_mean",
+        "spectral_flatness_std",
+        "spectral_centroid_mean",
+    }
+)
+_FLOOR = 1e-6
+
+_FAMILY = {
+    f"{feature.name}_{statistic}": feature.family for feature in FEATURES for statistic in STATISTICS
+} | {scalar.name: scalar.family for scalar in SCALARS}
+
+#: A pitch class is a name, not a quantity, and a key's strength is no property of the sound.
+_NOT_A_MEASURE = frozenset({"key", "mode", "key_strength"})
+
+FAMILIES = tuple(dict.fromkeys(feature.family for feature in FEATURES))
+
+
+def layout_of(n_mfcc: int) -> Layout:
+    """Return the columns of ``audio_features`` that are embedded, with their sizes, in the embedding's order."""
+    return [(name, size) for name, size in columns(n_mfcc).items() if name not in _NOT_A_MEASURE]
+
+
+def stack(frame: pd.DataFrame, layout: Layout) -> FloatArray:
+    """Return the columns of a frame of ``audio_features`` as one float64 matrix, shape (rows, dimensions)."""
+    if frame.empty:
+        return np.zeros((0, sum(size for _, size in layout)))
+    parts = [
+        frame[name].to_numpy(np.float64)[:, None] if size == 1 else np.stack(frame[name].to_list())
+        for name, size in layout
+    ]
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+def families(layout: Layout) -> npt.NDArray[np.int64]:
+    """Return the family of each dimension, as an index into :data:`FAMILIES`, shape (dimensions,)."""
+    return np.repeat([FAMILIES.index(_FAMILY[name]) for name, _ in layout], [size for _, size in layout])
+
+
+def transform(matrix: FloatArray, layout: Layout) -> FloatArray:
+    """Return the matrix with its logarithmic measures as logarithms, shape (rows, dimensions)."""
+    logarithmic = np.repeat([name in _LOGARITHMIC for name, _ in layout], [size for _, size in layout])
+    return np.where(logarithmic, np.log(np.maximum(matrix, _FLOOR)), matrix)
+
+
+def fit_scaler(matrix: FloatArray, layout: Layout) -> dict[str, FloatArray]:
+    """Return ``mean`` and ``std`` of each dimension of a sample, shape (dimensions,); a constant one has std 1."""
+    values = transform(matrix, layout)
+    std = values.std(axis=0)
+    return {"mean": values.mean(axis=0), "std": np.where(std > 1e-12, std, 1.0)}
+
+
+def embed(
+    matrix: FloatArray,
+    layout: Layout,
+    scaler: dict[str, FloatArray],
+    weights: dict[str, float],
+    clip_sd: float,
+) -> npt.NDArray[np.float32]:
+    """Return the embedding, shape (rows, dimensions), float32.
+
+    Each feature is standardised and clipped to ``clip_sd`` standard deviations, so that no single odd value
+    decides; each family is divided by the square root of its size, so that twenty MFCCs weigh no more than one
+    tempo, and multiplied by the root of its weight, so that a family's share of a cosine is proportional to it.
+
+    Parameters
+    ----------
+    matrix : float64, shape (rows, dimensions), raw feature values.
+    layout : names and sizes of the columns that the dimensions come from.
+    scaler : of :func:`fit_scaler`.
+    weights : of each family; one that is not named has weight 1.
+    clip_sd : standard deviations.
+    """
+    standard = np.clip((transform(matrix, layout) - scaler["mean"]) / scaler["std"], -clip_sd, clip_sd)
+    return (standard * _scale(layout, weights)).astype(np.float32)
+
+
+def drift(matrix: FloatArray, layout: Layout, scaler: dict[str, FloatArray]) -> float:
+    """Return how far a sample's mean lies from the fitted one: mean absolute shift, in standard deviations."""
+    shift = (transform(matrix, layout).mean(axis=0) - scaler["mean"]) / scaler["std"]
+    return float(np.abs(shift).mean())
+
+
+def _scale(layout: Layout, weights: dict[str, float]) -> FloatArray:
+    family = families(layout)
+    sizes = np.bincount(family, minlength=len(FAMILIES))
+    weight = np.array([weights.get(name, 1.0) for name in FAMILIES])
+    scale: FloatArray = np.sqrt(weight / np.maximum(sizes, 1))[family]
+    return scale

@@ -1,0 +1,157 @@
+"""The space ``spectrogram``: principal components of what a mel spectrogram holds, band by band.
+
+Two excerpts of one song are never aligned in time, so a spectrogram is not compared frame by frame: each mel band
+is described by its level and by how that level moves (:func:`describe`), and the PCA is taken of that. Since the
+PCA is linear, a vector is the exact sum of what each frequency region contributes to it (:func:`embed`), which is
+what makes an explanation by regions exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+
+from specrec.config import AudioConfig
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A range of frequencies that sound engineers have a name for; Hz, upper end excluded."""
+
+    name: str
+    low: float
+    high: float
+
+
+#: From the lowest to the highest; together they cover every frequency.
+REGIONS = (
+    Region("sub_bass", 0, 60),
+    Region("bass", 60, 250),
+    Region("low_mids", 250, 500),
+    Region("mids", 500, 2_000),
+    Region("presence", 2_000, 6_000),
+    Region("brilliance", 6_000, float("inf")),
+)
+
+#: Lags, in frames, over which the movement of a band is taken: about 25, 100, 400 ms at the defaults.
+_LAGS = (1, 4, 16)
+
+#: What lies further below the loudest point than this is not heard, and depends on the codec more than the music.
+_FLOOR_DB = -60.0
+
+#: Width of the neighbourhood, in bands, that a band's level is also compared with.
+_NEIGHBOURHOOD = 9
+
+#: Numbers that describe one band: level, local level, standard deviation, and one movement a lag.
+DESCRIPTORS = 3 + len(_LAGS)
+
+
+def describe(mel_db: npt.NDArray[np.float32]) -> FloatArray:
+    """Describe each band of a mel spectrogram: its level, and how much that moves at several rates.
+
+    Parameters
+    ----------
+    mel_db : float32, shape (n_mels, n_frames), dB against the maximum.
+
+    Returns
+    -------
+    float64, shape (DESCRIPTORS, n_mels), dB: mean level against the mean of all bands, the same against the mean of
+    the bands near by, standard deviation over time, and root mean square change over each lag.
+    """
+    heard = np.maximum(mel_db, np.float32(_FLOOR_DB))
+    level = heard.mean(axis=1, dtype=np.float64)
+    around = np.pad(level, _NEIGHBOURHOOD // 2, mode="edge")
+    local = level - np.convolve(around, np.full(_NEIGHBOURHOOD, 1 / _NEIGHBOURHOOD), "valid")
+    rows = [level - level.mean(), local, heard.std(axis=1, dtype=np.float64)]
+    for lag in _LAGS:
+        moved = heard[:, lag:] - heard[:, :-lag] if heard.shape[1] > lag else np.zeros((len(heard), 1))
+        rows.append(np.sqrt(np.square(moved).mean(axis=1, dtype=np.float64)))
+    return np.stack(rows)
+
+
+def band_regions(config: AudioConfig, sample_rate: int) -> npt.NDArray[np.int64]:
+    """Return the region of each mel band, as an index into :data:`REGIONS`, shape (n_mels,)."""
+    fmax = min(config.fmax or np.inf, sample_rate / 2)
+    centres = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=fmax)[1:-1]
+    return np.searchsorted([region.high for region in REGIONS], centres, side="right")
+
+
+def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> FloatArray:
+    """Return the mean level of each region in dB against the track's mean; NaN where a region has no band.
+
+    Parameters
+    ----------
+    descriptions : float64, shape (rows, DESCRIPTORS, n_mels).
+    regions : of :func:`band_regions`.
+
+    Returns
+    -------
+    float64, shape (rows, regions).
+    """
+    member = regions[:, None] == np.arange(len(REGIONS))
+    with np.errstate(invalid="ignore"):
+        levels: FloatArray = descriptions[:, 0, :] @ member / member.sum(axis=0)
+    return levels
+
+
+def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
+    """Fit the PCA to a sample.
+
+    The descriptors differ in scale, so each is divided by its own standard deviation over sample and bands.
+
+    Parameters
+    ----------
+    descriptions : float64, shape (rows, DESCRIPTORS, n_mels).
+    components : at most so many; fewer where the sample has fewer rows or dimensions.
+
+    Returns
+    -------
+    ``mean`` (DESCRIPTORS · n_mels), ``scale`` (DESCRIPTORS · n_mels), ``components`` (components, DESCRIPTORS ·
+    n_mels) and ``explained`` (components): the share of the variance.
+    """
+    rows = descriptions.reshape(len(descriptions), -1)
+    mean = rows.mean(axis=0)
+    spread = (descriptions - descriptions.mean(axis=0)).std(axis=(0, 2))
+    scale = np.repeat(np.where(spread > 1e-9, spread, 1.0), descriptions.shape[2])
+    centred = (rows - mean) / scale
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    kept = min(components, int((singular > 1e-9 * max(singular[0], 1e-300)).sum())) or 1
+    axes = axes[:kept]
+    strongest = np.abs(axes).argmax(axis=1)  # a component and its negative fit alike: fix the sign
+    axes = axes * np.sign(axes[np.arange(kept), strongest])[:, None]
+    variance = singular**2 / max(float((singular**2).sum()), 1e-300)
+    return {"mean": mean, "scale": scale, "components": axes, "explained": variance[:kept]}
+
+
+def embed(
+    descriptions: FloatArray, pca: dict[str, FloatArray], regions: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the embedding and its exact parts by region.
+
+    Parameters
+    ----------
+    descriptions : float64, shape (rows, DESCRIPTORS, n_mels).
+    pca : of :func:`fit_pca`.
+    regions : of :func:`band_regions`.
+
+    Returns
+    -------
+    vectors : float32, shape (rows, components).
+    parts : float32, shape (rows, regions, components): ``parts.sum(axis=1)`` is ``vectors``, to rounding.
+    """
+    rows = descriptions.reshape(len(descriptions), -1)
+    centred = ((rows - pca["mean"]) / pca["scale"]).reshape(descriptions.shape)
+    axes = pca["components"].reshape(-1, *descriptions.shape[1:])
+    parts = np.stack(
+        [
+            np.tensordot(centred[..., regions == r], axes[..., regions == r], axes=([1, 2], [1, 2]))
+            for r in range(len(REGIONS))
+        ],
+        axis=1,
+    )
+    return parts.sum(axis=1).astype(np.float32), parts.astype(np.float32)

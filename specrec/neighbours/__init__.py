@@ -1,0 +1,1 @@
+"""Neighbours: the nearest tracks of every track in each space, by cosine."""

@@ -1,0 +1,79 @@
+"""Exact neighbours: every block of tracks against every block, merged. Nothing gathers the catalogue.
+
+The work is N² products of vectors, cut into (N / block_rows)² independent pairs of blocks; what is held at once is
+two blocks and their similarities. Each block travels once to each block that it is compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from specrec.neighbours.kernel import euclidean, top_pairs
+
+Frames = Iterator[pd.DataFrame]
+
+_BLOCK_SCHEMA = "block int, ids array<string>, vectors binary"
+_PAIR_SCHEMA = "track_id string, neighbour_id string, cosine double, euclidean double"
+
+
+def exact_neighbours(embeddings: DataFrame, top_n: int, block_rows: int) -> DataFrame:
+    """Return each track's nearest tracks: ``track_id, rank, neighbour_id, cosine, euclidean``.
+
+    The result does not depend on `block_rows`, nor on partitions: cosines are computed in float64 from the two
+    vectors alone, and equal ones are ordered by neighbour_id.
+
+    Parameters
+    ----------
+    embeddings : ``track_id`` and ``vector`` of one space; vectors of one length.
+    top_n : neighbours a track; fewer where there are fewer tracks.
+    block_rows : about how many tracks make a block.
+    """
+    n_blocks = max(math.ceil(embeddings.count() / block_rows), 1)
+    blocks = (
+        embeddings.select(
+            F.pmod(F.xxhash64("track_id"), F.lit(n_blocks)).cast("int").alias("block"), "track_id", "vector"
+        )
+        .groupBy("block")
+        .applyInPandas(_as_block, _BLOCK_SCHEMA)
+    )
+    queries = blocks.select("block", F.col("ids").alias("query_ids"), F.col("vectors").alias("query_vectors"))
+    items = blocks.select(
+        F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1))).alias("block"), "ids", "vectors"
+    )
+    pairs = queries.join(items, "block").mapInPandas(_search(top_n), _PAIR_SCHEMA)
+    nearest = Window.partitionBy("track_id").orderBy(F.desc("cosine"), "neighbour_id")
+    ranked = pairs.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)
+    return ranked.select("track_id", "rank", "neighbour_id", "cosine", "euclidean")
+
+
+def _as_block(rows: pd.DataFrame) -> pd.DataFrame:
+    vectors = np.stack(rows["vector"].to_list()).astype(np.float32)
+    return pd.DataFrame(
+        {"block": rows["block"].iloc[:1], "ids": [rows["track_id"].to_list()], "vectors": [vectors.tobytes()]}
+    )
+
+
+def _search(top_n: int) -> Callable[[Frames], Frames]:
+    def search(batches: Frames) -> Frames:
+        for batch in batches:
+            for pair in batch.itertuples(index=False):  # a pair of blocks, not of tracks
+                query_ids, item_ids = np.array(pair.query_ids, object), np.array(pair.ids, object)
+                queries = np.frombuffer(pair.query_vectors, np.float32).reshape(len(query_ids), -1)
+                items = np.frombuffer(pair.vectors, np.float32).reshape(len(item_ids), -1)
+                rows, columns, cosines = top_pairs(queries, items, query_ids, item_ids, top_n)
+                yield pd.DataFrame(
+                    {
+                        "track_id": query_ids[rows],
+                        "neighbour_id": item_ids[columns],
+                        "cosine": cosines,
+                        "euclidean": euclidean(queries[rows], items[columns]),
+                    }
+                )
+
+    return search

@@ -1,0 +1,1 @@
+"""The edge of the job: each stage reads tables, calls pure transforms, and commits what they return."""

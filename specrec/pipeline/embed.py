@@ -1,0 +1,75 @@
+"""Embed: features and mel spectrograms become ``embeddings``, where they or what they are made with changed."""
+
+from __future__ import annotations
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from specrec.embedding.artefacts import PCA, SCALER
+from specrec.embedding.spaces import embed_features, embed_spectrograms, input_hash, join_spaces
+from specrec.pipeline.fit import need_artefact
+from specrec.pipeline.run import Run
+
+
+def embed(run: Run) -> None:
+    """Compute the vectors that are missing or out of date, and delete those of tracks that are gone."""
+    config, warehouse = run.config, run.warehouse
+    with run.stage("embed") as report:
+        scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
+        features = warehouse.read("audio_features")
+        report.rows_in = features.count()
+        gone = (
+            warehouse.read("embeddings").select("track_id").join(features, "track_id", "left_anti").distinct()
+        )
+        report.details["removed"] = gone.count()
+        if report.details["removed"]:
+            warehouse.delete("embeddings", gone)
+
+        stale = {
+            "features": _stale(run, "features", input_hash(config, "features", scaler)),
+            "spectrogram": _stale(run, "spectrogram", input_hash(config, "spectrogram", pca)),
+        }
+        todo = features.join(stale["features"], "track_id")
+        mels = warehouse.read("mel_spectrograms").join(stale["spectrogram"], "track_id", "left_semi")
+        vectors = {
+            "features": (embed_features(todo, config, scaler), scaler),
+            "spectrogram": (embed_spectrograms(mels, config, pca), pca),
+        }
+        written = 0
+        for space, (rows, artefact) in vectors.items():
+            written += _write(run, space, rows.join(stale[space], "track_id"), artefact.version)
+        joined = _stale(run, "hybrid", input_hash(config, "hybrid", scaler, pca))
+        both = [
+            _vectors(run, space).join(joined, "track_id", "left_semi")
+            for space in ("features", "spectrogram")
+        ]
+        hybrid = join_spaces(both[0], both[1], config).join(joined, "track_id")
+        written += _write(run, "hybrid", hybrid, None)
+        report.rows_out = written
+        if not written and not report.details["removed"]:
+            report.unchanged()
+
+
+def _stale(run: Run, space: str, current: Column) -> DataFrame:
+    """Return ``track_id, input_hash`` of the tracks whose vector in a space is missing or out of date."""
+    wanted = run.warehouse.read("audio_features").select("track_id", current.alias("input_hash"))
+    done = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "input_hash")
+    return wanted.join(done, ["track_id", "input_hash"], "left_anti")
+
+
+def _vectors(run: Run, space: str) -> DataFrame:
+    return run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
+
+
+def _write(run: Run, space: str, rows: DataFrame, version: int | None) -> int:
+    rows = rows.withColumns(
+        {"space": F.lit(space), "artefact_version": F.lit(version).cast("int"), **run.stamp()}
+    ).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        count = rows.count()
+        if count:
+            run.warehouse.upsert("embeddings", rows)
+        return count
+    finally:
+        rows.unpersist()

@@ -1,0 +1,172 @@
+"""Extract: audio becomes ``audio_features`` and ``mel_spectrograms``, and what fails goes to ``quarantine``.
+
+The work is cut into portions, each committed before the next begins: features last, so that a track counts as
+done only when all else of it is written. A run that dies is taken up by the next, which finds what is not done.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from specrec.audio.extraction import extract as extract_files
+from specrec.audio.extraction import to_analyse
+from specrec.errors import ExtractionError
+from specrec.pipeline.run import Run, StageReport
+from specrec.warehouse.tables import Warehouse
+
+#: Fewer attempts than this and no success say little about the night as a whole.
+_FEW = 20
+
+
+def extract(run: Run) -> None:
+    """Analyse every new or changed file, and forget the tracks that are gone.
+
+    Raises
+    ------
+    ExtractionError
+        If more than ``extract.max_failed_share`` of the catalogue's audio is in quarantine, or nothing
+        succeeded. What was extracted until then is kept.
+    """
+    from specrec.audio.decode import decoder_versions  # noqa: PLC0415
+
+    config, warehouse = run.config, run.warehouse
+    with run.stage("extract") as report:
+        decoders = decoder_versions()
+        removed = _forget(warehouse)
+        missing = _missing(run, decoders)
+        files = to_analyse(
+            warehouse.read("tracks"),
+            warehouse.read("audio_features"),
+            warehouse.read("quarantine"),
+            config.audio_hash,
+            decoders,
+        ).persist(StorageLevel.DISK_ONLY)
+        try:
+            count = files.count()
+            report.rows_in = count
+            report.rows_out, report.rows_failed = 0, missing
+            report.details |= {"decoded": count, "removed": removed}
+            portions = math.ceil(count / config.extract.commit_every)
+            for portion in range(portions):
+                mine = F.pmod(F.xxhash64("audio_uri"), F.lit(portions)) == portion
+                _extract_portion(run, files.where(mine), math.ceil(count / portions), decoders, report)
+                _check_failures(run, report, final=False)
+        finally:
+            files.unpersist()
+        _check_failures(run, report, final=True)
+        if not count and not removed and not missing:
+            report.unchanged()
+
+
+def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, report: StageReport) -> None:
+    cores = run.warehouse.spark.sparkContext.defaultParallelism
+    tasks = max(math.ceil(count / run.config.extract.files_per_task), min(count, 4 * cores))
+    done = extract_files(files, run.config, tasks).withColumns(run.stamp()).persist(StorageLevel.DISK_ONLY)
+    try:
+        good, bad = done.where("code is null"), done.where("code is not null")
+        n_good, n_bad = good.count(), bad.count()
+        tables = run.warehouse
+        if n_bad:
+            _quarantine(run, bad, decoders)
+            for table in ("audio_features", "mel_spectrograms"):
+                tables.delete(table, bad.select("track_id"))
+        if n_good:
+            tables.upsert("mel_spectrograms", good)
+            healed = tables.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
+            tables.delete("quarantine", healed.join(good.select("track_id"), "track_id", "left_semi"))
+            tables.upsert("audio_features", good)
+    finally:
+        done.unpersist()
+    report.rows_out = (report.rows_out or 0) + n_good
+    report.rows_failed = (report.rows_failed or 0) + n_bad
+
+
+def _quarantine(run: Run, failed: DataFrame, decoders: str) -> None:
+    """Note failed tracks: ``track_id, audio_uri, audio_fingerprint, code, message``."""
+    now = F.lit(datetime.now(UTC))
+    old = run.warehouse.read("quarantine").where("stage = 'extract'")
+    before = old.select(
+        "track_id", F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first")
+    )
+    rows = failed.join(before, "track_id", "left").select(
+        "track_id",
+        F.lit("extract").alias("stage"),
+        "audio_uri",
+        "code",
+        "message",
+        F.lit(decoders).alias("decoder"),
+        "audio_fingerprint",
+        F.lit(run.config.audio_hash).alias("audio_hash"),
+        (F.coalesce("old_attempts", F.lit(0)) + 1).alias("attempts"),
+        F.coalesce("old_first", now).alias("first_seen"),
+        now.alias("last_seen"),
+        F.lit(run.run_id).alias("run_id"),
+    )
+    run.warehouse.upsert("quarantine", rows)
+
+
+def _forget(warehouse: Warehouse) -> int:
+    """Delete what was extracted of tracks that are gone, or whose audio is; return how many."""
+    alive = warehouse.read("tracks").where("has_audio").select("track_id")
+    features = warehouse.read("audio_features").select("track_id")
+    gone = features.join(alive, "track_id", "left_anti")
+    removed = gone.count()
+    # mel spectrograms on their own: a run may have died between the two commits
+    spectrograms = warehouse.read("mel_spectrograms").select("track_id")
+    warehouse.delete("mel_spectrograms", spectrograms.join(alive, "track_id", "left_anti"))
+    if removed:
+        warehouse.delete("audio_features", gone)
+    named = warehouse.read("tracks").where("audio_uri is not null").select("track_id")
+    failed = warehouse.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
+    warehouse.delete("quarantine", failed.join(named, "track_id", "left_anti"))
+    return removed
+
+
+def _missing(run: Run, decoders: str) -> int:
+    """Quarantine the tracks whose file is not on the store; return how many are new."""
+    absent = run.warehouse.read("tracks").where("audio_uri is not null and not has_audio")
+    known = run.warehouse.read("quarantine").where("stage = 'extract' and code = 'not_found'")
+    new = absent.join(known, ["track_id", "audio_uri"], "left_anti").select(
+        "track_id",
+        "audio_uri",
+        F.lit(None).cast("string").alias("audio_fingerprint"),
+        F.lit("not_found").alias("code"),
+        F.lit("the catalogue names a file that the store does not have: upload it or correct the row").alias(
+            "message"
+        ),
+    )
+    count = new.count()
+    if count:
+        _quarantine(run, new, decoders)
+    return count
+
+
+def _check_failures(run: Run, report: StageReport, final: bool) -> None:
+    config, warehouse = run.config.extract, run.warehouse
+    named = warehouse.read("tracks").where("audio_uri is not null").count()
+    failing = warehouse.read("quarantine").where("stage = 'extract'")
+    failed = failing.count()
+    if named and failed / named > config.max_failed_share:
+        codes = failing.groupBy("code").count().orderBy(F.desc("count"), "code").limit(3).collect()
+        worst = ", ".join(f"{row['count']} {row['code']}" for row in codes)
+        raise ExtractionError(
+            f"{failed} of {named} audio files failed ({worst}), more than extract.max_failed_share="
+            f"{config.max_failed_share:g} allows: see `specrec quarantine`"
+        )
+    if not final:
+        return
+    succeeded, tried = report.rows_out or 0, (report.rows_out or 0) + (report.rows_failed or 0)
+    nothing_tonight = tried >= _FEW and not succeeded
+    if nothing_tonight or (named and warehouse.read("audio_features").isEmpty()):
+        raise ExtractionError(
+            f"none of {tried} audio files could be analysed: see `specrec quarantine`"
+            if tried
+            else "no track of the catalogue has audio features: see `specrec quarantine`"
+        )
+    if not named:
+        raise ExtractionError("no track of the catalogue names an audio file: fill its column `audio`")

@@ -1,0 +1,130 @@
+"""Fit: scaler, PCA and catalogue statistics become versioned ``artefacts``, which every night reuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from specrec.embedding import artefacts as A
+from specrec.embedding import features as feature_space
+from specrec.embedding import spectrogram as spectrogram_space
+from specrec.embedding.artefacts import Artefact, pack, unpack
+from specrec.embedding.sample import sample_tracks
+from specrec.embedding.spaces import describe, unpack_descriptions
+from specrec.embedding.statistics import fit_statistics
+from specrec.errors import SpecrecError
+from specrec.pipeline.run import Run, versions
+from specrec.warehouse.schemas import ARTEFACTS
+from specrec.warehouse.tables import Warehouse
+
+
+def fit(run: Run, requested: bool = False) -> None:
+    """Fit what has no artefact yet for this configuration; all of it when requested, or when the catalogue drifted.
+
+    Parameters
+    ----------
+    requested : fit anew whatever the state.
+    """
+    config = run.config
+    with run.stage("fit") as report:
+        current = load_artefacts(run)
+        features = run.warehouse.read("audio_features").where(F.col("audio_hash") == config.audio_hash)
+        layout = feature_space.layout_of(config.audio.n_mfcc)
+        sample = sample_tracks(features, config.fit.sample_tracks, config.fit.seed).toPandas()
+        sample = sample.sort_values("track_id", ignore_index=True)
+        matrix = feature_space.stack(sample, layout)
+        report.rows_in = len(sample)
+        reasons = {name: "first" for name in A.NAMES if name not in current}
+        if requested:
+            reasons = dict.fromkeys(A.NAMES, "requested")
+        elif A.SCALER in current:
+            drift = feature_space.drift(matrix, layout, current[A.SCALER].arrays)
+            report.details["drift"] = round(drift, 4)
+            if drift > config.fit.max_drift:
+                reasons = dict.fromkeys(A.NAMES, f"drift {drift:.2f}")
+        report.details |= {
+            name: version for name, version in _versions_of(current).items() if name not in reasons
+        }
+        if not reasons:
+            report.unchanged()
+            return
+        fitted = {}
+        if A.SCALER in reasons:
+            fitted[A.SCALER] = feature_space.fit_scaler(matrix, layout), len(sample)
+        if A.PCA in reasons or A.STATISTICS in reasons:
+            few = sample_tracks(features.select("track_id"), config.fit.sample_spectrograms, config.fit.seed)
+            spectrograms = run.warehouse.read("mel_spectrograms")
+            described = _described(spectrograms.join(few, "track_id", "left_semi"))
+            descriptions = unpack_descriptions(described, config.audio.n_mels)
+            if A.PCA in reasons:
+                pca = spectrogram_space.fit_pca(descriptions, config.embedding.pca_components)
+                fitted[A.PCA] = pca, len(described)
+            if A.STATISTICS in reasons:
+                regions = spectrogram_space.band_regions(config.audio, int(described["sample_rate"].iloc[0]))
+                levels = spectrogram_space.region_levels(descriptions, regions)
+                fitted[A.STATISTICS] = fit_statistics(sample, levels), len(sample)
+        rows = [
+            {
+                "name": name,
+                "version": _last_version(run.warehouse, name) + 1,
+                "config_hash": config.artefact_hash(name),
+                "payload": pack(arrays),
+                "fitted_tracks": count,
+                "reason": reasons[name],
+                "versions": versions(),
+                "run_id": run.run_id,
+                "created_at": datetime.now(UTC),
+            }
+            for name, (arrays, count) in fitted.items()
+        ]
+        run.warehouse.append("artefacts", run.warehouse.spark.createDataFrame(rows, ARTEFACTS).coalesce(1))
+        report.rows_out = len(rows)
+        report.details |= {row["name"]: f"version {row['version']} ({row['reason']})" for row in rows}
+
+
+def load_artefacts(run: Run) -> dict[str, Artefact]:
+    """Return the newest version of each artefact that belongs to this configuration."""
+    table = run.warehouse.read("artefacts")
+    wanted = F.lit(False)
+    for name in A.NAMES:
+        wanted |= (F.col("name") == name) & (F.col("config_hash") == run.config.artefact_hash(name))
+    newest = (
+        table.where(wanted)
+        .groupBy("name")
+        .agg(F.max_by(F.struct("name", "version", "payload", "fitted_tracks"), "version").alias("row"))
+        .select("row.*")
+    )
+    return {
+        row["name"]: Artefact(row["name"], row.version, unpack(bytes(row.payload)), row.fitted_tracks)
+        for row in newest.collect()  # one row an artefact
+    }
+
+
+def need_artefact(run: Run, name: str) -> Artefact:
+    """Return the artefact in use.
+
+    Raises
+    ------
+    SpecrecError
+        If there is none yet for this configuration.
+    """
+    found = load_artefacts(run).get(name)
+    if found is None:
+        raise SpecrecError(f"there is no {name} for this configuration: run the stage fit first")
+    return found
+
+
+def _described(spectrograms: DataFrame) -> pd.DataFrame:
+    return describe(spectrograms).toPandas().sort_values("track_id", ignore_index=True)
+
+
+def _last_version(warehouse: Warehouse, name: str) -> int:
+    row = warehouse.read("artefacts").where(F.col("name") == name).agg(F.max("version")).first()
+    return (row[0] or 0) if row else 0
+
+
+def _versions_of(artefacts: dict[str, Artefact]) -> dict[str, str]:
+    return {name: f"version {artefact.version}" for name, artefact in sorted(artefacts.items())}

@@ -1,0 +1,187 @@
+"""Ingest: the catalogue becomes ``tracks``, each with the fingerprint of its audio."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from specrec.catalogue.files import audio_files, fingerprints, folder_catalogue
+from specrec.catalogue.sources import (
+    audio_root,
+    audio_uri,
+    conform,
+    one_row_a_track,
+    read_table,
+    source_format,
+)
+from specrec.config import Config
+from specrec.errors import CatalogueError
+from specrec.pipeline.run import Run, StageReport
+from specrec.storage import is_s3, normalise, open_store, parent
+from specrec.warehouse.schemas import TRACKS
+
+_NOT_HASHED = ("row_hash", "run_id", "updated_at")
+
+
+def check_sources(config: Config) -> None:
+    """Raise, in one line, if the catalogue or its audio cannot be reached. Nothing is written."""
+    path = normalise(config.catalogue.path)
+    for folder in {audio_root(config.catalogue), path if is_s3(path) else parent(path)}:
+        open_store(folder, config.storage).check(folder)
+    if not is_s3(path):
+        _kind_of_path(config)
+
+
+def ingest(run: Run) -> None:
+    """Bring ``tracks`` up to date with the catalogue: new, changed and deleted tracks.
+
+    Raises
+    ------
+    CatalogueError
+        If the catalogue cannot be read, lacks a column, is empty, or lost more than
+        ``catalogue.max_removed_share`` of its tracks or of their audio; nothing was deleted then.
+    """
+    with run.stage("ingest") as report:
+        rows = _read(run)
+        named = rows.where("track_id is not null")
+        root = audio_root(run.config.catalogue)
+        tracks = _with_audio(one_row_a_track(named), root, run.config).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            report.rows_in = rows.count()
+            report.rows_out = tracks.count()
+            report.rows_failed = report.rows_in - named.count()
+            report.details["repeated_rows"] = report.rows_in - report.rows_failed - report.rows_out
+            _synchronise(run, tracks, report)
+            _quarantine(run, rows, tracks)
+        finally:
+            tracks.unpersist()
+
+
+def _read(run: Run) -> DataFrame:
+    config, spark = run.config.catalogue, run.warehouse.spark
+    kind = _kind_of_path(run.config)
+    if kind == "folder":
+        root = audio_root(config)
+        files = audio_files(spark, root, run.config.storage)
+        raw = folder_catalogue(files, run.warehouse.read("tracks"), root, run.config.storage)
+    else:
+        raw = read_table(spark, config.path, kind)
+    return conform(raw)
+
+
+def _kind_of_path(config: Config) -> str:
+    """Return the catalogue's kind, having looked at the path where its name does not tell."""
+    path = normalise(config.catalogue.path)
+    kind = source_format(config.catalogue, is_folder_of_audio=False)
+    if kind == "delta" and config.catalogue.format == "auto":
+        below = open_store(path, config.storage).folders(path)
+        if not any(folder.endswith("/_delta_log") for folder in below):
+            kind = "folder"
+    if kind == "folder":
+        open_store(path, config.storage).check(path)
+    elif not is_s3(path):
+        store = open_store(path, config.storage)
+        if not any(file.uri == path for file in store.list(parent(path))) and path not in store.folders(
+            parent(path)
+        ):
+            raise CatalogueError(f"there is no catalogue {config.catalogue.path}: set catalogue.path")
+    return kind
+
+
+def _with_audio(tracks: DataFrame, root: str, config: Config) -> DataFrame:
+    tracks = tracks.withColumn("audio_uri", audio_uri(F.col("audio"), root))
+    files = fingerprints(tracks, config.storage)
+    tracks = tracks.join(files, "audio_uri", "left").withColumn(
+        "has_audio", F.col("audio_fingerprint").isNotNull()
+    )
+    hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]
+    # a map has no order of its own, and must not have one in the hash
+    plain = [F.map_entries(name).alias(name) if name == "extra" else F.col(name) for name in hashed]
+    plain = [
+        F.array_sort(column).alias("extra") if name == "extra" else column
+        for name, column in zip(hashed, plain, strict=True)
+    ]
+    return tracks.withColumn("row_hash", F.sha2(F.to_json(F.struct(*plain)), 256))
+
+
+def _synchronise(run: Run, tracks: DataFrame, report: StageReport) -> None:
+    before = run.warehouse.read("tracks").select(
+        "track_id", F.col("row_hash").alias("old_hash"), F.col("has_audio").alias("had_audio")
+    )
+    now = tracks.select("track_id", "row_hash", "has_audio")
+    added = F.col("old_hash").isNull()
+    removed = F.col("row_hash").isNull()
+    lost_audio = F.col("had_audio") & ~F.coalesce(F.col("has_audio"), F.lit(False))
+    counts = (
+        before.join(now, "track_id", "full_outer")
+        .agg(
+            F.count_if(added).alias("added"),
+            F.count_if(removed).alias("removed"),
+            F.count_if(F.col("row_hash") != F.col("old_hash")).alias("changed"),
+            F.count_if(lost_audio).alias("lost_audio"),
+            F.count_if(F.col("had_audio")).alias("had_audio"),
+            F.count_if(~added).alias("before"),
+        )
+        .first()
+    )
+    assert counts is not None
+    report.details |= {name: counts[name] for name in ("added", "changed", "removed", "lost_audio")}
+    if not report.rows_out:
+        raise CatalogueError(f"the catalogue {run.config.catalogue.path} holds no track")
+    for what, lost, of in (
+        ("tracks", counts.removed, counts.before),
+        ("audio files", counts.lost_audio, counts.had_audio),
+    ):
+        if lost > run.config.catalogue.max_removed_share * of:
+            raise CatalogueError(
+                f"{lost} of {of} {what} are gone since the last run, more than catalogue.max_removed_share="
+                f"{run.config.catalogue.max_removed_share:g} allows; nothing was deleted. If they are meant to be "
+                "gone, run once with --set catalogue.max_removed_share=1"
+            )
+    if counts.added or counts.changed or counts.removed:
+        stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
+        run.warehouse.synchronise("tracks", stamped, changed="row_hash")
+    else:
+        report.unchanged()
+
+
+def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
+    """Note the rows without a track_id and the paths that leave the root, in place of last night's."""
+    nameless = rows.where("track_id is null").select(
+        F.concat(
+            F.lit("row "), F.sha2(F.to_json(F.struct(*(c for c in rows.columns if c != "extra"))), 256)
+        ).alias("track_id"),
+        F.col("audio").alias("audio_uri"),
+        F.lit("missing_track_id").alias("code"),
+        F.lit("the catalogue's row has no track_id: give it one").alias("message"),
+    )
+    root = audio_root(run.config.catalogue)
+    outside = tracks.where("audio is not null and audio_uri is null").select(
+        "track_id",
+        F.col("audio").alias("audio_uri"),
+        F.lit("forbidden_path").alias("code"),
+        F.lit(f"only files under {root} are read: move the file or correct the catalogue").alias("message"),
+    )
+    found = nameless.dropDuplicates(["track_id"]).unionByName(outside)
+    old = run.warehouse.read("quarantine").where("stage = 'ingest'")
+    gone = old.join(found, "track_id", "left_anti").select("track_id", "stage")
+    run.warehouse.delete("quarantine", gone)
+    new = found.join(old, "track_id", "left_anti")
+    if new.isEmpty():
+        return
+    now = F.lit(datetime.now(UTC))
+    run.warehouse.append(
+        "quarantine",
+        new.select(
+            "*",
+            F.lit("ingest").alias("stage"),
+            *(F.lit(None).cast("string").alias(c) for c in ("decoder", "audio_fingerprint", "audio_hash")),
+            F.lit(1).alias("attempts"),
+            now.alias("first_seen"),
+            now.alias("last_seen"),
+            F.lit(run.run_id).alias("run_id"),
+        ),
+    )

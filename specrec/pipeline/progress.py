@@ -1,0 +1,72 @@
+"""What a person at a terminal sees of a run: a line a stage, and a bar for Spark's tasks while one works."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+
+from pyspark import SparkContext
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Context manager that shows progress on a terminal, and nothing elsewhere.
+
+    Spark's status tracker is polled from a thread; it knows how many tasks of the running jobs are done.
+    """
+
+    def __init__(self, context: SparkContext, shown: bool | None = None) -> None:
+        self._context = context
+        self._console = Console(stderr=True)
+        self._shown = sys.stderr.isatty() if shown is None else shown
+        self._bar = Bar(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("tasks"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None, visible=False)
+        self._stop = threading.Event()
+        self._poller = threading.Thread(target=self._poll, name="progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        if self._shown:
+            self._bar.start()
+            self._poller.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            self._stop.set()
+            self._poller.join()
+            self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """Say which stage begins."""
+        self._bar.reset(self._task, description=name, total=None, visible=True)
+
+    def done(self, name: str, status: str, rows: int | None, seconds: float) -> None:
+        """Say that a stage ended well."""
+        if self._shown:
+            what = "nothing changed" if status == "unchanged" else f"{rows or 0:,} rows"
+            self._console.print(f"[green]✓[/green] {name:<12} {what:<18} {seconds:5.1f} s", highlight=False)
+
+    def _poll(self) -> None:
+        tracker = self._context.statusTracker()
+        while not self._stop.wait(0.5):
+            done = total = 0
+            for stage_id in tracker.getActiveStageIds():
+                info = tracker.getStageInfo(stage_id)
+                if info is not None:
+                    done += info.numCompletedTasks
+                    total += info.numTasks
+            if total:
+                self._bar.update(self._task, completed=done, total=total)

@@ -1,0 +1,150 @@
+"""One run: its name, its clock, what it records of each stage, and how its errors are told."""
+
+from __future__ import annotations
+
+import platform
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+import specrec
+from specrec import errors
+from specrec.config import Config
+from specrec.errors import SpecrecError
+from specrec.logs import get_logger
+from specrec.pipeline.progress import Progress
+from specrec.warehouse.schemas import RUNS
+from specrec.warehouse.tables import Warehouse
+
+_VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn")
+
+
+@dataclass
+class StageReport:
+    """What a stage tells ``runs`` of itself."""
+
+    status: str = "done"
+    rows_in: int | None = None
+    rows_out: int | None = None
+    rows_failed: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def unchanged(self) -> None:
+        """Say that there was nothing to do."""
+        self.status = "unchanged"
+        self.rows_out = self.rows_out or 0
+
+
+class Run:
+    """A run of one or all stages on a warehouse.
+
+    Parameters
+    ----------
+    config : the configuration.
+    warehouse : the tables.
+    progress : shows a person how far it is.
+    """
+
+    def __init__(self, config: Config, warehouse: Warehouse, run_id: str, progress: Progress) -> None:
+        self.config = config
+        self.warehouse = warehouse
+        self.run_id = run_id
+        self.progress = progress
+        self.reports: dict[str, StageReport] = {}
+
+    def stamp(self) -> dict[str, Column]:
+        """Return the columns that tell which run wrote a row, and when, as literals."""
+        return {"run_id": F.lit(self.run_id), "computed_at": F.lit(datetime.now(UTC))}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageReport]:
+        """Time a stage and record in ``runs`` what it did, also if it fails.
+
+        Raises
+        ------
+        SpecrecError
+            Also where the stage raised it on an executor.
+        """
+        report = self.reports[name] = StageReport()
+        log = get_logger().bind(run_id=self.run_id, stage=name)
+        log.info("stage_started")
+        started, clock = datetime.now(UTC), time.monotonic()
+        self.progress.stage(name)
+        try:
+            yield report
+        except BaseException as error:
+            report.status = "failed"
+            told = as_specrec_error(error)
+            seconds = time.monotonic() - clock
+            log.error("stage_failed", seconds=round(seconds, 1), error=str(told or repr(error)))
+            self._record(name, report, started, seconds, str(told or repr(error))[:2000])
+            if told is not None and told is not error:
+                raise told from error
+            raise
+        seconds = time.monotonic() - clock
+        self._record(name, report, started, seconds, None)
+        self.progress.done(name, report.status, report.rows_out, seconds)
+        log.info(
+            "stage_done",
+            status=report.status,
+            seconds=round(seconds, 1),
+            rows_in=report.rows_in,
+            rows_out=report.rows_out,
+            rows_failed=report.rows_failed,
+            **report.details,
+        )
+
+    def _record(
+        self, stage: str, report: StageReport, started: datetime, seconds: float, message: str | None
+    ) -> None:
+        row = {
+            "run_id": self.run_id,
+            "stage": stage,
+            "status": report.status,
+            "rows_in": report.rows_in,
+            "rows_out": report.rows_out,
+            "rows_failed": report.rows_failed,
+            "seconds": seconds,
+            "started_at": started,
+            "details": {key: str(value) for key, value in report.details.items()},
+            "message": message,
+            "config_hash": self.config.results_hash,
+            "versions": versions(),
+        }
+        spark = self.warehouse.spark
+        self.warehouse.append("runs", spark.createDataFrame([row], RUNS).coalesce(1))
+
+
+def new_run_id() -> str:
+    """Return a name that sorts by time and is not given twice."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes results."""
+    return {"specrec": specrec.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in _VERSIONS
+    }
+
+
+def as_specrec_error(error: BaseException) -> SpecrecError | None:
+    """Return the SpecrecError that an exception is, or that an executor's traceback ends in; else None."""
+    if isinstance(error, SpecrecError):
+        return error
+    if isinstance(error, PySparkException):
+        told = re.findall(r"^\s*specrec\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
+        if told:
+            kind, message = told[-1]
+            found = getattr(errors, kind, SpecrecError)
+            return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
+    return None

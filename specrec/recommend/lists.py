@@ -1,0 +1,101 @@
+"""Recommendations in Spark: each track's nearest, joined with what their explanations speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from specrec.config import Config, System
+from specrec.embedding.artefacts import Artefact
+from specrec.embedding.features import families, layout_of
+from specrec.embedding.spectrogram import REGIONS
+from specrec.recommend.explain import ATTRIBUTES, MEASURES, Explainer, Pairs, Side
+from specrec.warehouse.schemas import RECOMMENDATIONS
+
+Frames = Iterator[pd.DataFrame]
+
+_WRITTEN_LATER = ("system", "run_id", "computed_at")
+_SCHEMA = T.StructType(
+    [T.StructField(f.name, f.dataType) for f in RECOMMENDATIONS.fields if f.name not in _WRITTEN_LATER]
+)
+
+
+def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Return what explanations need of a track, one row a track.
+
+    Parameters
+    ----------
+    features, embeddings, tracks : the tables ``audio_features``, ``embeddings`` and ``tracks``.
+    """
+    attributes = tracks.select("track_id", *(F.col(name).alias(f"catalogue_{name}") for name in ATTRIBUTES))
+    by_features = embeddings.where("space = 'features'").select("track_id", F.col("vector").alias("features"))
+    by_spectrogram = embeddings.where("space = 'spectrogram'").select(
+        "track_id", F.col("vector").alias("spectrogram"), "parts", "levels"
+    )
+    return (
+        features.select("track_id", *MEASURES)
+        .join(attributes, "track_id")
+        .join(by_features, "track_id")
+        .join(by_spectrogram, "track_id")
+    )
+
+
+def recommend(
+    neighbours: DataFrame, profile: DataFrame, system: System, config: Config, statistics: Artefact
+) -> DataFrame:
+    """Return a system's lists with explanations: the columns of ``recommendations``, without those of the run.
+
+    Parameters
+    ----------
+    neighbours : ``track_id, rank, neighbour_id, cosine`` of the system's space.
+    profile : as :func:`profiles` returns them.
+    statistics : the artefact ``catalogue_statistics``.
+    """
+    chosen = neighbours.where(F.col("rank") <= config.recommend.top_n).select(
+        "track_id",
+        "rank",
+        F.col("neighbour_id").alias("recommended_track_id"),
+        F.col("cosine").alias("score"),
+    )
+    of_track = profile.select(*(F.col(name).alias(f"a_{name}") for name in profile.columns))
+    of_recommended = profile.drop("parts").select(
+        *(F.col(name).alias(f"b_{name}") for name in profile.columns if name != "parts")
+    )
+    pairs = chosen.join(of_recommended, chosen.recommended_track_id == of_recommended.b_track_id).join(
+        of_track, chosen.track_id == of_track.a_track_id
+    )
+    layout = layout_of(config.audio.n_mfcc)
+    explainer = Explainer(families(layout), statistics.arrays, dict(config.embedding.hybrid_weights))
+    return pairs.mapInPandas(_explain(explainer, system), _SCHEMA)
+
+
+def _explain(explainer: Explainer, system: System) -> Callable[[Frames], Frames]:
+    def explain(batches: Frames) -> Frames:
+        for frame in batches:
+            if frame.empty:
+                continue
+            parts = np.stack(frame["a_parts"].to_list()).reshape(len(frame), len(REGIONS), -1)
+            pairs = Pairs(_side(frame, "a_"), _side(frame, "b_"), parts)
+            sentences, reasons = explainer.explain(system, pairs, frame["score"].to_numpy(np.float64))
+            kept = frame[["track_id", "rank", "recommended_track_id", "score"]]
+            yield kept.assign(explanation=sentences, reasons=reasons)
+
+    return explain
+
+
+def _side(frame: pd.DataFrame, prefix: str) -> Side:
+    def numbers(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return pd.to_numeric(frame[prefix + name]).to_numpy(np.float64)
+
+    return Side(
+        features=np.stack(frame[f"{prefix}features"].to_list()),
+        spectrogram=np.stack(frame[f"{prefix}spectrogram"].to_list()),
+        levels=np.stack(frame[f"{prefix}levels"].to_list()).astype(np.float64),
+        measures={name: numbers(name) for name in MEASURES},
+        attributes={name: numbers(f"catalogue_{name}") for name in ATTRIBUTES},
+    )

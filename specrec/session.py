@@ -1,0 +1,183 @@
+"""The Spark session, and the jars that it needs beside Spark's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+
+from specrec.config import Config, SparkConfig, StorageConfig
+from specrec.errors import SpecrecError
+
+_SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
+_AWS_SDK = "2.35.4"
+
+#: Maven coordinates. hadoop-aws asks for a 600 MB bundle of the AWS SDK; these five parts of it are enough.
+PACKAGES = (
+    f"io.delta:delta-spark_{_SPARK_MINOR}_2.13:{version('delta-spark')}",
+    "org.apache.hadoop:hadoop-aws:3.5.0",
+    f"software.amazon.awssdk:s3:{_AWS_SDK}",
+    f"software.amazon.awssdk:s3-transfer-manager:{_AWS_SDK}",
+    f"software.amazon.awssdk:sts:{_AWS_SDK}",
+    f"software.amazon.awssdk:apache-client:{_AWS_SDK}",
+    f"software.amazon.awssdk:netty-nio-client:{_AWS_SDK}",
+)
+
+#: What they pull in that Spark already ships, in other versions.
+EXCLUDED = (
+    "software.amazon.awssdk:bundle",
+    "org.apache.hadoop:hadoop-client-api",
+    "org.apache.hadoop:hadoop-client-runtime",
+    "org.apache.parquet:parquet-hadoop",
+    "org.apache.parquet:parquet-column",
+    "org.apache.logging.log4j:log4j-core",
+    "org.apache.logging.log4j:log4j-api",
+    "org.apache.logging.log4j:log4j-slf4j2-impl",
+    "org.slf4j:slf4j-api",
+    "com.github.luben:zstd-jni",
+    "org.xerial.snappy:snappy-java",
+)
+
+#: One thread of BLAS, OpenMP and numba a worker: Spark already runs one task a core.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+def get_spark(config: Config) -> SparkSession:
+    """Return the session of this process, made from the configuration if there is none yet.
+
+    What ``spark-submit`` was told wins over the configuration.
+
+    Raises
+    ------
+    SpecrecError
+        If there is no Java 17 or newer.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    settings = session_settings(config)
+    builder = SparkSession.builder.appName("specrec")
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit: its own word first
+        submitted = SparkConf()
+        settings = {key: value for key, value in settings.items() if not submitted.contains(key)}
+        settings.pop("spark.master", None)
+    else:
+        _require_java()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+        settings["spark.master"] = config.spark.master or "local[*]"
+        settings |= _jars(config.spark)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def session_settings(config: Config) -> dict[str, str]:
+    """Return the spark.* settings that a session of specrec runs with."""
+    log4j = files("specrec") / "log4j2.properties"
+    environment = _ONE_THREAD | {
+        "NUMBA_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"specrec-numba-{os.getuid()}")
+    }
+    environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
+    return {
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(config.spark.shuffle_partitions),
+        "spark.databricks.delta.snapshotPartitions": str(config.spark.snapshot_partitions),
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # ten thousand spectrograms in one batch, which is the default, would be 1.6 GB
+        "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
+        "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "specrec-spark-warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.memory": config.spark.driver_memory,
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j}",
+        **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
+        **s3a_settings(config.storage),
+        **config.spark.conf,
+    }
+
+
+def s3a_settings(config: StorageConfig) -> dict[str, str]:
+    """Return what Hadoop's S3A needs to reach the configured store. Credentials: from the environment."""
+    settings = {
+        "spark.hadoop.fs.s3a.endpoint.region": config.region,
+        "spark.hadoop.fs.s3a.path.style.access": str(config.path_style).lower(),
+        "spark.hadoop.fs.s3a.attempts.maximum": str(config.max_attempts),
+        "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
+    }
+    if config.endpoint_url:
+        settings["spark.hadoop.fs.s3a.endpoint"] = config.endpoint_url
+        secure = config.endpoint_url.startswith("https://")
+        settings["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(secure).lower()
+    return settings
+
+
+def fetch_jars(folder: Path) -> list[Path]:
+    """Have Spark's own resolver fetch the jars into a folder, so that sessions start without asking Maven.
+
+    Raises
+    ------
+    SpecrecError
+        If they cannot be fetched; the resolver's own words are in the message.
+    """
+    _require_java()
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    ivy = folder / "ivy"
+    script = folder / "resolve.py"
+    script.write_text("")
+    import pyspark  # noqa: PLC0415
+
+    home = Path(pyspark.__path__[0])
+    command = [str(home / "bin" / "spark-submit"), "--packages", ",".join(PACKAGES)]
+    command += ["--exclude-packages", ",".join(EXCLUDED), "--conf", f"spark.jars.ivy={ivy}", str(script)]
+    environment = os.environ | {"SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
+    script.unlink()
+    if done.returncode != 0:
+        problems = [
+            line.strip() for line in done.stderr.splitlines() if "unresolved" in line or "UNRES" in line
+        ]
+        raise SpecrecError(
+            "Spark's jars could not be fetched: " + "; ".join(problems or [done.stderr[-500:]])
+        )
+    for jar in (ivy / "jars").glob("*.jar"):
+        shutil.move(jar, folder / jar.name)
+    shutil.rmtree(ivy)
+    return sorted(folder.glob("*.jar"))
+
+
+def _jars(config: SparkConfig) -> dict[str, str]:
+    local = sorted(Path(config.jars_dir).glob("*.jar"))
+    if local:
+        return {"spark.jars": ",".join(str(jar.resolve()) for jar in local)}
+    return {"spark.jars.packages": ",".join(PACKAGES), "spark.jars.excludes": ",".join(EXCLUDED)}
+
+
+def _require_java() -> None:
+    java = str(Path(os.environ["JAVA_HOME"]) / "bin" / "java") if os.environ.get("JAVA_HOME") else "java"
+    advice = (
+        "install a JDK (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
+    )
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        raise SpecrecError(f"Spark needs Java 17 or newer, and `{java}` does not run: {advice}") from None
+    words = answer.stderr.split('"')
+    major = words[1].split(".")[0] if len(words) > 1 else ""
+    if major.isdigit() and int(major) < 17:
+        raise SpecrecError(f"Spark needs Java 17 or newer, and `{java}` is {words[1]}: {advice}")

@@ -1,0 +1,256 @@
+import csv
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+
+from specrec.audio import features as module
+from specrec.audio.decode import Clip, decode
+from specrec.audio.features import FEATURES, SCALARS, columns, extract
+from specrec.config import AudioConfig
+from specrec.errors import TrackError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+REFERENCE = SHARED / "reference"
+RATE = 22_050
+TIME = np.arange(10 * RATE) / RATE
+
+
+def _clip(samples: np.ndarray, rate: int = RATE) -> Clip:
+    return Clip(samples.astype(np.float32), rate, samples.size / rate, rate, "synthetic")
+
+
+def _chord(*midi: float, harmonics: int = 4) -> np.ndarray:
+    return sum(
+        0.1 / harmonic * np.sin(2 * np.pi * harmonic * 440 * 2 ** ((note - 69) / 12) * TIME)
+        for note in midi
+        for harmonic in range(1, harmonics + 1)
+    )
+
+
+def _clicks(bpm: float) -> np.ndarray:
+    """Bursts of noise, which fade within 20 ms."""
+    samples = np.zeros_like(TIME)
+    burst = np.random.default_rng(0).standard_normal(882) * np.exp(-np.arange(882) / 150)
+    for beat in np.arange(0, TIME[-1] - 0.1, 60 / bpm):
+        samples[round(beat * RATE) :][:882] += 0.2 * burst
+    return samples
+
+
+def _noise(seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(TIME.size)
+
+
+def _half_silent() -> np.ndarray:
+    return np.where(TIME < 5, _chord(60, 64, 67) * np.exp(-TIME), 0)
+
+
+def _by_librosa(y: np.ndarray, sr: int, c: AudioConfig) -> dict[str, np.ndarray]:
+    """Each feature by its public function from the samples, as a notebook would have it."""
+    stft = {"n_fft": c.n_fft, "hop_length": c.hop_length, "pad_mode": c.pad_mode, "window": c.window}
+    mel = {"n_mels": c.n_mels, "fmin": c.fmin, "fmax": c.fmax or sr / 2}
+    f = librosa.feature
+    mfcc = f.mfcc(y=y, sr=sr, n_mfcc=c.n_mfcc, **mel, **stft)
+    chroma = f.chroma_stft(y=y, sr=sr, **stft)
+    return {
+        "mfcc": mfcc,
+        "mfcc_delta": f.delta(mfcc),
+        "spectral_contrast": f.spectral_contrast(y=y, sr=sr, **stft),
+        "spectral_centroid": f.spectral_centroid(y=y, sr=sr, **stft)[0],
+        "spectral_bandwidth": f.spectral_bandwidth(y=y, sr=sr, **stft)[0],
+        "spectral_rolloff": f.spectral_rolloff(y=y, sr=sr, **stft)[0],
+        "chroma": chroma,
+        "tonnetz": f.tonnetz(chroma=chroma),
+        "onset_strength": librosa.onset.onset_strength(y=y, sr=sr, **mel, **stft),
+        "rms": f.rms(y=y, frame_length=c.n_fft, hop_length=c.hop_length, pad_mode=c.pad_mode)[0],
+        "spectral_flatness": f.spectral_flatness(y=y, **stft)[0],
+        "zero_crossing_rate": f.zero_crossing_rate(y, frame_length=c.n_fft, hop_length=c.hop_length)[0],
+    }
+
+
+def _assert_librosas(y: np.ndarray, sr: int, config: AudioConfig) -> None:
+    values = extract(_clip(y, sr), config).values
+    for name, frames in _by_librosa(y.astype(np.float32), sr, config).items():
+        # near-zero means, such as a delta's, are compared on the scale of the feature itself
+        scale = float(np.max(np.std(frames, axis=-1)))
+        for statistic in (np.mean, np.std):
+            expected = statistic(frames, axis=-1, dtype=np.float64)
+            actual = values[f"{name}_{statistic.__name__}"]
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+
+
+def _music() -> list[Path]:
+    return sorted((SHARED / "music").rglob("*.mp3"))[::110]
+
+
+SIGNALS = {
+    "noise": _noise(),
+    "triad": _chord(60, 64, 67) + 1e-3 * _noise(),
+    "clicks": _clicks(120) + 1e-4 * _noise(),
+    "half silent": _half_silent() + np.where(TIME < 5, 1e-4 * _noise(), 0),
+}
+
+
+@pytest.mark.parametrize("signal", SIGNALS.values(), ids=SIGNALS)
+def test_values_are_librosas(signal):
+    _assert_librosas(signal, RATE, AudioConfig())
+
+
+@pytest.mark.parametrize(
+    ("config", "rate"),
+    [
+        (AudioConfig(pad_mode="reflect", n_mfcc=13, n_mels=64, fmin=30, fmax=9_000), RATE),
+        (AudioConfig(pad_mode="edge", n_fft=1024, hop_length=300, window="hamming"), RATE),
+        (AudioConfig(sample_rate=None, n_fft=4096, hop_length=1024), 44_100),
+        (AudioConfig(sample_rate=16_000), 16_000),
+    ],
+)
+def test_values_are_librosas_with_other_parameters(config, rate):
+    _assert_librosas(_noise()[:100_001] + _chord(57, 60, 64)[:100_001], rate, config)
+
+
+@pytest.mark.skipif(not _music(), reason="../shared/music is absent")
+@pytest.mark.parametrize("file", _music(), ids=lambda file: file.name)
+def test_values_of_music_are_librosas(file):
+    config = AudioConfig(clip_seconds=20)
+    clip = decode(file.read_bytes(), config)
+    _assert_librosas(clip.samples, RATE, config)
+    tempo, _ = librosa.beat.beat_track(y=clip.samples, sr=RATE)
+    assert extract(clip, config).values["tempo"] == tempo.item()
+
+
+@pytest.mark.parametrize("name", ["blues.00000.wav", "classical.00000.wav", "metal.00000.wav"])
+def test_published_gtzan_values_come_out(name):
+    table = REFERENCE / "gtzan_published_features.csv"
+    if not table.exists():
+        pytest.skip("../shared/reference is absent")
+    with table.open(encoding="utf-8") as lines:
+        published = {row["filename"]: row for row in csv.DictReader(lines)}.get(name)
+    if published is None:
+        pytest.skip(f"../shared/reference/{table.name} has no row of {name}")
+    config = AudioConfig(pad_mode="reflect", clip_seconds=60)  # the padding of the librosa of that day
+    clip = decode((REFERENCE / name).read_bytes(), config)
+    assert clip.samples.size == int(published["length"])
+    values = extract(clip, config).values
+    pairs = {
+        "rms": "rms",
+        "spectral_centroid": "spectral_centroid",
+        "spectral_bandwidth": "spectral_bandwidth",
+        "rolloff": "spectral_rolloff",
+        "zero_crossing_rate": "zero_crossing_rate",
+    }
+    ours: dict[str, float] = {}
+    for theirs, feature in pairs.items():
+        ours[f"{theirs}_mean"] = values[f"{feature}_mean"]
+        ours[f"{theirs}_var"] = values[f"{feature}_std"] ** 2
+    for i in range(20):
+        ours[f"mfcc{i + 1}_mean"] = values["mfcc_mean"][i]
+        ours[f"mfcc{i + 1}_var"] = values["mfcc_std"][i] ** 2
+    # theirs is over all pitch classes at once
+    mean, std = (values[f"chroma_{statistic}"].astype(np.float64) for statistic in ("mean", "std"))
+    ours["chroma_stft_mean"] = mean.mean()
+    ours["chroma_stft_var"] = (std**2 + mean**2).mean() - mean.mean() ** 2
+    for column, value in ours.items():
+        assert value == pytest.approx(float(published[column]), rel=1e-4), column
+    assert values["tempo"] == pytest.approx(float(published["tempo"]))
+
+
+def test_columns_follow_the_declarations_and_their_order():
+    config = AudioConfig(n_mfcc=13)
+    values = extract(_clip(_noise()), config).values
+    sizes = columns(13)
+    assert list(values) == list(sizes)
+    assert list(sizes)[:2] == ["mfcc_mean", "mfcc_std"]
+    assert list(sizes)[-len(SCALARS) :] == [feature.name for feature in SCALARS]
+    for column, size in sizes.items():
+        value = values[column]
+        if size == 1:
+            assert isinstance(value, float), column
+        else:
+            assert value.shape == (size,), column
+            assert value.dtype == np.float32, column
+    assert len({feature.name for feature in FEATURES + SCALARS}) == len(FEATURES + SCALARS)
+
+
+def test_a_tone_of_440_hz():
+    values = extract(_clip(0.5 * np.sin(2 * np.pi * 440 * TIME)), AudioConfig()).values
+    assert np.argmax(values["chroma_mean"]) == 9  # A
+    assert values["spectral_centroid_mean"] == pytest.approx(440, rel=0.03)
+    assert values["zero_crossing_rate_mean"] == pytest.approx(2 * 440 / RATE, rel=0.02)
+    assert values["rms_mean"] == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
+    assert values["spectral_flatness_mean"] < 1e-3
+
+
+def test_white_noise_is_flat_and_a_tone_is_not():
+    noise = extract(_clip(_noise()), AudioConfig()).values
+    assert noise["spectral_flatness_mean"] > 0.5
+    assert noise["spectral_centroid_mean"] == pytest.approx(RATE / 4, rel=0.05)
+
+
+@pytest.mark.parametrize("bpm", [90, 120, 150])
+def test_clicks_give_their_tempo(bpm):
+    y = _clicks(bpm)
+    tempo = extract(_clip(y), AudioConfig()).values["tempo"]
+    assert tempo == pytest.approx(bpm, rel=0.04)
+    assert tempo == librosa.beat.beat_track(y=y.astype(np.float32), sr=RATE)[0].item()
+
+
+def test_what_never_begins_has_no_tempo():
+    assert extract(_clip(np.full(TIME.size, 0.1)), AudioConfig()).values["tempo"] >= 0
+    assert module._tempo(np.zeros(100), RATE, 512) == 0.0
+
+
+@pytest.mark.parametrize("tonic", range(12))
+@pytest.mark.parametrize(("mode", "third"), [(1, 4), (0, 3)], ids=["major", "minor"])
+def test_a_triad_with_its_root_doubled_gives_the_key(tonic, mode, third):
+    root = 60 + tonic
+    y = _chord(root, root + third, root + 7, root + 12, harmonics=1)
+    values = extract(_clip(y), AudioConfig()).values
+    assert (values["key"], values["mode"]) == (tonic, mode)
+    assert 0.5 < values["key_strength"] <= 1
+
+
+@pytest.mark.parametrize("cents", [-40, -13, 0, 25, 49])
+@pytest.mark.parametrize("sharp", [False, True])
+def test_tuning_is_librosas(cents, sharp):
+    y = _chord(60 + cents / 100, 64 + cents / 100, 67 + cents / 100) + (0.02 if sharp else 0.0) * _noise()
+    power = np.abs(librosa.stft(y.astype(np.float32))) ** 2
+    expected = librosa.estimate_tuning(S=power, sr=RATE, bins_per_octave=12)
+    assert module._tuning(power, RATE, 2048) == expected
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000])
+def test_contrast_is_librosas(rate):
+    magnitude = np.abs(librosa.stft(_noise()[:30_000].astype(np.float32)))
+    expected = librosa.feature.spectral_contrast(S=magnitude, sr=rate)
+    np.testing.assert_allclose(module._contrast(magnitude, rate), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [9, 40, 344, 1_000])
+def test_tempo_is_librosas(frames):
+    envelope = np.random.default_rng(frames).random(frames).astype(np.float32)
+    assert module._tempo(envelope, RATE, 512) == librosa.feature.tempo(onset_envelope=envelope, sr=RATE)[0]
+
+
+def test_a_low_sample_rate_still_has_seven_bands_of_contrast():
+    values = extract(_clip(_noise(), 8_000), AudioConfig(sample_rate=None)).values
+    assert np.isfinite(values["spectral_contrast_mean"]).all()
+    assert len(values["spectral_contrast_mean"]) == 7
+
+
+def test_few_frames_are_too_short_and_nine_are_enough():
+    config = AudioConfig()
+    with pytest.raises(TrackError) as caught:
+        extract(_clip(_noise()[: 8 * 512 - 1]), config)
+    assert caught.value.code == "too_short"
+    shortest = extract(_clip(_noise()[: 8 * 512]), config)
+    assert shortest.mel_db.shape == (128, 9)
+    assert all(np.isfinite(value).all() for value in shortest.values.values())
+
+
+def test_louder_sounds_the_same():
+    quiet, loud = (extract(_clip(gain * SIGNALS["triad"]), AudioConfig()) for gain in (0.1, 1.0))
+    assert loud.values["rms_mean"] == pytest.approx(10 * quiet.values["rms_mean"], rel=1e-4)
+    for column in ("chroma_mean", "spectral_centroid_mean", "spectral_rolloff_mean", "tonnetz_mean"):
+        np.testing.assert_allclose(loud.values[column], quiet.values[column], rtol=1e-3, atol=1e-4)
