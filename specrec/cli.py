@@ -97,7 +97,7 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
       specrec demo
       specrec demo --folder /tmp/demo --clips 120
     """  # noqa: D301
-    from rich.progress import track
+    from rich.progress import Progress
 
     from specrec.catalogue.demo import STYLES, render_catalogue
     from specrec.pipeline.nightly import run_stages
@@ -105,8 +105,9 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
     console = Console()
     catalogue = folder / "catalogue.csv"
     if not catalogue.exists():
-        bar = iter(track(range(clips), "rendering", console=Console(stderr=True), transient=True))
-        render_catalogue(folder, clips, seconds, progress=lambda done, total: next(bar, None))
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("rendering", total=clips)
+            render_catalogue(folder, clips, seconds, progress=lambda done, _: bar.update(task, completed=done))
     places = (f"catalogue.path={catalogue}", f"warehouse={folder / 'warehouse'}")
     config = load(config_path, (*places, *overrides))
     run_stages(config)

@@ -84,9 +84,9 @@ def normalise(uri: str) -> str:
 
 
 def for_spark(uri: str) -> str:
-    """Return the URI as Spark's file systems name it (``s3a://…``, ``file:///…``)."""
+    """Return the URI as Spark's file systems name it (``s3a://…``, ``file:/…``)."""
     uri = normalise(uri)
-    return "s3a://" + uri.removeprefix("s3://") if is_s3(uri) else Path(uri).as_uri()
+    return "s3a://" + uri.removeprefix("s3://") if is_s3(uri) else f"file:{uri}"
 
 
 def join(folder: str, *names: str) -> str:

@@ -544,7 +544,7 @@ class SparkCluster:
     ) -> Submission:
         """Start spark-submit and return at once; `options` are those of `command`.
 
-        Whatever still runs when the cluster stops, or when the thread that called this ends, is stopped with it.
+        Whatever still runs when the cluster stops, or the thread that called this ends, is stopped too.
         """
         self._remove_shipped_files()
         number = len(self._submitted)
