@@ -31,18 +31,36 @@ PACKAGES = (
     f"software.amazon.awssdk:netty-nio-client:{_AWS_SDK}",
 )
 
-#: What they pull in that Spark already ships, in other versions.
+#: The bundle, and what the packages pull in that Spark already ships in other versions.
 EXCLUDED = (
     "software.amazon.awssdk:bundle",
+    "com.fasterxml.jackson.core:jackson-annotations",
+    "com.fasterxml.jackson.core:jackson-core",
+    "com.fasterxml.jackson.core:jackson-databind",
+    "com.github.luben:zstd-jni",
+    "com.google.code.findbugs:jsr305",
+    "commons-codec:commons-codec",
+    "io.netty:netty-buffer",
+    "io.netty:netty-codec",
+    "io.netty:netty-codec-http",
+    "io.netty:netty-codec-http2",
+    "io.netty:netty-common",
+    "io.netty:netty-handler",
+    "io.netty:netty-resolver",
+    "io.netty:netty-transport",
+    "io.netty:netty-transport-classes-epoll",
+    "io.netty:netty-transport-native-unix-common",
     "org.apache.hadoop:hadoop-client-api",
     "org.apache.hadoop:hadoop-client-runtime",
-    "org.apache.parquet:parquet-hadoop",
-    "org.apache.parquet:parquet-column",
-    "org.apache.logging.log4j:log4j-core",
+    "org.apache.httpcomponents:httpclient",
+    "org.apache.httpcomponents:httpcore",
     "org.apache.logging.log4j:log4j-api",
+    "org.apache.logging.log4j:log4j-core",
     "org.apache.logging.log4j:log4j-slf4j2-impl",
+    "org.apache.parquet:parquet-column",
+    "org.apache.parquet:parquet-hadoop",
+    "org.roaringbitmap:RoaringBitmap",
     "org.slf4j:slf4j-api",
-    "com.github.luben:zstd-jni",
     "org.xerial.snappy:snappy-java",
 )
 
@@ -75,7 +93,7 @@ def get_spark(config: Config) -> SparkSession:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
         settings["spark.master"] = config.spark.master or "local[*]"
-        settings |= _jars(config.spark)
+        settings |= _jars(config.spark, settings["spark.master"].startswith("local"))
     for key, value in settings.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
@@ -161,10 +179,13 @@ def fetch_jars(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jar"))
 
 
-def _jars(config: SparkConfig) -> dict[str, str]:
-    local = sorted(Path(config.jars_dir).glob("*.jar"))
-    if local:
-        return {"spark.jars": ",".join(str(jar.resolve()) for jar in local)}
+def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
+    jars = [str(jar.resolve()) for jar in sorted(Path(config.jars_dir).glob("*.jar"))]
+    if jars and not local_mode:
+        return {"spark.jars": ",".join(jars)}
+    if jars:
+        # the driver is all there is: a class path costs nothing, spark.jars copies every jar at every start
+        return {"spark.driver.extraClassPath": os.pathsep.join(jars)}
     return {"spark.jars.packages": ",".join(PACKAGES), "spark.jars.excludes": ",".join(EXCLUDED)}
 
 

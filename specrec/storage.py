@@ -6,6 +6,8 @@ one client a process.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import io
 import os
 import posixpath
@@ -51,8 +53,8 @@ class Store(Protocol):
     def create(self, uri: str, data: bytes) -> bool:
         """Write a new file; False, and nothing written, if there already is one."""
 
-    def replace(self, uri: str, data: bytes) -> None:
-        """Write a file, whether or not there is one."""
+    def replace(self, uri: str, old: bytes, data: bytes) -> bool:
+        """Write a file in place of just these old bytes; False, and nothing written, if it holds others."""
 
     def delete(self, uri: str) -> None:
         """Delete a file, if there is one."""
@@ -165,11 +167,21 @@ class LocalStore:
             raise StorageError(f"cannot write {uri}: {error.strerror or error}") from None
         return True
 
-    def replace(self, uri: str, data: bytes) -> None:
+    def replace(self, uri: str, old: bytes, data: bytes) -> bool:
         """See :class:`Store`."""
-        temporary = f"{uri}.{os.getpid()}"
-        Path(temporary).write_bytes(data)
-        os.replace(temporary, uri)
+        try:
+            with open(f"{uri}.guard", "w", encoding="utf-8") as guard:
+                fcntl.flock(guard, fcntl.LOCK_EX)  # the kernel lets go of it, whatever becomes of this process
+                if Path(uri).read_bytes() != old:
+                    return False
+                temporary = f"{uri}.{os.getpid()}"
+                Path(temporary).write_bytes(data)
+                os.replace(temporary, uri)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StorageError(f"cannot write {uri}: {error.strerror or error}") from None
+        return True
 
     def delete(self, uri: str) -> None:
         """See :class:`Store`."""
@@ -241,23 +253,27 @@ class S3Store:
 
     def create(self, uri: str, data: bytes) -> bool:
         """See :class:`Store`."""
+        return self._put(uri, data, IfNoneMatch="*")
+
+    def _put(self, uri: str, data: bytes, **condition: str) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         bucket, key = _bucket_and_key(uri)
         try:
-            self._client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+            self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition)  # type: ignore[arg-type]
         except ClientError as error:
-            if _status(error) in (409, 412):
+            # the condition does not hold, or another writer was first
+            if _status(error) in (404, 409, 412) and _code(error) != "NoSuchBucket":
                 return False
             raise StorageError(f"cannot write {uri}: {_reason(error)}") from None
         except BotoCoreError as error:
             raise StorageError(f"cannot write {uri}: {_reason(error)}") from None
         return True
 
-    def replace(self, uri: str, data: bytes) -> None:
+    def replace(self, uri: str, old: bytes, data: bytes) -> bool:
         """See :class:`Store`."""
-        bucket, key = _bucket_and_key(uri)
-        self._client.put_object(Bucket=bucket, Key=key, Body=data)
+        etag = hashlib.md5(old, usedforsecurity=False).hexdigest()
+        return self._put(uri, data, IfMatch=f'"{etag}"')
 
     def delete(self, uri: str) -> None:
         """See :class:`Store`."""
@@ -336,6 +352,10 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
 
 def _status(error: Any) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _reason(error: Exception) -> str:

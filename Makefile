@@ -1,0 +1,53 @@
+# `make demo` and `make test` do everything on a machine that has Python 3.11+, Java 17 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+
+.PHONY: help setup jars demo test unit integration e2e lint format package clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .setup-stamp ## Make the environment in .venv
+.setup-stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "specrec needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11 …" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev --editable .
+	touch $@
+
+jars: .jars/.stamp ## Fetch the jars that Spark needs for Delta and S3 into .jars
+.jars/.stamp: .setup-stamp specrec/session.py
+	rm -rf .jars
+	$(BIN)/specrec jars --to .jars
+	touch $@
+
+demo: setup jars ## Render a small catalogue, run the nightly job on it, show recommendations
+	$(BIN)/specrec demo
+
+test: lint unit integration e2e ## Run all checks and tests
+
+lint: setup ## Check style and types
+	$(BIN)/ruff check specrec jobs tests
+	$(BIN)/ruff format --check specrec jobs tests
+	$(BIN)/mypy
+
+unit: setup ## Tests without a JVM, in seconds
+	$(BIN)/pytest tests/unit
+
+integration: setup jars ## Tests with Spark, Delta and a real S3 server
+	$(BIN)/pytest tests/integration
+
+e2e: setup jars package ## Tests with spark-submit on a standalone cluster on loopback
+	$(BIN)/pytest tests/e2e
+
+format: setup ## Format the code
+	$(BIN)/ruff check --fix --quiet specrec jobs tests || true
+	$(BIN)/ruff format specrec jobs tests
+
+package: setup ## Pack the environment and the package that spark-submit ships
+	deploy/pack.sh
+
+clean: ## Remove what was made here
+	rm -rf .venv .jars .tools .setup-stamp build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
