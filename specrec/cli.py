@@ -242,7 +242,7 @@ def _read_config(config_path: str | None, overrides: tuple[str, ...], warehouse:
     if warehouse:
         overrides = (*overrides, f"warehouse={warehouse}")
         if config_path is None:  # reading needs no catalogue
-            overrides = (*overrides, "catalogue.path=")
+            overrides = (*overrides, "catalogue.path=unread")
     if config_path is None and not overrides:
         raise SpecrecError("say where the tables lie: --warehouse PATH, or --config FILE")
     return load(config_path, overrides)

@@ -25,8 +25,8 @@ EMBEDDING_VERSION = 1
 #: Likewise for lists and sentences.
 RECOMMEND_VERSION = 1
 
-SYSTEMS = ("features", "spectrogram", "hybrid")
 System = Literal["features", "spectrogram", "hybrid"]
+SYSTEMS: tuple[System, ...] = get_args(System)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -36,7 +36,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CatalogueConfig(Section):
@@ -44,43 +44,44 @@ class CatalogueConfig(Section):
 
     path: str = Field(description="CSV, Parquet or Delta table, or a folder of audio files")
     format: Literal["auto", "csv", "parquet", "delta", "folder"] = Field(
-        "auto", description="auto: by the path's ending; what has none is a Delta table or a folder"
+        default="auto", description="auto: by the path's ending; what has none is a Delta table or a folder"
     )
     audio_root: str | None = Field(
-        None, description="folder or s3:// prefix that `audio` is relative to; default: beside the catalogue"
+        default=None,
+        description="folder or s3:// prefix that `audio` is relative to; default: beside the catalogue",
     )
     max_removed_share: Share = Field(
-        0.5, description="stop before anything is deleted if more than this share of the tracks vanished"
+        default=0.5, description="stop before anything is deleted if more than this share of the tracks vanished"
     )
 
 
 class StorageConfig(Section):
     """How object storage is reached. Credentials come from the environment, never from here."""
 
-    endpoint_url: str | None = Field(None, description="an S3-compatible server; null: AWS")
-    region: str = Field("us-east-1", description="region of the buckets")
-    path_style: bool = Field(False, description="true for most S3-compatible servers")
-    max_attempts: PositiveInt = Field(5, description="tries of one request before it is a storage_error")
+    endpoint_url: str | None = Field(default=None, description="an S3-compatible server; null: AWS")
+    region: str = Field(default="us-east-1", description="region of the buckets")
+    path_style: bool = Field(default=False, description="true for most S3-compatible servers")
+    max_attempts: PositiveInt = Field(default=5, description="tries of one request before it is a storage_error")
 
 
 class AudioConfig(Section):
     """What is analysed of each file, and how. Any change extracts every track anew."""
 
-    sample_rate: PositiveInt | None = Field(22_050, description="Hz, resampled to; null: each file's own")
-    offset_seconds: Annotated[float, Field(ge=0)] = Field(0.0, description="where the analysed clip begins")
-    clip_seconds: PositiveFloat = Field(30.0, description="its length; shorter files are used whole")
-    min_seconds: PositiveFloat = Field(1.0, description="less audio than this is too_short")
-    silence_db: float = Field(-80.0, description="dB of full scale; a peak below it is silent")
-    n_fft: PositiveInt = Field(2048, description="samples of an STFT window")
-    hop_length: PositiveInt = Field(512, description="samples from one STFT frame to the next")
-    window: str = Field("hann", description="window function, by its scipy name")
+    sample_rate: PositiveInt | None = Field(default=22_050, description="Hz, resampled to; null: each file's own")
+    offset_seconds: Annotated[float, Field(ge=0)] = Field(default=0.0, description="where the analysed clip begins")
+    clip_seconds: PositiveFloat = Field(default=30.0, description="its length; shorter files are used whole")
+    min_seconds: PositiveFloat = Field(default=1.0, description="less audio than this is too_short")
+    silence_db: float = Field(default=-80.0, description="dB of full scale; a peak below it is silent")
+    n_fft: PositiveInt = Field(default=2048, description="samples of an STFT window")
+    hop_length: PositiveInt = Field(default=512, description="samples from one STFT frame to the next")
+    window: str = Field(default="hann", description="window function, by its scipy name")
     pad_mode: Literal["constant", "reflect", "edge"] = Field(
-        "constant", description="how the ends are padded; librosa before 0.10 used reflect"
+        default="constant", description="how the ends are padded; librosa before 0.10 used reflect"
     )
-    n_mels: PositiveInt = Field(128, description="mel bands")
-    fmin: Annotated[float, Field(ge=0)] = Field(0.0, description="Hz, lowest mel band")
-    fmax: PositiveFloat | None = Field(None, description="Hz, highest mel band; null: half the sample rate")
-    n_mfcc: PositiveInt = Field(20, description="mel-frequency cepstral coefficients")
+    n_mels: PositiveInt = Field(default=128, description="mel bands")
+    fmin: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Hz, lowest mel band")
+    fmax: PositiveFloat | None = Field(default=None, description="Hz, highest mel band; null: half the sample rate")
+    n_mfcc: PositiveInt = Field(default=20, description="mel-frequency cepstral coefficients")
 
     @model_validator(mode="after")
     def _consistent(self) -> AudioConfig:
@@ -98,22 +99,24 @@ class AudioConfig(Section):
 class ExtractConfig(Section):
     """How extraction is cut into tasks and what it tolerates. Nothing here changes a value."""
 
-    commit_every: PositiveInt = Field(2_000, description="files decoded between two commits")
-    files_per_task: PositiveInt = Field(100, description="files of one Spark task, at most")
-    batch_rows: PositiveInt = Field(16, description="tracks in one Arrow batch from Python to Spark")
-    max_failed_share: Share = Field(0.2, description="fail the run if more of its files than this fail")
-    max_file_mb: PositiveInt = Field(500, description="a larger file is too_large and is not fetched")
+    commit_every: PositiveInt = Field(default=2_000, description="files decoded between two commits")
+    files_per_task: PositiveInt = Field(default=100, description="files of one Spark task, at most")
+    batch_rows: PositiveInt = Field(default=16, description="tracks in one Arrow batch from Python to Spark")
+    max_failed_share: Share = Field(default=0.2, description="fail the run if more of its files than this fail")
+    max_file_mb: PositiveInt = Field(default=500, description="a larger file is too_large and is not fetched")
 
 
 class FitConfig(Section):
     """What is fitted to the catalogue, and when it is fitted anew."""
 
-    sample_tracks: PositiveInt = Field(20_000, description="tracks that scaler and statistics are fitted on")
-    sample_spectrograms: PositiveInt = Field(5_000, description="spectrograms that the PCA is fitted on")
-    max_drift: PositiveFloat = Field(
-        0.5, description="mean shift of the features, in fitted standard deviations, that forces a new fit"
+    sample_tracks: PositiveInt = Field(
+        default=20_000, description="tracks that scaler and statistics are fitted on"
     )
-    seed: int = Field(0, description="chooses the sample")
+    sample_spectrograms: PositiveInt = Field(default=5_000, description="spectrograms that the PCA is fitted on")
+    max_drift: PositiveFloat = Field(
+        default=0.5, description="mean shift of the features, in fitted standard deviations, that forces a new fit"
+    )
+    seed: int = Field(default=0, description="chooses the sample")
 
 
 class EmbeddingConfig(Section):
@@ -130,9 +133,9 @@ class EmbeddingConfig(Section):
         },
         description="weight of each family of features in the space `features`",
     )
-    clip_sd: PositiveFloat = Field(4.0, description="standardised features are clipped to ± this")
-    pca_components: PositiveInt = Field(64, description="dimensions of the space `spectrogram`")
-    hybrid_weights: dict[Literal["features", "spectrogram"], Annotated[float, Field(ge=0)]] = Field(
+    clip_sd: PositiveFloat = Field(default=4.0, description="standardised features are clipped to ± this")
+    pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
+    hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
         description="weight of each system in `hybrid`; they are divided by their sum",
     )
@@ -153,33 +156,35 @@ class EmbeddingConfig(Section):
 class NeighboursConfig(Section):
     """The search for the nearest tracks."""
 
-    method: Literal["exact"] = Field("exact", description="exact: every block against every block")
-    top_n: PositiveInt = Field(30, description="neighbours kept a track; more than recommend.top_n")
-    block_rows: PositiveInt = Field(4_096, description="tracks of one block")
+    method: Literal["exact"] = Field(default="exact", description="exact: every block against every block")
+    top_n: PositiveInt = Field(default=30, description="neighbours kept a track; more than recommend.top_n")
+    block_rows: PositiveInt = Field(default=4_096, description="tracks of one block")
 
 
 class RecommendConfig(Section):
     """The lists that services read."""
 
-    top_n: PositiveInt = Field(10, description="recommendations a track")
+    top_n: PositiveInt = Field(default=10, description="recommendations a track")
 
 
 class SparkConfig(Section):
     """The Spark session, where spark-submit did not already decide."""
 
-    master: str | None = Field(None, description="null: as spark-submit says, else local[*]")
-    shuffle_partitions: PositiveInt = Field(4, description="partitions after a shuffle")
-    snapshot_partitions: PositiveInt = Field(2, description="Delta's own; 50 or more for large tables")
-    driver_memory: str = Field("2g", description="of the local mode")
-    jars_dir: str = Field(".jars", description="where `specrec jars` put Delta and S3A; else Maven is asked")
+    master: str | None = Field(default=None, description="null: as spark-submit says, else local[*]")
+    shuffle_partitions: PositiveInt = Field(default=4, description="partitions after a shuffle")
+    snapshot_partitions: PositiveInt = Field(default=2, description="Delta's own; 50 or more for large tables")
+    driver_memory: str = Field(default="2g", description="of the local mode")
+    jars_dir: str = Field(
+        default=".jars", description="where `specrec jars` put Delta and S3A; else Maven is asked"
+    )
     conf: dict[str, str] = Field(default_factory=dict, description="further spark.* settings")
 
 
 class LogConfig(Section):
     """Structured logs, one line an event."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level shown")
-    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level shown")
+    format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: console on a terminal")
 
 
 class Config(Section):
@@ -209,13 +214,13 @@ class Config(Section):
         return _hash(EXTRACTOR_VERSION, self.audio)
 
     def artefact_hash(self, name: str) -> str:
-        """What an artefact depends on, besides the tracks that it is fitted on."""
+        """Return the hash of what an artefact depends on, besides the tracks that it is fitted on."""
         fit, own = self.fit, self.embedding.pca_components if name == "spectrogram_pca" else None
         samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
         return _hash(EMBEDDING_VERSION, name, self.audio_hash, samples, own)
 
     def space_hash(self, space: str) -> str:
-        """What the vectors of a space depend on, besides the audio and the artefact."""
+        """Return the hash of what the vectors of a space depend on, besides the audio and the artefact."""
         embedding = self.embedding
         if space == "hybrid":
             parts = [self.space_hash(part) for part in ("features", "spectrogram")]
@@ -262,7 +267,7 @@ def load(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:
             raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}") from None
         if loaded is not None and not isinstance(loaded, dict):
             raise ConfigError(f"{path} must hold `key: value` pairs, not a {type(loaded).__name__}")
-        data = loaded or {}
+        data = {key: value for key, value in (loaded or {}).items() if value is not None}  # `audio:` alone
     for override in overrides:
         _apply(data, override)
     try:
@@ -339,4 +344,3 @@ def _one_line(error: Exception) -> str:
 
 
 __all__ = ["SYSTEMS", "AudioConfig", "Config", "System", "fields", "load"]
-assert set(get_args(System)) == set(SYSTEMS)

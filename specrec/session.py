@@ -103,7 +103,8 @@ def get_spark(config: Config) -> SparkSession:
 
 def session_settings(config: Config) -> dict[str, str]:
     """Return the spark.* settings that a session of specrec runs with."""
-    log4j = files("specrec") / "log4j2.properties"
+    own = config.spark.conf
+    java = f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}"
     environment = _ONE_THREAD | {
         "NUMBA_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"specrec-numba-{os.getuid()}")
     }
@@ -122,10 +123,10 @@ def session_settings(config: Config) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": config.spark.driver_memory,
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log4j}",
         **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
         **s3a_settings(config.storage),
-        **config.spark.conf,
+        **own,
+        "spark.driver.extraJavaOptions": f"{java} {own.get('spark.driver.extraJavaOptions', '')}".strip(),
     }
 
 

@@ -24,9 +24,9 @@ _LOGARITHMIC = frozenset(
 )
 _FLOOR = 1e-6
 
-_FAMILY = {
-    f"{feature.name}_{statistic}": feature.family for feature in FEATURES for statistic in STATISTICS
-} | {scalar.name: scalar.family for scalar in SCALARS}
+_FAMILY = {f"{feature.name}_{statistic}": feature.family for feature in FEATURES for statistic in STATISTICS} | {
+    scalar.name: scalar.family for scalar in SCALARS
+}
 
 #: A pitch class is a name, not a quantity, and a key's strength is no property of the sound.
 _NOT_A_MEASURE = frozenset({"key", "mode", "key_strength"})

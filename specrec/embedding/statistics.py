@@ -36,5 +36,14 @@ def fit_statistics(features: pd.DataFrame, levels: FloatArray) -> dict[str, Floa
 
 def percentile(values: FloatArray, quantiles: FloatArray) -> FloatArray:
     """Return the share of the catalogue, 0 to 1, that lies below each value; half of what equals it counts."""
-    below = np.searchsorted(quantiles, values, side="left") + np.searchsorted(quantiles, values, side="right")
-    return below / (2.0 * len(quantiles))
+    return (share_below(values, quantiles) + 1 - share_above(values, quantiles)) / 2
+
+
+def share_below(values: FloatArray, quantiles: FloatArray) -> FloatArray:
+    """Return the share of the catalogue, 0 to 1, that each value exceeds; NaN for NaN."""
+    return np.where(np.isnan(values), np.nan, np.searchsorted(quantiles, values, side="left") / len(quantiles))
+
+
+def share_above(values: FloatArray, quantiles: FloatArray) -> FloatArray:
+    """Return the share of the catalogue, 0 to 1, that exceeds each value; NaN for NaN."""
+    return share_below(-values, -quantiles[::-1])

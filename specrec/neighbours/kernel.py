@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,18 @@ def exact_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> Floa
     Each value depends on its two rows alone, not on what else is in the arrays, so that it is the same to the last
     bit however the catalogue is cut into blocks.
     """
-    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    a64, b64 = _row_by_row(a), _row_by_row(b)
     length = np.sqrt((a64 * a64).sum(axis=1)) * np.sqrt((b64 * b64).sum(axis=1))
     products = (a64 * b64).sum(axis=1)  # not einsum, whose buffers cut rows where the batch has it
-    return np.clip(np.divide(products, length, out=np.zeros_like(products), where=length > 0), -1.0, 1.0)
+    cosine: FloatArray = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
+    return cosine.clip(-1.0, 1.0)
 
 
 def euclidean(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> FloatArray:
     """Return the distance of each row of `a` from the same row of `b`, in float64, shape (rows,)."""
-    difference = a.astype(np.float64) - b.astype(np.float64)
-    return np.sqrt((difference * difference).sum(axis=1))
+    difference = _row_by_row(a) - _row_by_row(b)
+    distance: FloatArray = np.sqrt((difference * difference).sum(axis=1))
+    return distance
 
 
 def top_pairs(
@@ -106,6 +109,11 @@ def positions(group: npt.NDArray[Any]) -> IntArray:
     return np.arange(len(group)) - np.repeat(starts, np.diff(np.r_[starts, len(group)]))
 
 
+def _row_by_row(vectors: npt.NDArray[np.float32]) -> FloatArray:
+    """Return the vectors in float64, each contiguous: a sum over a row then does not depend on other rows."""
+    return vectors.astype(np.float64, order="C")
+
+
 def _slices(counts: IntArray) -> list[slice]:
     """Cut rows into slices of about `_PAIRS_AT_ONCE` candidates, one row at least."""
     total = np.cumsum(counts)
@@ -113,4 +121,4 @@ def _slices(counts: IntArray) -> list[slice]:
     while edges[-1] < len(counts):
         before = total[edges[-1] - 1] if edges[-1] else 0
         edges.append(max(int(np.searchsorted(total, before + _PAIRS_AT_ONCE, side="right")), edges[-1] + 1))
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]

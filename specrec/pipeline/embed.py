@@ -17,7 +17,7 @@ def embed(run: Run) -> None:
     config, warehouse = run.config, run.warehouse
     with run.stage("embed") as report:
         scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
-        features = warehouse.read("audio_features")
+        features = _current(run, "audio_features")
         report.rows_in = features.count()
         gone = (
             warehouse.read("embeddings").select("track_id").join(features, "track_id", "left_anti").distinct()
@@ -31,7 +31,7 @@ def embed(run: Run) -> None:
             "spectrogram": _stale(run, "spectrogram", input_hash(config, "spectrogram", pca)),
         }
         todo = features.join(stale["features"], "track_id")
-        mels = warehouse.read("mel_spectrograms").join(stale["spectrogram"], "track_id", "left_semi")
+        mels = _current(run, "mel_spectrograms").join(stale["spectrogram"], "track_id", "left_semi")
         vectors = {
             "features": (embed_features(todo, config, scaler), scaler),
             "spectrogram": (embed_spectrograms(mels, config, pca), pca),
@@ -53,9 +53,14 @@ def embed(run: Run) -> None:
 
 def _stale(run: Run, space: str, current: Column) -> DataFrame:
     """Return ``track_id, input_hash`` of the tracks whose vector in a space is missing or out of date."""
-    wanted = run.warehouse.read("audio_features").select("track_id", current.alias("input_hash"))
+    wanted = _current(run, "audio_features").select("track_id", current.alias("input_hash"))
     done = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "input_hash")
     return wanted.join(done, ["track_id", "input_hash"], "left_anti")
+
+
+def _current(run: Run, table: str) -> DataFrame:
+    """Return what was extracted with this configuration; other rows are on their way out."""
+    return run.warehouse.read(table).where(F.col("audio_hash") == run.config.audio_hash)
 
 
 def _vectors(run: Run, space: str) -> DataFrame:

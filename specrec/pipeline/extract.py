@@ -68,7 +68,8 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
     tasks = max(math.ceil(count / run.config.extract.files_per_task), min(count, 4 * cores))
     done = extract_files(files, run.config, tasks).withColumns(run.stamp()).persist(StorageLevel.DISK_ONLY)
     try:
-        good, bad = done.where("code is null"), done.where("code is not null")
+        # one file a core and table: the many small tasks would leave as many small files
+        good, bad = done.where("code is null").coalesce(cores), done.where("code is not null").coalesce(1)
         n_good, n_bad = good.count(), bad.count()
         tables = run.warehouse
         if n_bad:

@@ -33,8 +33,7 @@ def fit(run: Run, requested: bool = False) -> None:
         current = load_artefacts(run)
         features = run.warehouse.read("audio_features").where(F.col("audio_hash") == config.audio_hash)
         layout = feature_space.layout_of(config.audio.n_mfcc)
-        sample = sample_tracks(features, config.fit.sample_tracks, config.fit.seed).toPandas()
-        sample = sample.sort_values("track_id", ignore_index=True)
+        sample = _by_track(sample_tracks(features, config.fit.sample_tracks, config.fit.seed))
         matrix = feature_space.stack(sample, layout)
         report.rows_in = len(sample)
         reasons = {name: "first" for name in A.NAMES if name not in current}
@@ -45,9 +44,7 @@ def fit(run: Run, requested: bool = False) -> None:
             report.details["drift"] = round(drift, 4)
             if drift > config.fit.max_drift:
                 reasons = dict.fromkeys(A.NAMES, f"drift {drift:.2f}")
-        report.details |= {
-            name: version for name, version in _versions_of(current).items() if name not in reasons
-        }
+        report.details |= {name: version for name, version in _versions_of(current).items() if name not in reasons}
         if not reasons:
             report.unchanged()
             return
@@ -82,7 +79,9 @@ def fit(run: Run, requested: bool = False) -> None:
         ]
         run.warehouse.append("artefacts", run.warehouse.spark.createDataFrame(rows, ARTEFACTS).coalesce(1))
         report.rows_out = len(rows)
-        report.details |= {row["name"]: f"version {row['version']} ({row['reason']})" for row in rows}
+        report.details |= {
+            name: f"version {row['version']} ({row['reason']})" for name, row in zip(fitted, rows, strict=True)
+        }
 
 
 def load_artefacts(run: Run) -> dict[str, Artefact]:
@@ -118,7 +117,12 @@ def need_artefact(run: Run, name: str) -> Artefact:
 
 
 def _described(spectrograms: DataFrame) -> pd.DataFrame:
-    return describe(spectrograms).toPandas().sort_values("track_id", ignore_index=True)
+    return _by_track(describe(spectrograms))
+
+
+def _by_track(frame: DataFrame) -> pd.DataFrame:
+    collected: pd.DataFrame = frame.toPandas()
+    return collected.sort_values("track_id", ignore_index=True)
 
 
 def _last_version(warehouse: Warehouse, name: str) -> int:

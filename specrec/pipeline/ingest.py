@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.catalogue.files import audio_files, fingerprints, folder_catalogue
@@ -33,6 +33,13 @@ def check_sources(config: Config) -> None:
         open_store(folder, config.storage).check(folder)
     if not is_s3(path):
         _kind_of_path(config)
+
+
+def check_catalogue(spark: SparkSession, config: Config) -> None:
+    """Raise, in one line, if the catalogue cannot be read or lacks a column. Nothing is written."""
+    kind = _kind_of_path(config)
+    if kind != "folder":
+        conform(read_table(spark, config.catalogue.path, kind))
 
 
 def ingest(run: Run) -> None:

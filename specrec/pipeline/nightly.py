@@ -9,7 +9,7 @@ from specrec.logs import configure, get_logger
 from specrec.pipeline.embed import embed
 from specrec.pipeline.extract import extract
 from specrec.pipeline.fit import fit
-from specrec.pipeline.ingest import check_sources, ingest
+from specrec.pipeline.ingest import check_catalogue, check_sources, ingest
 from specrec.pipeline.neighbours import find_neighbours
 from specrec.pipeline.progress import Progress
 from specrec.pipeline.recommend import recommend
@@ -32,7 +32,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
 def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: bool = False) -> str:
     """Run stages on the configured warehouse and return the run's id.
 
-    Everything that can be checked without Spark is checked first: what ends here has written nothing.
+    Whatever can be checked is checked before the first table is touched: what ends there has written nothing.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: boo
     run_id = new_run_id()
     with WarehouseLock(config.warehouse, config.storage, run_id):
         spark = get_spark(config)
+        if "ingest" in stages:
+            check_catalogue(spark, config)
         warehouse = Warehouse(spark, config.warehouse)
         with Progress(spark.sparkContext) as progress:
             run = Run(config, warehouse, run_id, progress)

@@ -22,7 +22,7 @@ import yaml
 from specrec.config import System
 from specrec.embedding.features import FAMILIES
 from specrec.embedding.spectrogram import REGIONS
-from specrec.embedding.statistics import LEVELS, percentile
+from specrec.embedding.statistics import LEVELS, percentile, share_above, share_below
 
 FloatArray = npt.NDArray[np.float64]
 Words = npt.NDArray[np.object_]
@@ -35,15 +35,16 @@ MEASURES = (
 #: Attributes of the catalogue that statements speak of.
 ATTRIBUTES = ("energy", "acousticness", "valence", "danceability")
 
-_HIGH, _LOW = 0.7, 0.3  # of the catalogue: "more than 7 in 10 tracks"
+_MOST = 0.7  # of the catalogue: "more than 7 in 10 tracks"
 _CLOSE_RANK = 0.1
-_SAME_TEMPO = 0.06  # octaves: 4 %, about what one notices
+_CLOSE_CENTROID = 0.25  # octaves
+_SAME_TEMPO = float(np.log2(1.04))  # octaves: 4 %, about what one notices
 _SURE_KEY = 0.6  # correlation below which an estimated key is not spoken of
 _SIMILAR = 0.5  # cosine within a family
 _CLOSE_DB = 1.5
 _FAR_DB = 6.0
 _FAR_TEMPO = 0.25  # octaves
-_LONGEST = 200
+_LONGEST = 199
 _MOST_REASONS = 3
 
 
@@ -130,11 +131,9 @@ class Explainer:
         differences = _differences(pairs)
         sentences, reasons = [], []
         for row, ranking in enumerate(order):
-            told = [statements[i].of(row, parts[row, i]) for i in ranking]
+            told = [statements[i].of(row, parts[row, i]) for i in ranking if statements[i].words[row] is not None]
             extra = [a.of(row, 0.0) for a in attributes if a.words[row] is not None]
-            spoken = [
-                statements[i].words[row] for i in ranking if parts[row, i] > 0 and statements[i].spoken[row]
-            ]
+            spoken = [statements[i].words[row] for i in ranking if parts[row, i] > 0 and statements[i].spoken[row]]
             rhythm_told = any(statements[i].name == "rhythm" and statements[i].spoken[row] for i in ranking)
             difference = differences(row, not rhythm_told)
             sentences.append(_sentence(spoken, [e["statement"] for e in extra], difference))
@@ -168,15 +167,15 @@ class Explainer:
         families = np.eye(len(FAMILIES))[self.families]
         fa, fb = a.features.astype(np.float64), b.features.astype(np.float64)
         lengths = np.sqrt((fa * fa) @ families) * np.sqrt((fb * fb) @ families)
-        alike = np.divide((fa * fb) @ families, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        # A family whose weight is 0 was not compared: nothing is said of how alike it is.
+        alike = np.divide((fa * fb) @ families, lengths, out=np.full_like(lengths, np.nan), where=lengths > 0)
         return [self._family(name, pairs, alike[:, i]) for i, name in enumerate(FAMILIES)]
 
     def _family(self, name: str, pairs: Pairs, alike: FloatArray) -> _Statement:
         a, b = pairs.track.measures, pairs.recommended.measures
         measure = _FAMILY_MEASURE[name]
-        to_words = _SPOKEN_UNIT.get(measure or "", lambda values: values)
         n = len(alike)
-        va, vb = (to_words(a[measure]), to_words(b[measure])) if measure else (np.full(n, np.nan),) * 2
+        va, vb = (_spoken(measure, x[measure]) if measure else np.full(n, np.nan) for x in (a, b))
         statement = _Statement(name, measure or "mfcc", va, vb)
         if name == "harmony":
             same = (a["key"] == b["key"]) & (a["mode"] == b["mode"])
@@ -189,24 +188,23 @@ class Explainer:
             octaves = np.abs(np.log2(np.where(both, va, 1) / np.where(both, vb, 1)))
             statement.say_values(both & (octaves <= _SAME_TEMPO), "rhythm.same_tempo")
             onsets = [x["onset_strength_mean"] for x in (a, b)]
-            self._say_ranks(
-                statement, "onset_strength_mean", onsets[0], onsets[1], "rhythm.busy", "rhythm.sustained"
-            )
+            self._say_ranks(statement, "onset_strength_mean", onsets, high="rhythm.busy", low="rhythm.sustained")
             statement.say_values(both & (np.abs(octaves - 1) <= _SAME_TEMPO), "rhythm.double_tempo")
         elif measure:
-            raw = a[measure], b[measure]
-            self._say_ranks(statement, measure, raw[0], raw[1], f"{name}.high", f"{name}.low")
+            raw = [x[measure] for x in (a, b)]
+            self._say_ranks(statement, measure, raw, high=f"{name}.high", low=f"{name}.low")
             if name == "dynamics":
                 statement.say_values(np.abs(va - vb) <= _CLOSE_DB, "dynamics.close")
             elif name == "brightness":
                 ranks = [percentile(values, self.quantiles[measure]) for values in raw]
-                statement.say_values(np.abs(ranks[0] - ranks[1]) <= _CLOSE_RANK, "brightness.close")
+                close = np.abs(np.log2(np.maximum(raw[0], 1) / np.maximum(raw[1], 1))) <= _CLOSE_CENTROID
+                statement.say_values(close & (np.abs(ranks[0] - ranks[1]) <= _CLOSE_RANK), "brightness.close")
         if name == "timbre":
             statement.say_values(alike >= _SIMILAR, "timbre.similar")
         statement.spoken[:] = [words is not None for words in statement.words]
         statement.say_values(alike >= _SIMILAR, f"{name}.similar")
         statement.say_values(alike > 0, f"{name}.related")
-        statement.say_values(np.ones(n, bool), f"{name}.different")
+        statement.say_values(alike <= 0, f"{name}.different")
         return statement
 
     def _regions(self, pairs: Pairs) -> list[_Statement]:
@@ -214,22 +212,22 @@ class Explainer:
         for index, (region, level) in enumerate(zip(REGIONS, LEVELS, strict=True)):
             va, vb = pairs.track.levels[:, index], pairs.recommended.levels[:, index]
             statement = _Statement(region.name, level, va, vb, region=_phrases()["regions"][region.name])
-            self._say_ranks(statement, level, va, vb, "region.high", "region.low")
+            self._say_ranks(statement, level, [va, vb], high="region.high", low="region.low")
             statement.say_values(np.abs(va - vb) <= _CLOSE_DB, "region.close")
             statement.spoken[:] = [words is not None for words in statement.words]
             statement.say_values(np.abs(va - vb) <= _FAR_DB, "region.similar")
-            statement.say_values(np.ones(len(va), bool), "region.different")
+            statement.say_values(np.abs(va - vb) > _FAR_DB, "region.different")
+            statement.say_values(np.isnan(va) != np.isnan(vb), "region.missing")
             statements.append(statement)
         return statements
 
     def _say_ranks(
-        self, statement: _Statement, measure: str, a: FloatArray, b: FloatArray, high: str, low: str
+        self, statement: _Statement, measure: str, both: list[FloatArray], *, high: str, low: str
     ) -> None:
         """Say that both are high, or both low, in the catalogue, and by how much at least."""
-        ranks = np.stack([percentile(values, self.quantiles[measure]) for values in (a, b)])
-        least, most = ranks.min(axis=0), ranks.max(axis=0)
-        statement.say_values(least >= _HIGH, high, n=np.floor(least * 10 + 1e-9).clip(max=9))
-        statement.say_values(most <= _LOW, low, n=np.floor((1 - most) * 10 + 1e-9).clip(max=9))
+        for share, phrase in ((share_below, high), (share_above, low)):
+            least = np.stack([share(values, self.quantiles[measure]) for values in both]).min(axis=0)
+            statement.say_values(least >= _MOST, phrase, n=np.floor(least * 10 + 1e-9).clip(max=9))
 
     def _attributes(self, pairs: Pairs) -> list[_Statement]:
         """Say what the catalogue itself states of both, by the thresholds of the seeds' table."""
@@ -265,7 +263,8 @@ class _Statement:
         self.spoken = np.zeros(len(a), bool)
 
     def say(self, where: npt.NDArray[np.bool_], words: Callable[[int], str]) -> None:
-        for i in np.flatnonzero(where & np.equal(self.words, None)):
+        unsaid = np.array([words is None for words in self.words], bool)
+        for i in np.flatnonzero(where & unsaid):
             self.words[i] = words(int(i))
 
     def say_values(self, where: npt.NDArray[np.bool_], phrase: str, **numbers: FloatArray) -> None:
@@ -306,11 +305,12 @@ def _decibels(values: FloatArray) -> FloatArray:
     return 20 * np.log10(np.maximum(values, 1e-6))
 
 
-#: Units that statements and `reasons` give values in: dB of full scale, kHz.
-_SPOKEN_UNIT: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "rms_mean": _decibels,
-    "spectral_centroid_mean": lambda hertz: hertz / 1000,
-}
+def _spoken(measure: str, values: FloatArray) -> FloatArray:
+    """Return values in the units that statements and `reasons` give them in: dB of full scale, kHz."""
+    if measure == "rms_mean":
+        return _decibels(values)
+    return values / 1000 if measure == "spectral_centroid_mean" else values
+
 
 _ATTRIBUTE_RULES: tuple[tuple[str, str, Callable[[FloatArray], npt.NDArray[np.bool_]]], ...] = (
     ("energy", "energy_high", lambda v: v > 0.7),
@@ -363,7 +363,8 @@ def _key(key: float, mode: float) -> str:
 
 
 def _norm(vectors: npt.NDArray[np.float32]) -> FloatArray:
-    return np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+    length: FloatArray = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+    return length
 
 
 def _hybrid_norm(side: Side, weights: dict[str, float]) -> FloatArray:
@@ -372,7 +373,8 @@ def _hybrid_norm(side: Side, weights: dict[str, float]) -> FloatArray:
         (_norm(side.features) > 0) * weights["features"],
         (_norm(side.spectrogram) > 0) * weights["spectrogram"],
     ]
-    return np.sqrt(has[0] + has[1])
+    length: FloatArray = np.sqrt(has[0] + has[1])
+    return length
 
 
 def _ratio(parts: FloatArray, length: FloatArray) -> FloatArray:

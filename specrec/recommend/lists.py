@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -18,6 +19,7 @@ from specrec.recommend.explain import ATTRIBUTES, MEASURES, Explainer, Pairs, Si
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
 Frames = Iterator[pd.DataFrame]
+FloatArray = npt.NDArray[np.float64]
 
 _WRITTEN_LATER = ("system", "run_id", "computed_at")
 _SCHEMA = T.StructType(
@@ -70,7 +72,7 @@ def recommend(
         of_track, chosen.track_id == of_track.a_track_id
     )
     layout = layout_of(config.audio.n_mfcc)
-    explainer = Explainer(families(layout), statistics.arrays, dict(config.embedding.hybrid_weights))
+    explainer = Explainer(families(layout), statistics.arrays, config.embedding.hybrid_weights)
     return pairs.mapInPandas(_explain(explainer, system), _SCHEMA)
 
 
@@ -89,8 +91,8 @@ def _explain(explainer: Explainer, system: System) -> Callable[[Frames], Frames]
 
 
 def _side(frame: pd.DataFrame, prefix: str) -> Side:
-    def numbers(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return pd.to_numeric(frame[prefix + name]).to_numpy(np.float64)
+    def numbers(name: str) -> FloatArray:
+        return np.asarray(pd.to_numeric(frame[prefix + name]), np.float64)
 
     return Side(
         features=np.stack(frame[f"{prefix}features"].to_list()),

@@ -86,9 +86,7 @@ def _some_files() -> list[Path]:
         "telephone-8khz.wav",
         "cut-in-half.mp3",
     )
-    return [file for files in music for file in files] + [
-        BAD_AUDIO / n for n in names if (BAD_AUDIO / n).exists()
-    ]
+    return [file for files in music for file in files] + [BAD_AUDIO / n for n in names if (BAD_AUDIO / n).exists()]
 
 
 @pytest.mark.skipif(not _some_files(), reason="../shared/music and ../shared/bad-audio are absent")

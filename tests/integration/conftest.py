@@ -1,0 +1,65 @@
+"""One Spark session for all integration tests, with the S3 server at hand, and a catalogue rendered once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nights import Night
+from pyspark.sql import SparkSession
+from servers import S3Server
+
+from specrec.catalogue.demo import render_catalogue
+from specrec.config import load
+from specrec.session import get_spark
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spark(s3: S3Server) -> Iterator[SparkSession]:
+    """The session that every job of these tests runs in."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment().items():
+            patch.setenv(name, value)
+        settings = (
+            "warehouse=nowhere",
+            "catalogue.path=nowhere",
+            f"storage.endpoint_url={s3.endpoint_url}",
+            "storage.path_style=true",
+            "spark.master=local[2]",
+            "spark.shuffle_partitions=2",
+            "spark.snapshot_partitions=1",
+            # compiling and re-planning queries costs more than it saves on a few rows
+            "spark.conf={spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false', "
+            "spark.driver.extraJavaOptions: '-XX:TieredStopAtLevel=1'}",
+            f"spark.jars_dir={Path(__file__).parents[2] / '.jars'}",
+        )
+        session = get_spark(load(None, settings))
+        yield session
+        session.stop()
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with catalogue.csv and 24 clips of 3 s, four a style. Not to be changed."""
+    folder = tmp_path_factory.mktemp("rendered")
+    render_catalogue(folder, clips=24, seconds=3.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def first_night(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The rendered catalogue, and a warehouse after its first night. Not to be changed: see `night`."""
+    night = Night(f"{rendered}/catalogue.csv", f"{tmp_path_factory.mktemp('first')}/warehouse")
+    night.run()
+    return night
+
+
+@pytest.fixture
+def second_night(first_night: Night, rendered: Path, tmp_path: Path) -> Night:
+    """A copy of the catalogue's CSV and of its warehouse after the first night; the audio is not to be changed."""
+    shutil.copytree(first_night.warehouse, tmp_path / "warehouse")
+    shutil.copy(rendered / "catalogue.csv", tmp_path / "catalogue.csv")
+    root = (f"catalogue.audio_root={rendered}",)
+    return Night(f"{tmp_path}/catalogue.csv", f"{tmp_path}/warehouse", root)

@@ -1,0 +1,160 @@
+"""Catalogue sources: the traps of real CSV files, Parquet, Delta, folders of tagged files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+from chispa import assert_df_equality
+from mutagen.flac import FLAC
+from nights import Night, write_csv
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from specrec.catalogue.demo import render_clip
+from specrec.catalogue.sources import audio_uri, conform, one_row_a_track, read_table
+from specrec.errors import CatalogueError
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+def test_csv_values_are_typed_and_what_does_not_fit_is_null(spark: SparkSession, tmp_path: Path) -> None:
+    text = (
+        "Unnamed: 0,track_id,artists,track_name,popularity,explicit,energy,duration_ms,source_song,audio\n"
+        '7,a,"One; Two","He said ""hi"",\nand left",73.0,True,0.5,1000,song one,a.mp3\n'
+        "8, b ,,  ,many,False,loud,,,\n"
+    )
+    (tmp_path / "tracks.csv").write_text(text, encoding="utf-8")
+    rows = conform(read_table(spark, f"{tmp_path}/tracks.csv", "csv")).orderBy("track_id").collect()
+    assert [row.track_id for row in rows] == ["a", "b"]
+    first, second = rows
+    assert (first.artists, first.track_name) == ("One; Two", 'He said "hi",\nand left')
+    assert (first.popularity, first.explicit, first.energy, first.duration_ms) == (73, True, 0.5, 1000)
+    assert first.extra == {"source_song": "song one"}  # and no row number
+    assert (second.artists, second.track_name, second.popularity, second.energy) == (None, None, None, None)
+    assert (second.audio, second.extra, second.valence) == (None, {}, None)
+
+
+def test_a_catalogue_without_its_required_columns_is_refused(spark: SparkSession) -> None:
+    with pytest.raises(CatalogueError, match=r"lacks the column 'audio'; it has track_id, name"):
+        conform(spark.createDataFrame([("a", "b")], "track_id string, name string"))
+
+
+def test_repeated_ids_keep_one_row_whatever_the_order(spark: SparkSession) -> None:
+    rows = [("a", "x"), ("a", "y"), ("b", "z"), ("a", "w")]
+    frames = [spark.createDataFrame(order, "track_id string, audio string") for order in (rows, rows[::-1])]
+    one, other = (one_row_a_track(conform(frame)).drop("extra") for frame in frames)
+    assert_df_equality(one, other, ignore_row_order=True)
+    assert one.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("audio", "expected"),
+    [
+        ("a b/c.mp3", "/music/a b/c.mp3"),
+        ("./a//b.mp3", "/music/a/b.mp3"),
+        ("/music/x.mp3", "/music/x.mp3"),
+        ("file:///music/x.mp3", "/music/x.mp3"),
+        ("Ünïcode — «naïve» #1 100%.mp3", "/music/Ünïcode — «naïve» #1 100%.mp3"),
+        ("../etc/passwd", None),
+        ("a/../../etc/passwd", None),
+        ("/etc/passwd", None),
+        ("/musical/x.mp3", None),
+        ("file:///etc/passwd", None),
+        ("s3://bucket/x.mp3", None),
+        ("http://169.254.169.254/latest/meta-data", None),
+    ],
+)
+def test_audio_lies_under_the_root_or_nowhere(spark: SparkSession, audio: str, expected: str | None) -> None:
+    frame = spark.createDataFrame([(audio,)], "audio string")
+    assert frame.select(audio_uri(F.col("audio"), "/music")).first()[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("audio", "expected"),
+    [
+        ("a/b.mp3", "s3://bucket/clips/a/b.mp3"),
+        ("s3a://bucket/clips/x.mp3", "s3://bucket/clips/x.mp3"),
+        ("s3://bucket/other/x.mp3", None),
+        ("s3://other/clips/x.mp3", None),
+        ("../x.mp3", None),
+        ("/etc/passwd", "s3://bucket/clips//etc/passwd"),  # a key like any other
+    ],
+)
+def test_audio_lies_under_the_prefix_or_nowhere(spark: SparkSession, audio: str, expected: str | None) -> None:
+    frame = spark.createDataFrame([(audio,)], "audio string")
+    assert frame.select(audio_uri(F.col("audio"), "s3://bucket/clips")).first()[0] == expected
+
+
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
+def test_parquet_and_delta_give_what_csv_gives(
+    first_night: Night, spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    raw = read_table(spark, first_night.catalogue, "csv")
+    raw.write.format(kind).save(f"{tmp_path}/tracks.{kind}")
+    again = read_table(spark, f"{tmp_path}/tracks.{kind}", kind)
+    assert_df_equality(conform(raw), conform(again), ignore_row_order=True, ignore_nullable=True)
+
+
+def test_a_folder_of_tagged_files_needs_no_catalogue(tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    for number, name in enumerate(("one.flac", "Album/two.flac", "Album/three.wav", "Album/notes.txt")):
+        path = music / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clip = render_clip(number, seconds=2.0)
+        if name.endswith("txt"):
+            path.write_text("not audio")
+        else:
+            sf.write(path, clip.samples, clip.sample_rate)
+    tags = FLAC(music / "one.flac")
+    tags.update({"title": "First", "artist": ["Ann", "Bob"], "album": "Début", "genre": "Folk"})
+    tags.save()
+    night = Night(str(music), f"{tmp_path}/warehouse")
+    run_id = night.run()
+    tracks = {row["track_id"]: row for row in night.rows("tracks")}
+    assert set(tracks) == {"one.flac", "Album/two.flac", "Album/three.wav"}
+    one = tracks["one.flac"]
+    assert (one["track_name"], one["artists"], one["album_name"]) == ("First", "Ann;Bob", "Début")
+    assert (one["track_genre"], one["duration_ms"], one["has_audio"]) == ("Folk", 2000, True)
+    assert tracks["Album/three.wav"]["track_name"] == "three"
+    assert night.stage(run_id, "extract")["rows_out"] == 3
+    assert night.stage(night.run(), "ingest")["status"] == "unchanged"
+
+
+def test_rows_without_id_or_outside_the_root_are_quarantined_and_heal(rendered: Path, tmp_path: Path) -> None:
+    good = [
+        {"track_id": f"t{i}", "audio": f"audio/{p.name}"}
+        for i, p in enumerate(sorted((rendered / "audio").iterdir())[:4])
+    ]
+    bad = [{"track_id": "", "audio": "audio/x.mp3"}, {"track_id": "out", "audio": "../../etc/passwd"}]
+    silent = [{"track_id": "no-audio", "audio": ""}]
+    catalogue = write_csv(tmp_path / "tracks.csv", [*good, *bad, *silent])
+    night = Night(str(catalogue), f"{tmp_path}/warehouse", (f"catalogue.audio_root={rendered}",))
+    night.run()
+    codes = {row["code"]: row for row in night.rows("quarantine", without=())}
+    assert set(codes) == {"missing_track_id", "forbidden_path"}
+    assert codes["forbidden_path"]["track_id"] == "out"
+    tracks = {row["track_id"]: row["has_audio"] for row in night.rows("tracks")}
+    assert tracks == {"t0": True, "t1": True, "t2": True, "t3": True, "out": False, "no-audio": False}
+    first_seen = codes["forbidden_path"]["first_seen"]
+    night.run()
+    assert night.reader.rows("quarantine", [("code", "=", "forbidden_path")])[0]["first_seen"] == first_seen
+    write_csv(catalogue, good)
+    night.run()
+    assert night.rows("quarantine") == []
+
+
+def test_the_spotify_sample_becomes_tracks(spark: SparkSession) -> None:
+    path = SHARED / "catalogue" / "spotify_tracks_10k.csv"
+    if not path.exists():
+        pytest.skip(f"needs {path.name} of the shared data")
+    raw = read_table(spark, str(path), "csv").withColumn("audio", F.lit(None).cast("string"))
+    rows = conform(raw)
+    tracks = one_row_a_track(rows.where("track_id is not null"))
+    assert rows.count() == 10_000
+    assert tracks.count() == 10_000 - 251
+    numbers = rows.agg(
+        *(F.count(name).alias(name) for name in ("popularity", "energy", "tempo", "explicit"))
+    ).first()
+    assert set(numbers.asDict().values()) == {10_000}

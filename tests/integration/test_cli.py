@@ -1,0 +1,117 @@
+"""The command line as its user types it: what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from nights import Night, write_csv
+
+from specrec.cli import main
+from specrec.errors import CatalogueError
+from specrec.warehouse.lock import WarehouseLock
+
+
+def specrec(*arguments: str) -> Result:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(main, arguments)
+
+
+def test_show_prints_both_systems_side_by_side(first_night: Night) -> None:
+    result = specrec("show", "demo-0001", "--warehouse", first_night.warehouse)
+    assert result.exit_code == 0, result.output
+    assert "features" in result.output
+    assert "spectrogram" in result.output
+    assert result.output.count("Sounds alike") + result.output.count("closest match") >= 15
+
+
+def test_show_prints_the_parts_of_one_systems_scores(first_night: Night) -> None:
+    result = specrec("show", "demo-0001", "--system", "hybrid", "--warehouse", first_night.warehouse)
+    assert result.exit_code == 0, result.output
+    assert all(family in result.output for family in ("timbre:", "rhythm:", "bass:"))
+
+
+def test_show_suggests_a_track_where_there_is_none(first_night: Night) -> None:
+    result = specrec("show", "demo-001", "--warehouse", first_night.warehouse)
+    assert result.exit_code == 2
+    assert "there is no track 'demo-001' in the catalogue: did you mean demo-00" in result.output
+
+
+def test_runs_and_quarantine_print_their_tables(first_night: Night) -> None:
+    runs = specrec("runs", "--warehouse", first_night.warehouse)
+    assert runs.exit_code == 0, runs.output
+    assert all(stage in runs.output for stage in ("ingest", "extract", "fit", "embed", "neighbours", "recommend"))
+    quarantine = specrec("quarantine", "--warehouse", first_night.warehouse)
+    assert (quarantine.exit_code, quarantine.output) == (0, "Nothing is in quarantine.\n")
+
+
+@pytest.mark.parametrize("command", ["nightly", "demo", "show", "quarantine", "runs", "jars"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = specrec(command, "--help")
+    assert result.exit_code == 0
+    assert f"specrec {command}" in result.output.split("Example", 1)[1]
+
+
+def refused(tmp_path: Path, *arguments: str) -> str:
+    """Run a night that must fail; return its one line, having checked that nothing was written."""
+    result = specrec("nightly", "--set", f"warehouse={tmp_path}/warehouse", "--set", "log.level=error", *arguments)
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert not list((tmp_path / "warehouse").glob("*/_delta_log"))
+    return lines[0]
+
+
+def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
+    line = refused(tmp_path, "--set", "catalogue.path=x", "--set", "audio.clip_secs=3")
+    assert line == "specrec: unknown configuration key 'audio.clip_secs': did you mean 'audio.clip_seconds'?"
+    assert not (tmp_path / "warehouse").exists()
+
+
+def test_a_missing_catalogue_is_one_line(tmp_path: Path) -> None:
+    line = refused(tmp_path, "--set", f"catalogue.path={tmp_path}/none.csv")
+    assert line == f"specrec: there is no catalogue {tmp_path}/none.csv: set catalogue.path"
+    assert not (tmp_path / "warehouse").exists()
+
+
+def test_a_missing_column_is_one_line(tmp_path: Path) -> None:
+    catalogue = write_csv(tmp_path / "tracks.csv", [{"track_id": "a", "title": "b"}])
+    line = refused(tmp_path, "--set", f"catalogue.path={catalogue}")
+    assert line == "specrec: the catalogue lacks the column 'audio'; it has track_id, title"
+
+
+def test_an_empty_catalogue_is_one_line(second_night: Night) -> None:
+    before = second_night.versions()
+    Path(second_night.catalogue).write_text("track_id,audio\n")
+    with pytest.raises(CatalogueError, match=r"^the catalogue .* holds no track$"):
+        second_night.run()
+    assert second_night.versions() == before
+
+
+def test_a_held_warehouse_is_one_line(first_night: Night, tmp_path: Path) -> None:
+    night = Night(first_night.catalogue, f"{tmp_path}/warehouse")
+    with WarehouseLock(night.warehouse, night.config().storage, "the-other-run"):
+        line = refused(tmp_path, "--set", f"catalogue.path={first_night.catalogue}")
+    assert line.startswith("specrec: the warehouse is held by run the-other-run (host ")
+    assert not list((tmp_path / "warehouse").glob("*/_delta_log"))
+
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readmes_python_reads_the_tables(first_night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, spectrogram = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert "delta_scan('demo/warehouse/recommendations')" in service  # DuckDB fetches that extension from the net
+
+    found: dict[str, Any] = {}
+    exec(spectrogram.replace("demo/warehouse", first_night.warehouse), found)
+
+    track_id = found["row"]["track_id"]
+    uri = next(row["audio_uri"] for row in first_night.rows("tracks") if row["track_id"] == track_id)
+    samples, rate = librosa.load(uri, sr=22_050, duration=3.0)
+    expected = librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate), ref=np.max)
+    np.testing.assert_allclose(found["db"], expected, atol=0.2)

@@ -1,0 +1,65 @@
+"""The 385 clips of real music in ../shared, through the whole job: three nights on disk, one on S3, one rebuild."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from nights import PLACE, RESULTS, VOLATILE, Night, copy_artefacts, read_csv, write_csv
+from servers import S3Server
+
+MUSIC = Path(__file__).parents[3] / "shared" / "music"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not MUSIC.exists(), reason="needs music of the shared data"),
+]
+
+
+def test_real_music_from_disk_and_s3_and_after_a_change(tmp_path: Path, s3: S3Server) -> None:
+    rows = []
+    for part in ("emotify", "games"):
+        (tmp_path / "music" / part).mkdir(parents=True)
+        for row in read_csv(MUSIC / part / "tracks.csv"):
+            os.symlink(MUSIC / part / row["audio"], tmp_path / "music" / part / row["audio"])
+            rows.append(row | {"audio": f"{part}/{row['audio']}"})
+    random.Random(0).shuffle(rows)
+    held_back, rows = rows[:5], rows[5:]
+    catalogue = write_csv(tmp_path / "music" / "tracks.csv", rows)
+    night = Night(str(catalogue), f"{tmp_path}/warehouse", ("audio.clip_seconds=30",))
+    night.run()
+    assert night.rows("quarantine") == []
+
+    bucket = s3.create_bucket("real-music")
+    s3.upload_folder(tmp_path / "music", bucket, "music")
+    on_s3 = Night(
+        f"s3://{bucket}/music/tracks.csv",
+        f"s3://{bucket}/warehouse",
+        (*night.settings, f"storage.endpoint_url={s3.endpoint_url}", "storage.path_style=true"),
+    )
+    on_s3.run()
+    for table in RESULTS:
+        without = (*VOLATILE, *PLACE)
+        assert on_s3.rows(table, without) == night.rows(table, without), table
+
+    second = night.run()
+    assert night.stage(second, "extract")["details"]["decoded"] == "0"
+
+    removed, changed, kept = rows[:4], rows[4:7], rows[4:]
+    for row in changed:
+        path = tmp_path / "music" / row["audio"]
+        path.unlink()
+        shutil.copy(MUSIC / removed[0]["audio"], path)
+    write_csv(catalogue, [*kept, *held_back])
+    third = night.run()
+    extract = night.stage(third, "extract")["details"]
+    assert (extract["decoded"], extract["removed"]) == ("8", "4")
+
+    rebuilt = Night(night.catalogue, f"{tmp_path}/rebuilt", night.settings)
+    copy_artefacts(night, rebuilt)
+    rebuilt.run()
+    for table in RESULTS:
+        assert night.rows(table) == rebuilt.rows(table), table

@@ -1,0 +1,96 @@
+"""Nights on small catalogues: what the integration tests run, and how their tables are compared."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from specrec.config import Config, load
+from specrec.pipeline.nightly import run_stages
+from specrec.warehouse.reader import Reader
+
+#: Columns that tell when and by which run, and so differ between runs that computed the same.
+VOLATILE = ("run_id", "updated_at", "computed_at", "first_seen", "last_seen", "attempts", "created_at")
+
+#: Columns that tell where and when a file was, and so differ between a disk and an object store.
+PLACE = ("audio_uri", "audio_fingerprint", "row_hash")
+
+RESULTS = (
+    "tracks",
+    "audio_features",
+    "mel_spectrograms",
+    "quarantine",
+    "embeddings",
+    "neighbours",
+    "recommendations",
+)
+
+
+@dataclass(frozen=True)
+class Night:
+    """A catalogue, a warehouse, and the settings that its nights run with."""
+
+    catalogue: str
+    warehouse: str
+    settings: tuple[str, ...] = field(default_factory=tuple)
+
+    def config(self, *settings: str) -> Config:
+        places = (f"catalogue.path={self.catalogue}", f"warehouse={self.warehouse}")
+        quick = (
+            "audio.clip_seconds=3",
+            "embedding.pca_components=8",
+            "log.level=error",
+            "spark.shuffle_partitions=2",
+        )
+        return load(None, (*places, *quick, *self.settings, *settings))
+
+    def run(self, *settings: str, refit: bool = False) -> str:
+        return run_stages(self.config(*settings), refit=refit)
+
+    @property
+    def reader(self) -> Reader:
+        config = self.config()
+        return Reader(config.warehouse, config.storage)
+
+    def rows(self, table: str, without: Iterable[str] = VOLATILE) -> list[dict[str, Any]]:
+        """A table's rows in the order of their content, without some columns."""
+        dropped = set(without)
+        rows = [
+            {name: value for name, value in row.items() if name not in dropped} for row in self.reader.rows(table)
+        ]
+        return sorted(rows, key=lambda row: [str(row.get(name)) for name in _KEY])
+
+    def stage(self, run_id: str, stage: str) -> dict[str, Any]:
+        """What `runs` says of a stage of a run."""
+        (row,) = [row for row in self.reader.rows("runs") if (row["run_id"], row["stage"]) == (run_id, stage)]
+        return row
+
+    def versions(self) -> dict[str, int]:
+        """The Delta version of each result table: what was not written keeps it."""
+        return {table: self.reader.table(table).version() for table in (*RESULTS, "artefacts")}
+
+
+_KEY = ("space", "system", "track_id", "stage", "rank")
+
+
+def copy_artefacts(source: Night, target: Night) -> None:
+    """Let one warehouse begin with what was fitted in another."""
+    shutil.copytree(Path(source.warehouse) / "artefacts", Path(target.warehouse) / "artefacts")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path

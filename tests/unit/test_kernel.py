@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from specrec.neighbours import kernel
+from specrec.neighbours.kernel import euclidean, exact_cosine, positions, top_pairs, unit
+
+
+def _ids(n, prefix="t"):
+    return np.array([f"{prefix}{i:05d}" for i in range(n)], object)
+
+
+def _vectors(n, dimensions, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, dimensions)).astype(np.float32)
+
+
+def _brute(queries, items, query_ids, item_ids, top_n):
+    """Every pair in float64, one after the other, sorted by cosine and then by id."""
+    found = {}
+    for query, query_id in zip(queries.astype(np.float64), query_ids, strict=True):
+        listed = []
+        for item, item_id in zip(items.astype(np.float64), item_ids, strict=True):
+            if item_id != query_id:
+                length = np.sqrt(np.dot(query, query) * np.dot(item, item))
+                listed.append((-(np.dot(query, item) / length if length else 0.0), item_id))
+        found[query_id] = sorted(listed)[:top_n]
+    return found
+
+
+def _lists(queries, items, query_ids, item_ids, top_n):
+    rows, columns, cosines = top_pairs(queries, items, query_ids, item_ids, top_n)
+    assert (np.diff(rows) >= 0).all()
+    found = {query_id: [] for query_id in query_ids}
+    for row, column, cosine in zip(rows, columns, cosines, strict=True):
+        found[query_ids[row]].append((-cosine, item_ids[column]))
+    return found
+
+
+def _assert_equals_brute_force(queries, items, query_ids, item_ids, top_n):
+    found = _lists(queries, items, query_ids, item_ids, top_n)
+    expected = _brute(queries, items, query_ids, item_ids, top_n)
+    for query_id, listed in found.items():
+        np.testing.assert_allclose([s for s, _ in listed], [s for s, _ in expected[query_id]], atol=1e-12)
+        best = dict((i, s) for s, i in _brute_all(queries, items, query_ids, item_ids, query_id))
+        for score, item_id in listed:  # by id, too, except that equals may differ in the last bit
+            assert best[item_id] == pytest.approx(score, abs=1e-12)
+        assert listed == sorted(listed)
+        assert len({item_id for _, item_id in listed}) == len(listed)
+        assert query_id not in {item_id for _, item_id in listed}
+    return found
+
+
+def _brute_all(queries, items, query_ids, item_ids, query_id):
+    at = list(query_ids).index(query_id)
+    return _brute(queries[at : at + 1], items, query_ids[at : at + 1], item_ids, len(item_ids))[query_id]
+
+
+@pytest.mark.parametrize("top_n", [1, 5, 39, 40, 100])
+def test_random_vectors(top_n):
+    vectors, ids = _vectors(40, 16), _ids(40)
+    found = _assert_equals_brute_force(vectors, vectors, ids, ids, top_n)
+    assert {len(listed) for listed in found.values()} == {min(top_n, 39)}
+    expected = _brute(vectors, vectors, ids, ids, top_n)
+    assert {q: [i for _, i in listed] for q, listed in found.items()} == {
+        q: [i for _, i in listed] for q, listed in expected.items()
+    }
+
+
+# Few distinct values, so that duplicates, opposites, zero vectors and ties abound; ids come in any order.
+_SMALL = st.integers(-2, 2).map(float)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_small_integers_with_duplicates_and_zeros(data):
+    dimensions = data.draw(st.integers(1, 3))
+    rows = st.lists(_SMALL, min_size=dimensions, max_size=dimensions)
+    vectors = np.array(data.draw(st.lists(rows, min_size=1, max_size=24)), np.float32).reshape(-1, dimensions)
+    ids = np.array(data.draw(st.permutations(list(_ids(len(vectors))))), object)
+    queries = np.array(sorted(data.draw(st.sets(st.integers(0, len(ids) - 1), min_size=1))))
+    top_n = data.draw(st.integers(1, 30))
+    _assert_equals_brute_force(vectors[queries], vectors, ids[queries], ids, top_n)
+
+
+@pytest.mark.parametrize("vector", [np.float32([0.1, 0.7, -0.3]), np.zeros(3, np.float32)])
+def test_among_hundreds_of_copies_the_least_ids_win(vector):
+    copies = 300
+    vectors = np.concatenate([np.tile(vector, (copies, 1)), _vectors(20, 3)])
+    ids = _ids(len(vectors))
+    order = np.random.default_rng(2).permutation(len(vectors))
+    found = _lists(vectors[order], vectors[order], ids[order], ids[order], 10)
+    nearest = [item_id for _, item_id in found["t00100"]]
+    if vector.any():
+        assert nearest == list(_ids(10))
+        assert [item_id for _, item_id in found["t00003"]] == [i for i in _ids(11) if i != "t00003"]
+    else:
+        assert nearest == list(_ids(10))  # similar to nothing: 0 with all of them
+        assert all(score == 0 for score, _ in found["t00100"])
+
+
+def test_copies_do_not_change_what_is_found_when_candidates_are_cut_into_slices(monkeypatch):
+    vectors = np.concatenate([np.tile(_vectors(1, 8), (120, 1)), _vectors(60, 8, seed=1)])
+    ids = _ids(len(vectors))
+    whole = top_pairs(vectors, vectors, ids, ids, 7)
+    for at_once in (1, 50, 121, 1000):
+        monkeypatch.setattr(kernel, "_PAIRS_AT_ONCE", at_once)
+        for one, other in zip(whole, top_pairs(vectors, vectors, ids, ids, 7), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_items_that_float32_cannot_tell_apart_are_ordered_by_float64():
+    query = np.zeros((1, 64), np.float32)
+    query[0, 0] = 1
+    items = np.zeros((50, 64), np.float32)
+    items[:, 0] = 1
+    items[:, 1] = np.random.default_rng(0).permutation(np.arange(1, 51)) * 1e-5  # cosines differ by less than 1e-7
+    found = _lists(query, items, np.array(["q"], object), _ids(50), 10)["q"]
+    smallest = np.argsort(items[:, 1])[:10]
+    assert [item_id for _, item_id in found] == list(_ids(50)[smallest])
+
+
+@pytest.mark.parametrize(("queries", "items"), [(0, 0), (0, 3), (3, 0)])
+def test_nothing_to_search(queries, items):
+    rows, columns, cosines = top_pairs(_vectors(queries, 4), _vectors(items, 4), _ids(queries), _ids(items), 3)
+    assert len(rows) == len(columns) == len(cosines) == 0
+
+
+def test_one_item():
+    vector, one = _vectors(1, 4), _ids(1)
+    assert len(top_pairs(vector, vector, one, one, 3)[0]) == 0
+    assert _lists(vector, vector, np.array(["q"], object), one, 3)["q"] == [(pytest.approx(-1), "t00000")]
+
+
+def test_a_query_that_is_no_item_gets_a_full_list():
+    vectors = _vectors(6, 4)
+    for query_id in ("a", "t00002x", "z"):  # before, among and after the items
+        assert len(_lists(vectors[:1], vectors, np.array([query_id], object), _ids(6), 6)[query_id]) == 6
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), cut=st.integers(1, 59), top_n=st.integers(1, 20))
+def test_lists_do_not_depend_on_how_items_are_cut_into_blocks(seed, cut, top_n):
+    vectors = np.round(_vectors(60, 5, seed))  # rounded: ties on both sides of the cut
+    ids = np.random.default_rng(seed).permutation(_ids(60))
+    whole = _lists(vectors, vectors, ids, ids, top_n)
+    left = _lists(vectors, vectors[:cut], ids, ids[:cut], top_n)
+    right = _lists(vectors, vectors[cut:], ids, ids[cut:], top_n)
+    for query_id in ids:
+        assert sorted(left[query_id] + right[query_id])[:top_n] == whole[query_id]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dimensions", [1, 7, 64, 174, 300])
+def test_a_cosine_is_the_same_to_the_last_bit_whatever_else_is_in_the_batch(dimensions, order):
+    a = np.asarray(_vectors(200, dimensions), order=order)
+    b = np.asarray(_vectors(200, dimensions, seed=1), order=order)
+    whole, distances = exact_cosine(a, b), euclidean(a, b)
+    rng = np.random.default_rng(3)
+    subsets = [rng.permutation(200)[:size] for size in (1, 2, 3, 17, 199)] + [np.array([i]) for i in range(20)]
+    for subset in subsets:
+        np.testing.assert_array_equal(exact_cosine(a[subset], b[subset]), whole[subset])
+        np.testing.assert_array_equal(euclidean(a[subset], b[subset]), distances[subset])
+        np.testing.assert_array_equal(exact_cosine(b[subset], a[subset]), whole[subset])  # either way round
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_cosines_do_not_depend_on_length(size):
+    a, b = _vectors(20, 8), _vectors(20, 8, seed=1)
+    np.testing.assert_allclose(exact_cosine(a * np.float32(size), b), exact_cosine(a, b), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(unit(a * np.float32(size)), axis=1), 1, atol=1e-6)
+
+
+def test_cosines_and_distances_agree():
+    a, b = unit(_vectors(50, 8)), unit(_vectors(50, 8, seed=1))
+    np.testing.assert_allclose(euclidean(a, b) ** 2, 2 - 2 * exact_cosine(a, b), atol=1e-6)
+    assert exact_cosine(a, a) == pytest.approx(1, abs=1e-15)
+    assert exact_cosine(a, -a) == pytest.approx(-1, abs=1e-15)
+    assert (np.abs(exact_cosine(a, a)) <= 1).all()
+
+
+def test_a_zero_vector_is_similar_to_nothing():
+    zero, others = np.zeros((3, 4), np.float32), _vectors(3, 4)
+    assert (exact_cosine(zero, others) == 0).all()
+    assert (exact_cosine(zero, zero) == 0).all()
+    assert (unit(zero) == 0).all()
+
+
+@given(st.lists(st.integers(0, 3), max_size=20))
+def test_positions_count_from_zero_in_every_run(values):
+    group = np.array(values, np.int64)
+    expected, previous = [], None
+    for value in values:
+        expected.append(expected[-1] + 1 if value == previous else 0)
+        previous = value
+    assert positions(group).tolist() == expected
