@@ -64,9 +64,7 @@ def main() -> None:
 @main.command()
 @_CONFIG
 @_SET
-@click.option(
-    "--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute what hangs on them"
-)
+@click.option("--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute what hangs on them")
 def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool) -> None:
     """Run the whole job: what is new or changed is extracted, and every list is brought up to date.
 
@@ -82,9 +80,7 @@ def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool) ->
 
 
 @main.command()
-@click.option(
-    "--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="where it goes"
-)
+@click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="where it goes")
 @click.option("--clips", default=60, show_default=True, help="how many clips are rendered")
 @click.option("--seconds", default=10.0, show_default=True, help="length of a clip")
 @click.option("--config", "config_path", default="conf/demo.yaml", show_default=True, type=click.Path())
@@ -117,9 +113,7 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
         first = min(track_id for track_id, row in tracks.items() if row["track_genre"] == style)
         _print_list(console, reader, first, "hybrid", tracks, most=5)
     lists = reader.rows("recommendations", [("system", "=", "hybrid")], ["track_id", "recommended_track_id"])
-    same = sum(
-        _genre(row["track_id"], tracks) == _genre(row["recommended_track_id"], tracks) for row in lists
-    )
+    same = sum(_genre(row["track_id"], tracks) == _genre(row["recommended_track_id"], tracks) for row in lists)
     console.print(
         f"\n{same / max(len(lists), 1):.0%} of all recommendations are of the track's own style "
         f"(by chance {1 / len(STYLES):.0%})."
@@ -181,9 +175,7 @@ def quarantine(
     table = Table("track", "stage", "code", "what happened", "tries", "first seen", "last seen")
     for row in sorted(rows, key=lambda row: (row["stage"], row["code"], row["track_id"])):
         times = (f"{row[name]:%Y-%m-%d %H:%M}" for name in ("first_seen", "last_seen"))
-        table.add_row(
-            row["track_id"], row["stage"], row["code"], row["message"], str(row["attempts"]), *times
-        )
+        table.add_row(row["track_id"], row["stage"], row["code"], row["message"], str(row["attempts"]), *times)
     Console().print(table)
     click.echo(f"{len(rows)} in quarantine")
 
@@ -295,6 +287,7 @@ def _print_list(
     track_id: str,
     system: str,
     tracks: Tracks,
+    *,
     most: int = 100,
     parts: bool = False,
 ) -> None:
@@ -305,9 +298,7 @@ def _print_list(
         why = escape(row["explanation"])
         for reason in row["reasons"] if parts else ():
             why += f"\n[dim]{reason['contribution']:+.3f} {reason['family']}: {escape(reason['statement'])}[/dim]"
-        table.add_row(
-            str(row["rank"]), _title(row["recommended_track_id"], tracks), f"{row['score']:.3f}", why
-        )
+        table.add_row(str(row["rank"]), _title(row["recommended_track_id"], tracks), f"{row['score']:.3f}", why)
     console.print(table)
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from specrec.config import Config, SparkConfig, StorageConfig
@@ -65,7 +65,9 @@ EXCLUDED = (
 )
 
 #: One thread of BLAS, OpenMP and numba a worker: Spark already runs one task a core.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -85,6 +87,7 @@ def get_spark(config: Config) -> SparkSession:
     settings = session_settings(config)
     builder = SparkSession.builder.appName("specrec")
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit: its own word first
+        SparkContext._ensure_initialized()  # SparkConf sees what spark-submit was told only once the JVM is there
         submitted = SparkConf()
         settings = {key: value for key, value in settings.items() if not submitted.contains(key)}
         settings.pop("spark.master", None)
@@ -168,12 +171,8 @@ def fetch_jars(folder: Path) -> list[Path]:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
     script.unlink()
     if done.returncode != 0:
-        problems = [
-            line.strip() for line in done.stderr.splitlines() if "unresolved" in line or "UNRES" in line
-        ]
-        raise SpecrecError(
-            "Spark's jars could not be fetched: " + "; ".join(problems or [done.stderr[-500:]])
-        )
+        problems = [line.strip() for line in done.stderr.splitlines() if "unresolved" in line or "UNRES" in line]
+        raise SpecrecError("Spark's jars could not be fetched: " + "; ".join(problems or [done.stderr[-500:]]))
     for jar in (ivy / "jars").glob("*.jar"):
         shutil.move(jar, folder / jar.name)
     shutil.rmtree(ivy)
@@ -192,9 +191,7 @@ def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
 
 def _require_java() -> None:
     java = str(Path(os.environ["JAVA_HOME"]) / "bin" / "java") if os.environ.get("JAVA_HOME") else "java"
-    advice = (
-        "install a JDK (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
-    )
+    advice = "install a JDK (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):

@@ -316,9 +316,7 @@ class _S3File(io.RawIOBase):
         end = min(self._at + len(buffer), self._size)
         if end <= self._at:
             return 0
-        answer = self._client.get_object(
-            Bucket=self._bucket, Key=self._key, Range=f"bytes={self._at}-{end - 1}"
-        )
+        answer = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=f"bytes={self._at}-{end - 1}")
         data = answer["Body"].read()
         buffer[: len(data)] = data
         self._at += len(data)

@@ -66,9 +66,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("spectral_bandwidth", "brightness", 1, "Hz", "spread of the spectrum about its centroid"),
     Feature("spectral_rolloff", "brightness", 1, "Hz", "frequency below which 85 % of the magnitude lies"),
     Feature("chroma", "harmony", 12, "", "strength of each pitch class from C to B, the strongest being 1"),
-    Feature(
-        "tonnetz", "harmony", 6, "", "tonal centroid: fifths, minor thirds, major thirds (x and y of each)"
-    ),
+    Feature("tonnetz", "harmony", 6, "", "tonal centroid: fifths, minor thirds, major thirds (x and y of each)"),
     Feature("onset_strength", "rhythm", 1, "dB", "rise of the mel bands from frame to frame"),
     Feature("rms", "dynamics", 1, "full scale", "root mean square of the samples: loudness"),
     Feature("spectral_flatness", "noisiness", 1, "", "0 for a tone, 1 for white noise"),
@@ -192,9 +190,7 @@ def _power(samples: FloatArray, config: AudioConfig) -> FloatArray:
 
 def _centroid_and_bandwidth(magnitude: FloatArray, frequencies: Array) -> tuple[Array, Array]:
     # float64, because the bandwidth is a small difference of large moments
-    moments = np.stack([np.ones_like(frequencies), frequencies, frequencies**2]) @ magnitude.astype(
-        np.float64
-    )
+    moments = np.stack([np.ones_like(frequencies), frequencies, frequencies**2]) @ magnitude.astype(np.float64)
     total = np.where(moments[0] < np.finfo(np.float32).tiny, 1.0, moments[0])  # a silent frame's are 0
     centroid, square = moments[1] / total, moments[2] / total
     return centroid, np.sqrt(np.maximum(square - centroid**2, 0))
@@ -310,9 +306,7 @@ def _tempo(onset_envelope: Array, rate: int, hop: int) -> float:
     spectrum = scipy.fft.rfft(frames, n=n_fft)
     mean = scale @ (np.square(spectrum.real) + np.square(spectrum.imag)) / len(frames)
     tempogram = scipy.fft.irfft(mean, n=n_fft)[:length]
-    return float(
-        librosa.feature.tempo(tg=tempogram[:, np.newaxis], sr=rate, hop_length=hop, aggregate=None).item()
-    )
+    return float(librosa.feature.tempo(tg=tempogram[:, np.newaxis], sr=rate, hop_length=hop, aggregate=None).item())
 
 
 def _frame_sums(values: Array, config: AudioConfig) -> Array:

@@ -160,9 +160,7 @@ def house(score: Score) -> Signal:
     n, beat, draw = score.n, score.beat, score.draw
     cutoff = draw(1_000, 3_000)
     pump = 1 - 0.85 * gate([1.0], beat, n, decay=0.13)
-    pads = sum(
-        saw(score.voice(third, 4) * detune, n, cutoff) for third in range(3) for detune in (0.997, 1.003)
-    )
+    pads = sum(saw(score.voice(third, 4) * detune, n, cutoff) for third in range(3) for detune in (0.997, 1.003))
     bass = saw(score.voice(0, 2), n, draw(500, 1_200)) * gate([0.0, 1.0, 0.7, 1.0], beat / 4, n, decay=0.12)
     lead = square(steps(score.hz(score.melody(beat / 4), 5), beat / 4, n), n, 2_500.0)
     lead *= gate(score.rng.choice([0.0, 0.6, 1.0], 16), beat / 4, n, decay=0.08)
@@ -232,17 +230,13 @@ def chiptune(score: Score) -> Signal:
     """Old games console: a square melody, chords as quick arpeggios, a square bass, drums of noise."""
     n, beat, draw, rng = score.n, score.beat, score.draw, score.rng
     quick = beat / int(rng.choice([6, 8]))
-    tones = [
-        score.hz(score.at(k * quick) + (0, 2, 4)[k % 3], 5) for k in range(int(np.ceil(n / RATE / quick)))
-    ]
+    tones = [score.hz(score.at(k * quick) + (0, 2, 4)[k % 3], 5) for k in range(int(np.ceil(n / RATE / quick)))]
     arpeggio = square(steps(tones, quick, n), n, 4_000.0)
     rhythm = rng.choice([0.0, 0.8, 1.0], 16, p=[0.25, 0.25, 0.5])
     line = square(steps(score.hz(score.melody(beat / 2), int(rng.integers(4, 6))), beat / 2, n), n, 5_000.0)
     bass = square(score.voice(0, 2), n, 1_500.0) * gate([1.0, 0.5], beat / 2, n, decay=0.2)
     burst = noise(samples(0.12), rng) * np.exp(-clock(samples(0.12)) / 0.03)
-    drums = pattern(burst, [0.0, 1.0], beat, n) + 0.4 * pattern(
-        burst[: samples(0.03)], [1.0, 0.5], beat / 2, n
-    )
+    drums = pattern(burst, [0.0, 1.0], beat, n) + 0.4 * pattern(burst[: samples(0.03)], [1.0, 0.5], beat / 2, n)
     drums += pattern(kick(60.0), [1.0, 0.0], beat, n)
     tune = draw(0.3, 0.5) * line * gate(rhythm, beat / 2, n, decay=0.3)
     return reverb(tune + draw(0.15, 0.3) * arpeggio + 0.35 * bass + draw(0.15, 0.35) * drums, 0.3, 0.05, rng)

@@ -31,11 +31,7 @@ def fingerprints(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
         F.regexp_extract("audio_uri", r"^(.*)/[^/]*$", 1).alias("folder")
     )
     tasks = tracks.sparkSession.sparkContext.defaultParallelism * 2
-    return (
-        folders.distinct()
-        .repartition(tasks, "folder")
-        .mapInPandas(_lister(storage, deep=False), _FILE_SCHEMA)
-    )
+    return folders.distinct().repartition(tasks, "folder").mapInPandas(_lister(storage, deep=False), _FILE_SCHEMA)
 
 
 def audio_files(spark: SparkSession, root: str, storage: StorageConfig) -> DataFrame:
@@ -66,9 +62,7 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: str, storage: Sto
     new = files.join(known.select(*same), same, "left_anti").select("audio_uri", "audio_bytes")
     fields = ", ".join(f"{name} {TRACK_ATTRIBUTES[name].dataType.simpleString()}" for name in _TAG_COLUMNS)
     tasks = files.sparkSession.sparkContext.defaultParallelism * 4
-    read = new.repartition(tasks, "audio_uri").mapInPandas(
-        _tag_reader(storage), f"audio_uri string, {fields}"
-    )
+    read = new.repartition(tasks, "audio_uri").mapInPandas(_tag_reader(storage), f"audio_uri string, {fields}")
     path = F.substr(F.col("audio_uri"), F.lit(len(root.rstrip("/")) + 2))
     return kept.unionByName(read).select(path.alias("track_id"), *tags, path.alias("audio"))
 

@@ -77,9 +77,7 @@ def conform(raw: DataFrame) -> DataFrame:
         for field in TRACK_ATTRIBUTES.fields
     ]
     others = [
-        name
-        for low, name in present.items()
-        if low not in CATALOGUE_COLUMNS and not _INDEX_COLUMN.fullmatch(low)
+        name for low, name in present.items() if low not in CATALOGUE_COLUMNS and not _INDEX_COLUMN.fullmatch(low)
     ]
     pairs = [part for name in others for part in (F.lit(name), raw[f"`{name}`"].cast("string"))]
     extra = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.lit(None)
@@ -114,9 +112,7 @@ def audio_uri(audio: Column, root: str) -> Column:
     path = F.regexp_replace(path, r"^file:///", "/")
     path = F.regexp_replace(path, r"^(\./+)+", "")
     absolute = path.startswith("s3://") if is_s3(root) else path.startswith("/")
-    uri = F.when(absolute, path).when(
-        ~path.rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://"), F.concat(F.lit(prefix), path)
-    )
+    uri = F.when(absolute, path).when(~path.rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://"), F.concat(F.lit(prefix), path))
     if not is_s3(root):
         uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.$", "")
     inside = uri.startswith(prefix) & ~uri.rlike(r"(^|/)\.\.(/|$)") & ~uri.contains("\x00")

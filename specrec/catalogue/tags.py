@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 from typing import Any, BinaryIO
 
@@ -44,7 +45,7 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
         if values:
             found[attribute] = ";".join(values)
     length = getattr(tagged.info, "length", None)
-    if length:
+    if length and math.isfinite(length):
         found["duration_ms"] = round(length * 1000)
     return found
 

@@ -43,9 +43,7 @@ def exact_neighbours(embeddings: DataFrame, top_n: int, block_rows: int) -> Data
         .applyInPandas(_as_block, _BLOCK_SCHEMA)
     )
     queries = blocks.select("block", F.col("ids").alias("query_ids"), F.col("vectors").alias("query_vectors"))
-    items = blocks.select(
-        F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1))).alias("block"), "ids", "vectors"
-    )
+    items = blocks.select(F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1))).alias("block"), "ids", "vectors")
     pairs = queries.join(items, "block").mapInPandas(_search(top_n), _PAIR_SCHEMA)
     nearest = Window.partitionBy("track_id").orderBy(F.desc("cosine"), "neighbour_id")
     ranked = pairs.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)

@@ -19,9 +19,7 @@ def embed(run: Run) -> None:
         scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
         features = _current(run, "audio_features")
         report.rows_in = features.count()
-        gone = (
-            warehouse.read("embeddings").select("track_id").join(features, "track_id", "left_anti").distinct()
-        )
+        gone = warehouse.read("embeddings").select("track_id").join(features, "track_id", "left_anti").distinct()
         report.details["removed"] = gone.count()
         if report.details["removed"]:
             warehouse.delete("embeddings", gone)
@@ -30,22 +28,21 @@ def embed(run: Run) -> None:
             "features": _stale(run, "features", input_hash(config, "features", scaler)),
             "spectrogram": _stale(run, "spectrogram", input_hash(config, "spectrogram", pca)),
         }
-        todo = features.join(stale["features"], "track_id")
+        todo = features.join(stale["features"], "track_id", "left_semi")
         mels = _current(run, "mel_spectrograms").join(stale["spectrogram"], "track_id", "left_semi")
-        vectors = {
-            "features": (embed_features(todo, config, scaler), scaler),
-            "spectrogram": (embed_spectrograms(mels, config, pca), pca),
-        }
-        written = 0
-        for space, (rows, artefact) in vectors.items():
-            written += _write(run, space, rows.join(stale[space], "track_id"), artefact.version)
-        joined = _stale(run, "hybrid", input_hash(config, "hybrid", scaler, pca))
-        both = [
-            _vectors(run, space).join(joined, "track_id", "left_semi")
+        written = _write(
+            run,
+            _in_space(embed_features(todo, config, scaler), "features", stale, scaler.version).unionByName(
+                _in_space(embed_spectrograms(mels, config, pca), "spectrogram", stale, pca.version)
+            ),
+        )
+        stale["hybrid"] = _stale(run, "hybrid", input_hash(config, "hybrid", scaler, pca))
+        by_features, by_spectrogram = (
+            _vectors(run, space).join(stale["hybrid"], "track_id", "left_semi")
             for space in ("features", "spectrogram")
-        ]
-        hybrid = join_spaces(both[0], both[1], config).join(joined, "track_id")
-        written += _write(run, "hybrid", hybrid, None)
+        )
+        joined = join_spaces(by_features, by_spectrogram, config)
+        written += _write(run, _in_space(joined, "hybrid", stale, None))
         report.rows_out = written
         if not written and not report.details["removed"]:
             report.unchanged()
@@ -67,10 +64,13 @@ def _vectors(run: Run, space: str) -> DataFrame:
     return run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
 
 
-def _write(run: Run, space: str, rows: DataFrame, version: int | None) -> int:
-    rows = rows.withColumns(
-        {"space": F.lit(space), "artefact_version": F.lit(version).cast("int"), **run.stamp()}
-    ).persist(StorageLevel.MEMORY_AND_DISK)
+def _in_space(vectors: DataFrame, space: str, stale: dict[str, DataFrame], version: int | None) -> DataFrame:
+    named = {"space": F.lit(space), "artefact_version": F.lit(version).cast("int")}
+    return vectors.join(stale[space], "track_id").withColumns(named)
+
+
+def _write(run: Run, rows: DataFrame) -> int:
+    rows = rows.withColumns(run.stamp()).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         count = rows.count()
         if count:

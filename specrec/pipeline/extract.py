@@ -58,7 +58,8 @@ def extract(run: Run) -> None:
                 _check_failures(run, report, final=False)
         finally:
             files.unpersist()
-        _check_failures(run, report, final=True)
+        if count or removed or missing:
+            _check_failures(run, report, final=True)
         if not count and not removed and not missing:
             report.unchanged()
 
@@ -70,7 +71,9 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
     try:
         # one file a core and table: the many small tasks would leave as many small files
         good, bad = done.where("code is null").coalesce(cores), done.where("code is not null").coalesce(1)
-        n_good, n_bad = good.count(), bad.count()
+        counts = done.agg(F.count_if(F.col("code").isNull()).alias("good"), F.count("code").alias("bad")).first()
+        assert counts is not None
+        n_good, n_bad = counts.good, counts.bad
         tables = run.warehouse
         if n_bad:
             _quarantine(run, bad, decoders)
@@ -91,9 +94,7 @@ def _quarantine(run: Run, failed: DataFrame, decoders: str) -> None:
     """Note failed tracks: ``track_id, audio_uri, audio_fingerprint, code, message``."""
     now = F.lit(datetime.now(UTC))
     old = run.warehouse.read("quarantine").where("stage = 'extract'")
-    before = old.select(
-        "track_id", F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first")
-    )
+    before = old.select("track_id", F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first"))
     rows = failed.join(before, "track_id", "left").select(
         "track_id",
         F.lit("extract").alias("stage"),

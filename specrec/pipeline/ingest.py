@@ -57,10 +57,11 @@ def ingest(run: Run) -> None:
         root = audio_root(run.config.catalogue)
         tracks = _with_audio(one_row_a_track(named), root, run.config).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            report.rows_in = rows.count()
+            counts = rows.agg(F.count("*").alias("rows"), F.count("track_id").alias("named")).first()
+            assert counts is not None
+            report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
             report.rows_out = tracks.count()
-            report.rows_failed = report.rows_in - named.count()
-            report.details["repeated_rows"] = report.rows_in - report.rows_failed - report.rows_out
+            report.details["repeated_rows"] = counts.named - report.rows_out
             _synchronise(run, tracks, report)
             _quarantine(run, rows, tracks)
         finally:
@@ -101,9 +102,7 @@ def _kind_of_path(config: Config) -> str:
 def _with_audio(tracks: DataFrame, root: str, config: Config) -> DataFrame:
     tracks = tracks.withColumn("audio_uri", audio_uri(F.col("audio"), root))
     files = fingerprints(tracks, config.storage)
-    tracks = tracks.join(files, "audio_uri", "left").withColumn(
-        "has_audio", F.col("audio_fingerprint").isNotNull()
-    )
+    tracks = tracks.join(files, "audio_uri", "left").withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
     hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]
     # a map has no order of its own, and must not have one in the hash
     plain = [F.map_entries(name).alias(name) if name == "extra" else F.col(name) for name in hashed]
@@ -158,9 +157,9 @@ def _synchronise(run: Run, tracks: DataFrame, report: StageReport) -> None:
 def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
     """Note the rows without a track_id and the paths that leave the root, in place of last night's."""
     nameless = rows.where("track_id is null").select(
-        F.concat(
-            F.lit("row "), F.sha2(F.to_json(F.struct(*(c for c in rows.columns if c != "extra"))), 256)
-        ).alias("track_id"),
+        F.concat(F.lit("row "), F.sha2(F.to_json(F.struct(*(c for c in rows.columns if c != "extra"))), 256)).alias(
+            "track_id"
+        ),
         F.col("audio").alias("audio_uri"),
         F.lit("missing_track_id").alias("code"),
         F.lit("the catalogue's row has no track_id: give it one").alias("message"),

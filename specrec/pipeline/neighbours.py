@@ -15,19 +15,14 @@ def find_neighbours(run: Run) -> None:
     config, warehouse = run.config.neighbours, run.warehouse
     with run.stage("neighbours") as report:
         states = warehouse.states("neighbours")
-        report.rows_in = report.rows_out = 0
+        searched = []
         for space in SYSTEMS:
             vectors = warehouse.read("embeddings").where(F.col("space") == space)
             state = f"{run.config.neighbours_hash}:{state_of(vectors, 'track_id', 'input_hash')}"
-            report.details[space] = "unchanged"
             if states.get(space) == state:
                 continue
             found = exact_neighbours(vectors.select("track_id", "vector"), config.top_n, config.block_rows)
             rows = found.withColumns({"space": F.lit(space), "run_id": F.lit(run.run_id)})
             warehouse.replace_part("neighbours", "space", space, rows, state)
-            count = warehouse.read("neighbours").where(F.col("space") == space).count()
-            report.details[space] = f"{count} rows"
-            report.rows_in += vectors.count()
-            report.rows_out += count
-        if all(report.details[space] == "unchanged" for space in SYSTEMS):
-            report.unchanged()
+            searched.append(space)
+        report.parts(searched, warehouse.counts("neighbours", "space") if searched else {}, SYSTEMS)

@@ -22,19 +22,14 @@ def recommend(run: Run) -> None:
         tracks = warehouse.read("tracks")
         spoken_of = f"{config.recommend_hash}:{statistics.version}:{state_of(tracks, 'track_id', 'row_hash')}"
         profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
-        report.rows_in = report.rows_out = 0
+        written = []
         for system in SYSTEMS:
             state = f"{spoken_of}:{searched[system]}"
-            report.details[system] = "unchanged"
             if done.get(system) == state:
                 continue
             neighbours = warehouse.read("neighbours").where(F.col("space") == system)
             lists = recommend_system(neighbours, profile, system, config, statistics)
             rows = lists.withColumns({"system": F.lit(system), **run.stamp()})
             warehouse.replace_part("recommendations", "system", system, rows, state)
-            count = warehouse.read("recommendations").where(F.col("system") == system).count()
-            report.details[system] = f"{count} rows"
-            report.rows_in += neighbours.count()
-            report.rows_out += count
-        if all(report.details[system] == "unchanged" for system in SYSTEMS):
-            report.unchanged()
+            written.append(system)
+        report.parts(written, warehouse.counts("recommendations", "system") if written else {}, SYSTEMS)

@@ -6,7 +6,7 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,13 @@ class StageReport:
     rows_out: int | None = None
     rows_failed: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
+
+    def parts(self, written: Sequence[str], counts: dict[str, int], of: Sequence[str]) -> None:
+        """Say which parts of a table were written, and how many rows each has."""
+        self.details |= {part: f"{counts.get(part, 0)} rows" if part in written else "unchanged" for part in of}
+        self.rows_out = sum(counts.get(part, 0) for part in written)
+        if not written:
+            self.unchanged()
 
     def unchanged(self) -> None:
         """Say that there was nothing to do."""

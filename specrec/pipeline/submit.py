@@ -20,9 +20,7 @@ def submit(name: str, stages: Sequence[str]) -> None:
         help=f"Run {', '.join(stages)}. Example: spark-submit jobs/{name} --config conf/cluster.yaml",
     )
     @click.option("--config", "config_path", required=True, type=click.Path(), help="YAML configuration")
-    @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override any configuration key"
-    )
+    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override any configuration key")
     @click.option("--refit", is_flag=True, help="fit scaler, PCA and statistics anew")
     def command(config_path: str, overrides: tuple[str, ...], refit: bool) -> None:
         try:

@@ -95,6 +95,11 @@ def start_night(catalogue: Path, warehouse: Path, log: Path, scratch: Path) -> s
         "spark.master": "local[2]",
         "spark.driver_memory": "1g",
         "spark.jars_dir": REPOSITORY / ".jars",
+        "spark.shuffle_partitions": 2,
+        "spark.snapshot_partitions": 1,
+        # compiling and re-planning queries costs more than it saves on a few rows
+        "spark.conf": "{spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false', "
+        "spark.driver.extraJavaOptions: '-XX:TieredStopAtLevel=1'}",
         "log.format": "json",
     }
     command = [sys.executable, "-m", "specrec.cli", "nightly"]
@@ -109,7 +114,7 @@ def start_night(catalogue: Path, warehouse: Path, log: Path, scratch: Path) -> s
 
 
 def run_night(
-    catalogue: Path, warehouse: Path, log: Path, scratch: Path, timeout: float = 240.0
+    catalogue: Path, warehouse: Path, log: Path, scratch: Path, timeout: float = 300.0
 ) -> list[dict[str, Any]]:
     """Run `specrec nightly` to its end, and return the events of its log."""
     night = start_night(catalogue, warehouse, log, scratch)

@@ -66,9 +66,9 @@ def test_a_file_and_then_overrides(tmp_path):
         ("storage.path_style=true", lambda c: c.storage.path_style is True),
         ("catalogue.path=s3://bucket/a=b/c.csv", lambda c: c.catalogue.path == "s3://bucket/a=b/c.csv"),
         ("catalogue.path=music: [live", lambda c: c.catalogue.path == "music: [live"),
-        ("embedding.hybrid_weights={features: 1, spectrogram: 0}", lambda c: c.embedding.hybrid_weights["features"] == 1),
+        ("embedding.family_weights={timbre: 1}", lambda c: c.embedding.family_weights == {"timbre": 1}),
     ],
-)  # fmt: skip
+)
 def test_an_override_is_read_as_yaml(override, read):
     assert read(_config(override))
 
@@ -198,8 +198,8 @@ ARTEFACTS = {"features_scaler", "spectrogram_pca", "catalogue_statistics"}
 
 @pytest.mark.parametrize(
     "override",
-    ["audio.clip_seconds=29", "audio.n_mels=64", "audio.sample_rate=null", "audio.pad_mode=reflect", "audio.silence_db=-70",
-     "audio.offset_seconds=1", "audio.n_mfcc=13", "audio.window=hamming"],
+    ["audio.clip_seconds=29", "audio.n_mels=64", "audio.sample_rate=null", "audio.pad_mode=reflect",
+     "audio.silence_db=-70", "audio.offset_seconds=1", "audio.n_mfcc=13", "audio.window=hamming"],
 )  # fmt: skip
 def test_the_audio_settings_change_everything_that_is_made_from_audio(override):
     assert _changed(override) == {"audio", "results"} | ARTEFACTS | ALL_SPACES

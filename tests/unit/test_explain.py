@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.config import AudioConfig
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding import statistics
@@ -38,17 +37,16 @@ REGION_NAMES = {
 class Catalogue:
     """Tracks with random vectors and values; the statistics are fitted on all of them."""
 
-    def __init__(self, seed=0, n=400, bands=(2, 7, 10, 45, 42, 22), tied=False, weights=WEIGHTS, families=None):
+    def __init__(self, seed=0, *, n=200, bands=(1, 3, 4, 12, 10, 6), tied=False, weights=WEIGHTS, families=None):
         rng = np.random.default_rng(seed)
         self.n, self.rng, self.weights = n, rng, weights
         regions = np.repeat(np.arange(len(REGIONS)), bands)
-        self.bands = bands
         descriptions = rng.normal(0, 6, (n, 1, len(regions))) + rng.normal(0, 8, (n, 1, len(REGIONS)))[..., regions]
         descriptions = np.concatenate([descriptions, rng.normal(0, 3, (n, 5, len(regions)))], axis=1)
         pca = spectrogram_space.fit_pca(descriptions, COMPONENTS)
         self.spectrogram, self.parts = spectrogram_space.embed(descriptions, pca, regions)
         self.levels = spectrogram_space.region_levels(descriptions, regions)
-        scale = {name: 1.0 for name in FAMILIES} | (families or {})
+        scale = dict.fromkeys(FAMILIES, 1.0) | (families or {})
         self.features = (
             rng.normal(0, 1, (n, len(FAMILY_OF))) * np.sqrt([scale[FAMILIES[f]] for f in FAMILY_OF])
         ).astype(np.float32)
@@ -106,7 +104,7 @@ class Catalogue:
 
 CATALOGUES = {
     "usual": {},
-    "no band in the sub-bass nor in the treble": {"bands": (0, 6, 10, 30, 20, 0)},
+    "no band in the sub-bass nor in the treble": {"bands": (0, 3, 4, 12, 10, 0)},
     "copies": {"tied": True},
     "few tracks": {"n": 12},
     "features alone": {"weights": {"features": 1.0, "spectrogram": 0.0}},
@@ -142,7 +140,7 @@ def test_each_contribution_is_that_of_its_family_or_region(catalogue, system):
         for reason in row:
             name = reason["family"]
             if name in FAMILIES:
-                cut = np.where(FAMILY_OF == FAMILIES.index(name), 0.0, features[i])
+                cut = np.where(FAMILIES.index(name) == FAMILY_OF, 0.0, features[i])
                 expected = share["features"] * _lost(features[i], cut, features[j])
             elif name == "catalogue":
                 expected = 0.0
@@ -172,7 +170,7 @@ def test_zero_vectors_are_explained_without_division_by_zero(system):
     assert all("nan" not in sentence for sentence in sentences)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1 << 30), share=st.floats(0, 1), scale=st.sampled_from([1e-6, 1.0, 1e4]))
 def test_hybrid_contributions_add_up_for_any_weights_and_lengths(seed, share, scale):
     catalogue = Catalogue(seed, n=12, weights={"features": share * 7, "spectrogram": (1 - share) * 7})
@@ -192,7 +190,7 @@ def test_reasons_are_ordered_and_complete(catalogue, system):
     allowed |= {region.name for region in REGIONS} if system != "features" else set()
     for row in reasons:
         parts = [reason["contribution"] for reason in row if reason["family"] != "catalogue"]
-        assert parts == sorted(parts, reverse=True)
+        assert (np.diff(parts) <= 0).all()
         assert [reason["family"] for reason in row][len(parts) :] == ["catalogue"] * (len(row) - len(parts))
         assert {reason["family"] for reason in row} <= allowed | {"catalogue"}
         assert all(reason["statement"] for reason in row)
@@ -211,15 +209,15 @@ class Checker:
     def __init__(self, catalogue):
         self.c, self.seen = catalogue, set()
         n, pair, trait = r"(\d) in 10 tracks", r"\(([+-]?\d+) and ([+-]?\d+) (BPM|dB)\)", "|".join(self.VAGUE)
-        region = "(" + "|".join(map(re.escape, REGION_NAMES)) + ")"
+        centroid, region = "spectral_centroid_mean", "(" + "|".join(map(re.escape, REGION_NAMES)) + ")"
         self.forms = [
             (rf"nearly the same tempo {pair}", self.same_tempo),
             (rf"one at double the other's tempo {pair}", self.double_tempo),
             (rf"both busy, with more attacks than {n}", self.rank("onset_strength_mean", +1)),
             (rf"both calm and sustained, with fewer attacks than {n}", self.rank("onset_strength_mean", -1)),
             (r"both in (\S+) (major|minor)", self.same_key),
-            (rf"both bright, with dense upper frequencies \(brighter than {n}\)", self.rank("spectral_centroid_mean", +1)),
-            (rf"both dark, with sparse upper frequencies \(darker than {n}\)", self.rank("spectral_centroid_mean", -1)),
+            (rf"both bright, with dense upper frequencies \(brighter than {n}\)", self.rank(centroid, +1)),
+            (rf"both dark, with sparse upper frequencies \(darker than {n}\)", self.rank(centroid, -1)),
             (r"equally bright \(centred at ([\d.]+) and ([\d.]+) kHz\)", self.equally_bright),
             (rf"both loud \((-?\d+) and (-?\d+) dB, louder than {n}\)", self.loudness(+1)),
             (rf"both quiet \((-?\d+) and (-?\d+) dB, quieter than {n}\)", self.loudness(-1)),
@@ -239,6 +237,7 @@ class Checker:
             (r"both (high-energy|low-energy|acoustic|happy in mood|sad in mood|danceable) by the catalogue "
              r"\(([\d.]+) and ([\d.]+)\)(?:: (.+))?", self.attribute),
         ]  # fmt: skip
+        self.forms = [(re.compile(form), holds) for form, holds in self.forms]
 
     VAGUE = {  # noqa: RUF012
         "tone colour": "timbre",
@@ -251,7 +250,7 @@ class Checker:
 
     def check(self, statement, i, j):
         for number, (form, holds) in enumerate(self.forms):
-            found = re.fullmatch(form, statement)
+            found = form.fullmatch(statement)
             if found:
                 self.seen.add(number)
                 assert holds(i, j, *found.groups()), (
@@ -293,10 +292,10 @@ class Checker:
 
     def split(self, joined):
         """Cut an enumeration where each of its pieces is a whole statement."""
-        if any(re.fullmatch(form, joined) for form, _ in self.forms):
+        if any(form.fullmatch(joined) for form, _ in self.forms):
             return [joined]
         for cut in re.finditer(", | and ", joined):
-            if any(re.fullmatch(form, joined[: cut.start()]) for form, _ in self.forms):
+            if any(form.fullmatch(joined[: cut.start()]) for form, _ in self.forms):
                 return [joined[: cut.start()], *self.split(joined[cut.end() :])]
         raise AssertionError(f"not understood: {joined!r}")
 
@@ -313,7 +312,7 @@ class Checker:
         return self.c.measures[name][i], self.c.measures[name][j]
 
     def exceeds(self, values, pair, n, sign):
-        """Whether both values are above (or below) n in 10 of the catalogue's tracks, to one in a hundred tracks."""
+        """Whether both values are above (or below) n in 10 tracks of the catalogue, to one track in a hundred."""
         values = values[np.isfinite(values)]
         slack = 0.01 + 1 / len(values)  # the statistics hold percentiles; a track does not exceed itself
         return all(np.isfinite(v) and np.mean(sign * values < sign * v) >= int(n) / 10 - slack for v in pair)
@@ -380,7 +379,7 @@ class Checker:
         return unit == "dB" and self.shown(pair, (a, b)) and abs(pair[0] - pair[1]) > 1.5
 
     def alike(self, i, j, word, trait):
-        family = FAMILY_OF == FAMILIES.index(self.VAGUE[trait])
+        family = FAMILIES.index(self.VAGUE[trait]) == FAMILY_OF
         a, b = (self.c.features[k][family].astype(np.float64) for k in (i, j))
         if not a.any() or not b.any():
             return False  # such a family was not compared
@@ -389,7 +388,8 @@ class Checker:
             return cosine <= 1e-9
         return cosine > (0 if word == "somewhat similar" else 0.5 - 1e-9)
 
-    def attribute(self, i, j, word, a, b, confirmed):
+    def attribute(self, i, j, word, *shown_and_confirmed):
+        *texts, confirmed = shown_and_confirmed
         name, bound, above = {
             "high-energy": ("energy", 0.7, True),
             "low-energy": ("energy", 0.3, False),
@@ -399,7 +399,7 @@ class Checker:
             "danceable": ("danceability", 0.7, True),
         }[word]
         pair = self.c.attributes[name][i], self.c.attributes[name][j]
-        true = self.shown(pair, (a, b)) and all((v > bound) == above and np.isfinite(v) for v in pair)
+        true = self.shown(pair, texts) and all((v > bound) == above and np.isfinite(v) for v in pair)
         if confirmed is None:
             return true
         measure, half = {
@@ -413,7 +413,7 @@ class Checker:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_no_statement_and_no_sentence_is_false(catalogue, system):
-    a, b, pairs = catalogue.pairs(3000 if catalogue.n > 100 else 300)
+    a, b, pairs = catalogue.pairs(600 if catalogue.n > 100 else 200)
     checker = Checker(catalogue)
     sentences, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
     for i, j, sentence, row in zip(a, b, sentences, reasons, strict=True):
@@ -424,18 +424,17 @@ def test_no_statement_and_no_sentence_is_false(catalogue, system):
 
 
 def test_the_checker_meets_every_form_of_statement():
-    seen, checker = set(), None
+    seen = set()
     for seed in range(3):
         catalogue = Catalogue(seed)
-        catalogue.features[:, FAMILY_OF == 1] = np.abs(catalogue.features[:, FAMILY_OF == 1])
         checker = Checker(catalogue)
-        a, b, pairs = catalogue.pairs(3000)
+        a, b, pairs = catalogue.pairs(1000)
         _, reasons = catalogue.explainer.explain("hybrid", pairs, catalogue.scores("hybrid", a, b))
         for i, j, row in zip(a, b, reasons, strict=True):
             for reason in row:
                 checker.check(reason["statement"], i, j)
         seen |= checker.seen
-    unseen = [form for number, (form, _) in enumerate(checker.forms) if number not in seen]
+    unseen = [form.pattern for number, (form, _) in enumerate(checker.forms) if number not in seen]
     assert all("brightness" in form or "only one" in form for form in unseen), unseen
 
 
@@ -450,7 +449,7 @@ def test_the_checker_meets_every_form_of_statement():
 )
 def test_the_checker_finds_what_is_false(statement, spoilt):
     catalogue = Catalogue()
-    a, b, pairs = catalogue.pairs(3000)
+    a, b, pairs = catalogue.pairs(1500)
     _, reasons = catalogue.explainer.explain("features", pairs, catalogue.scores("features", a, b))
     i, j, text = next(
         (i, j, reason["statement"])
@@ -495,7 +494,7 @@ def test_a_bimodal_catalogue_has_no_equally_bright_tracks_from_both_of_its_halve
     half = np.arange(catalogue.n) < catalogue.n / 2
     catalogue.measures["spectral_centroid_mean"] = np.where(half, 900.0, 4000.0) + np.arange(catalogue.n)
     catalogue.quantiles.update(statistics.fit_statistics(pd.DataFrame(catalogue.measures), catalogue.levels))
-    a, b, pairs = catalogue.pairs(3000)
+    a, b, pairs = catalogue.pairs(1500)
     checker = Checker(catalogue)
     _, reasons = catalogue.explainer.explain("features", pairs, catalogue.scores("features", a, b))
     for i, j, row in zip(a, b, reasons, strict=True):
@@ -508,7 +507,8 @@ def test_a_bimodal_catalogue_has_no_equally_bright_tracks_from_both_of_its_halve
 def test_a_region_that_one_track_lacks_is_not_compared(system):
     catalogue = Catalogue()
     catalogue.levels[::2, 5] = np.nan  # as where the files' own sample rates differ
-    a, b, pairs = catalogue.pairs(1000)
+    catalogue.quantiles.update(statistics.fit_statistics(pd.DataFrame(catalogue.measures), catalogue.levels))
+    a, b, pairs = catalogue.pairs(400)
     sentences, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
     checker = Checker(catalogue)
     for i, j, sentence, row in zip(a, b, sentences, reasons, strict=True):
@@ -538,4 +538,4 @@ def test_what_it_needs_is_declared():
     catalogue = Catalogue(n=12)
     assert set(MEASURES) == set(catalogue.measures)
     assert set(statistics.MEASURES) <= set(MEASURES)
-    assert len(spectrogram_space.band_regions(AudioConfig(), 22_050)) == sum(catalogue.bands)
+    assert {name for name, _ in LAYOUT} >= set(MEASURES) - {"key", "mode", "key_strength"}

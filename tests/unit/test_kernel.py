@@ -42,7 +42,7 @@ def _assert_equals_brute_force(queries, items, query_ids, item_ids, top_n):
     expected = _brute(queries, items, query_ids, item_ids, top_n)
     for query_id, listed in found.items():
         np.testing.assert_allclose([s for s, _ in listed], [s for s, _ in expected[query_id]], atol=1e-12)
-        best = dict((i, s) for s, i in _brute_all(queries, items, query_ids, item_ids, query_id))
+        best = {i: s for s, i in _brute_all(queries, items, query_ids, item_ids, query_id)}
         for score, item_id in listed:  # by id, too, except that equals may differ in the last bit
             assert best[item_id] == pytest.approx(score, abs=1e-12)
         assert listed == sorted(listed)

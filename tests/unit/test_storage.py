@@ -1,0 +1,255 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from specrec import storage
+from specrec.config import StorageConfig
+from specrec.errors import StorageError, TrackError
+from specrec.storage import LocalStore, S3Store, for_spark, is_s3, join, normalise, open_store, parent
+
+moto = pytest.importorskip("moto")
+
+
+# --- names --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "normalised", "spark"),
+    [
+        ("/data/clips/", "/data/clips", "file:/data/clips"),
+        ("/data/../clips", "/clips", "file:/clips"),
+        ("file:///data/clips", "/data/clips", "file:/data/clips"),
+        ("s3://bucket", "s3://bucket", "s3a://bucket"),
+        ("s3://bucket/", "s3://bucket", "s3a://bucket"),
+        ("s3a://bucket/a b/", "s3://bucket/a b", "s3a://bucket/a b"),
+        ("s3n://bucket/x", "s3://bucket/x", "s3a://bucket/x"),
+    ],
+)
+def test_a_place_has_one_name_here_and_one_for_spark(uri, normalised, spark):
+    assert normalise(uri) == normalised
+    assert normalise(normalised) == normalised
+    assert for_spark(uri) == spark
+    assert is_s3(uri) == uri.startswith("s3")
+
+
+def test_relative_paths_and_homes_become_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert normalise("clips") == str(tmp_path / "clips")
+    assert normalise("~/Music") == "/home/ann/Music"
+
+
+@pytest.mark.parametrize("uri", ["http://host/x", "hdfs://host/x", "gs://bucket/x"])
+def test_other_schemes_are_refused(uri):
+    with pytest.raises(StorageError, match="s3://"):
+        normalise(uri)
+
+
+@pytest.mark.parametrize("folder", ["/data", "s3://bucket", "s3://bucket/prefix"])
+def test_a_file_joined_to_a_folder_has_it_as_parent(folder):
+    assert join(folder, "a.wav") == f"{folder}/a.wav"
+    assert parent(join(folder, "a.wav")) == folder
+    assert join(folder, "a", "b.wav") == f"{folder}/a/b.wav"
+
+
+def test_a_uri_chooses_its_store():
+    assert isinstance(open_store("/data", StorageConfig()), LocalStore)
+    assert isinstance(open_store("s3://bucket/x", StorageConfig()), S3Store)
+
+
+# --- what every store does ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request, tmp_path):
+    """Return a store and an empty folder of it."""
+    if request.param == "disk":
+        return LocalStore(), str(tmp_path)
+    return request.getfixturevalue("bucket"), "s3://music/folder"
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """Return a store that has one bucket, `music`."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    with moto.mock_aws():
+        storage._s3_client.cache_clear()
+        config = StorageConfig(max_attempts=1)
+        storage._s3_client(config).create_bucket(Bucket="music")
+        yield S3Store(config)
+        storage._s3_client.cache_clear()
+
+
+def test_a_file_is_created_once_and_read(place):
+    store, folder = place
+    uri = join(folder, "new", "a.bin")
+    assert store.create(uri, b"first")
+    assert not store.create(uri, b"second")
+    assert store.read(uri) == b"first"
+    assert store.read(uri, max_bytes=5) == b"first"
+    names = [file.uri for file in store.list(join(folder, "new"))]
+    assert names == [uri]  # no temporary file stays
+
+
+def test_a_file_is_replaced_only_where_it_holds_what_was_expected(place):
+    store, folder = place
+    uri = join(folder, "a.bin")
+    assert not store.replace(uri, b"", b"x")  # there is none
+    store.create(uri, b"one")
+    assert not store.replace(uri, b"other", b"x")
+    assert store.read(uri) == b"one"
+    assert store.replace(uri, b"one", b"two")
+    assert store.read(uri) == b"two"
+    assert not store.replace(uri, b"one", b"three")
+    assert store.read(uri) == b"two"
+
+
+def test_a_file_is_deleted_whether_it_is_there_or_not(place):
+    store, folder = place
+    uri = join(folder, "a.bin")
+    store.create(uri, b"x")
+    store.delete(uri)
+    store.delete(uri)
+    with pytest.raises(TrackError) as missing:
+        store.read(uri)
+    assert missing.value.code == "not_found"
+    assert store.create(uri, b"again")
+
+
+def test_a_file_that_is_too_large_is_not_fetched(place):
+    store, folder = place
+    uri = join(folder, "a.bin")
+    store.create(uri, bytes(3_000_000))
+    with pytest.raises(TrackError, match=r"3 MB.*allows 2") as refused:
+        store.read(uri, max_bytes=2_000_000)
+    assert refused.value.code == "too_large"
+
+
+def test_a_folder_lists_its_own_files_and_folders_alone(place):
+    store, folder = place
+    for name in ("a.wav", "b c.mp3", "sub/d.wav", "sub/deeper/e.wav"):
+        store.create(join(folder, name), name.encode())
+    files = {file.uri: file for file in store.list(folder)}
+    assert set(files) == {join(folder, "a.wav"), join(folder, "b c.mp3")}
+    assert files[join(folder, "a.wav")].size == 5
+    assert list(store.folders(folder)) == [join(folder, "sub")]
+    assert list(store.folders(join(folder, "sub"))) == [join(folder, "sub", "deeper")]
+
+
+def test_what_is_not_there_lists_nothing(place):
+    store, folder = place
+    assert list(store.list(join(folder, "none"))) == []
+    assert list(store.folders(join(folder, "none"))) == []
+
+
+def test_a_fingerprint_tells_a_changed_file_from_an_unchanged_one(place):
+    store, folder = place
+    uri = join(folder, "a.wav")
+    store.create(uri, b"12345")
+    (first,) = store.list(folder)
+    (again,) = store.list(folder)
+    assert first == again
+    store.delete(uri)
+    store.create(uri, b"54321")
+    if isinstance(store, LocalStore):
+        os.utime(uri, (1, 1))  # a disk knows only size and time
+    assert next(store.list(folder)).fingerprint != first.fingerprint
+
+
+def test_a_file_is_read_here_and_there(place):
+    store, folder = place
+    uri, data = join(folder, "a.bin"), bytes(range(256)) * 1_000
+    store.create(uri, data)
+    with store.open(uri, len(data)) as file:
+        file.seek(100_000)
+        assert file.read(10) == data[100_000:100_010]
+        file.seek(-7, os.SEEK_END)
+        assert file.read() == data[-7:]
+        assert file.read() == b""
+        file.seek(3)
+        file.seek(2, os.SEEK_CUR)
+        assert file.tell() == 5
+        assert file.read(70_000) == data[5:70_005]
+
+
+def test_a_folder_that_is_reached(place):
+    store, folder = place
+    store.create(join(folder, "a"), b"")
+    store.check(folder)
+
+
+# --- what only one of them meets ----------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(StorageError, match="there is no folder"):
+        LocalStore().check(str(tmp_path / "none"))
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(TrackError) as refused:
+        LocalStore().read(str(tmp_path))
+    assert refused.value.code == "not_found"
+
+
+def test_a_file_that_may_not_be_read_is_tried_again(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"x")
+    file.chmod(0)
+    if os.access(file, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(TrackError) as refused:
+        LocalStore().read(str(file))
+    assert refused.value.code == "storage_error"
+
+
+def test_of_many_replacements_of_the_same_content_one_succeeds(tmp_path):
+    uri = str(tmp_path / "a")
+    LocalStore().create(uri, b"0")
+    start, won = threading.Barrier(8), []
+
+    def replace(number):
+        start.wait()
+        if LocalStore().replace(uri, b"0", b"%d" % number):
+            won.append(b"%d" % number)
+
+    threads = [threading.Thread(target=replace, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert Path(uri).read_bytes() == won[0]
+
+
+def test_a_bucket_that_is_not_there_is_named_in_one_line(bucket):
+    for ask in (
+        lambda: bucket.check("s3://absent/x"),
+        lambda: list(bucket.list("s3://absent/x")),
+        lambda: bucket.create("s3://absent/x", b""),
+        lambda: bucket.replace("s3://absent/x", b"", b""),
+    ):
+        with pytest.raises(StorageError, match="absent") as refused:
+            ask()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_uri_without_a_bucket_is_refused():
+    with pytest.raises(StorageError, match="bucket"):
+        S3Store(StorageConfig()).check("s3:///x")
+
+
+def test_a_server_that_does_not_answer_is_a_storage_error(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    store = S3Store(StorageConfig(endpoint_url="http://127.0.0.1:9", path_style=True, max_attempts=1))
+    with pytest.raises(StorageError, match=r"cannot reach s3://b/x at http://127\.0\.0\.1:9"):
+        store.check("s3://b/x")
+    with pytest.raises(TrackError) as refused:
+        store.read("s3://b/x")
+    assert refused.value.code == "storage_error"
