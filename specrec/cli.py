@@ -233,11 +233,9 @@ def jars(folder: Path) -> None:
 def _read_config(config_path: str | None, overrides: tuple[str, ...], warehouse: str | None) -> Config:
     if warehouse:
         overrides = (*overrides, f"warehouse={warehouse}")
-        if config_path is None:  # reading needs no catalogue
-            overrides = (*overrides, "catalogue.path=unread")
     if config_path is None and not overrides:
         raise SpecrecError("say where the tables lie: --warehouse PATH, or --config FILE")
-    return load(config_path, overrides)
+    return load(config_path, overrides, needs_catalogue=False)
 
 
 def _reader(config: Config) -> Reader:

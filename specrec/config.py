@@ -67,7 +67,9 @@ class StorageConfig(Section):
 class AudioConfig(Section):
     """What is analysed of each file, and how. Any change extracts every track anew."""
 
-    sample_rate: PositiveInt | None = Field(default=22_050, description="Hz, resampled to; null: each file's own")
+    sample_rate: PositiveInt | None = Field(
+        default=22_050, description="Hz, resampled to; null: each file's own; set fmax then"
+    )
     offset_seconds: Annotated[float, Field(ge=0)] = Field(default=0.0, description="where the analysed clip begins")
     clip_seconds: PositiveFloat = Field(default=30.0, description="its length; shorter files are used whole")
     min_seconds: PositiveFloat = Field(default=1.0, description="less audio than this is too_short")
@@ -91,8 +93,17 @@ class AudioConfig(Section):
             raise ValueError("min_seconds must not exceed clip_seconds")
         if self.n_mfcc > self.n_mels:
             raise ValueError("n_mfcc must not exceed n_mels")
-        if self.sample_rate and self.fmax and self.fmax > self.sample_rate / 2:
+        highest = min(self.fmax or float("inf"), self.sample_rate / 2 if self.sample_rate else float("inf"))
+        if self.fmax and self.fmax > highest:
             raise ValueError("fmax must not exceed half of sample_rate")
+        if self.fmin >= highest:
+            raise ValueError(f"fmin must be below {highest:g} Hz")
+        from scipy.signal import get_window  # noqa: PLC0415  (slow to import)
+
+        try:
+            get_window(self.window, 16)
+        except ValueError:
+            raise ValueError(f"scipy knows no window {self.window!r}") from None
         return self
 
 
@@ -100,9 +111,11 @@ class ExtractConfig(Section):
     """How extraction is cut into tasks and what it tolerates. Nothing here changes a value."""
 
     commit_every: PositiveInt = Field(default=2_000, description="files decoded between two commits")
-    files_per_task: PositiveInt = Field(default=100, description="files of one Spark task, at most")
+    files_per_task: PositiveInt = Field(default=100, description="files of one Spark task, about")
     batch_rows: PositiveInt = Field(default=16, description="tracks in one Arrow batch from Python to Spark")
-    max_failed_share: Share = Field(default=0.2, description="fail the run if more of its files than this fail")
+    max_failed_share: Share = Field(
+        default=0.2, description="fail the run if more of the catalogue's audio files than this are in quarantine"
+    )
     max_file_mb: PositiveInt = Field(default=500, description="a larger file is too_large and is not fetched")
 
 
@@ -244,13 +257,14 @@ class Config(Section):
         return _hash(self.audio_hash, self.fit, self.embedding, self.neighbours_hash, self.recommend_hash)
 
 
-def load(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:
+def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:
     """Read a configuration file and apply ``key=value`` overrides.
 
     Parameters
     ----------
     path : path of a YAML file, or None to build it from overrides alone.
-    overrides : strings such as ``audio.clip_seconds=10``; the value is read as YAML.
+    overrides : strings such as ``audio.clip_seconds=10``; the value is read as YAML, unless it is text anyway.
+    needs_catalogue : whether ``catalogue.path`` must be given; reading the tables does without.
 
     Raises
     ------
@@ -270,6 +284,8 @@ def load(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:
         data = {key: value for key, value in (loaded or {}).items() if value is not None}  # `audio:` alone
     for override in overrides:
         _apply(data, override)
+    if not needs_catalogue and isinstance(data.setdefault("catalogue", {}), dict):
+        data["catalogue"].setdefault("path", "")
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -291,15 +307,31 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def _texts(model: type[BaseModel] = Config, prefix: str = "") -> set[str]:
+    """Return the keys whose values are text."""
+    found = set()
+    for name, info in model.model_fields.items():
+        section = _section(info.annotation)
+        if section is not None:
+            found |= _texts(section, f"{prefix}{name}.")
+        elif info.annotation in (str, str | None):
+            found.add(f"{prefix}{name}")
+    return found
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(f"--set {override!r}: write it as key=value, for example audio.clip_seconds=10")
-    try:
-        value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        value = text  # a path with a colon or a bracket is meant as it stands
+    value: Any = text
+    if key.strip() not in _texts():  # a path with a colon, a hash or a bracket is meant as it stands
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: not a YAML value: {_one_line(error)}") from None
+    elif text in ("", "null", "~"):
+        value = None
     node = data
     for part in parts[:-1]:
         child = node.setdefault(part, {})

@@ -108,9 +108,7 @@ def session_settings(config: Config) -> dict[str, str]:
     """Return the spark.* settings that a session of specrec runs with."""
     own = config.spark.conf
     java = f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}"
-    environment = _ONE_THREAD | {
-        "NUMBA_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"specrec-numba-{os.getuid()}")
-    }
+    environment = dict(_ONE_THREAD)
     environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
     return {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -123,6 +121,7 @@ def session_settings(config: Config) -> dict[str, str]:
         # ten thousand spectrograms in one batch, which is the default, would be 1.6 GB
         "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "specrec-spark-warehouse"),
+        "spark.redaction.regex": "(?i)secret|password|token|credential|access[._]?key",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": config.spark.driver_memory,

@@ -7,10 +7,10 @@ one client a process.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import io
 import os
 import posixpath
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -117,7 +117,7 @@ class LocalStore:
                 if max_bytes is not None and size > max_bytes:
                     raise TrackError("too_large", _too_large(size, max_bytes))
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise TrackError("not_found", "no such file on the store") from None
         except IsADirectoryError:
             raise TrackError("not_found", "a folder, not a file") from None
@@ -131,14 +131,17 @@ class LocalStore:
     def list(self, folder: str) -> Iterator[StoredFile]:
         """See :class:`Store`."""
         for entry in self._entries(folder):
-            if entry.is_file():
-                stat = entry.stat()
-                yield StoredFile(entry.path, f"{stat.st_size}-{stat.st_mtime_ns}", stat.st_size)
+            try:
+                if entry.is_file():
+                    status = entry.stat()
+                    yield StoredFile(entry.path, f"{status.st_size}-{status.st_mtime_ns}", status.st_size)
+            except OSError:  # gone since, or a link that leads nowhere: as if it were not there
+                continue
 
     def folders(self, folder: str) -> Iterator[str]:
-        """See :class:`Store`."""
+        """See :class:`Store`. Links to folders are not followed, lest they lead in a circle."""
         for entry in self._entries(folder):
-            if entry.is_dir():
+            if entry.is_dir(follow_symlinks=False):
                 yield entry.path
 
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
@@ -155,8 +158,7 @@ class LocalStore:
         try:
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
             # Link a finished file into place: nobody ever reads a half-written lock.
-            temporary = f"{uri}.{os.getpid()}"
-            Path(temporary).write_bytes(data)
+            temporary = _write_beside(uri, data)
             try:
                 os.link(temporary, uri)
             except FileExistsError:
@@ -174,9 +176,7 @@ class LocalStore:
                 fcntl.flock(guard, fcntl.LOCK_EX)  # the kernel lets go of it, whatever becomes of this process
                 if Path(uri).read_bytes() != old:
                     return False
-                temporary = f"{uri}.{os.getpid()}"
-                Path(temporary).write_bytes(data)
-                os.replace(temporary, uri)
+                os.replace(_write_beside(uri, data), uri)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -186,11 +186,19 @@ class LocalStore:
     def delete(self, uri: str) -> None:
         """See :class:`Store`."""
         Path(uri).unlink(missing_ok=True)
+        Path(f"{uri}.guard").unlink(missing_ok=True)
 
     def check(self, folder: str) -> None:
         """See :class:`Store`."""
         if not os.path.isdir(folder):
             raise StorageError(f"there is no folder {folder}")
+
+
+def _write_beside(uri: str, data: bytes) -> str:
+    handle, temporary = tempfile.mkstemp(prefix=f"{Path(uri).name}.", dir=Path(uri).parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    return temporary
 
 
 class S3Store:
@@ -237,7 +245,9 @@ class S3Store:
         """See :class:`Store`."""
         for page in self._pages(folder):
             for entry in page.get("CommonPrefixes", ()):
-                yield f"s3://{_bucket_and_key(folder)[0]}/{entry['Prefix'].rstrip('/')}"
+                # an empty name, as in a//b, would lead back to this very folder
+                if not entry["Prefix"].endswith("//"):
+                    yield f"s3://{_bucket_and_key(folder)[0]}/{entry['Prefix'].removesuffix('/')}"
 
     def _pages(self, folder: str) -> Iterator[Any]:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
@@ -272,8 +282,20 @@ class S3Store:
 
     def replace(self, uri: str, old: bytes, data: bytes) -> bool:
         """See :class:`Store`."""
-        etag = hashlib.md5(old, usedforsecurity=False).hexdigest()
-        return self._put(uri, data, IfMatch=f'"{etag}"')
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        bucket, key = _bucket_and_key(uri)
+        try:
+            found = self._client.get_object(Bucket=bucket, Key=key)
+            if found["Body"].read() != old:
+                return False
+        except ClientError as error:
+            if _code(error) == "NoSuchKey":
+                return False
+            raise StorageError(f"cannot read {uri}: {_reason(error)}") from None
+        except BotoCoreError as error:
+            raise StorageError(f"cannot read {uri}: {_reason(error)}") from None
+        return self._put(uri, data, IfMatch=found["ETag"])
 
     def delete(self, uri: str) -> None:
         """See :class:`Store`."""

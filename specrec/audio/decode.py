@@ -145,7 +145,9 @@ def _read_soundfile(data: bytes, config: AudioConfig) -> tuple[FloatArray, int]:
 def _read_ffmpeg(data: bytes, config: AudioConfig, label: str, first: str) -> tuple[FloatArray, int]:
     av = _av()
     try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+        # Some formats are but lists of addresses to read from; a catalogue's file must not open any.
+        closed = {"protocol_whitelist": "none"}
+        with av.open(io.BytesIO(data), metadata_errors="ignore", options=closed) as container:
             if not container.streams.audio:
                 raise TrackError(
                     "no_audio_stream",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from specrec.config import Config
-from specrec.errors import RETRYABLE_CODES, TrackError
+from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES, TrackError
 from specrec.storage import Store, open_store
 from specrec.warehouse.schemas import AUDIO_FEATURES, MEL_SPECTROGRAMS, QUARANTINE
 
@@ -33,7 +37,13 @@ EXTRACTED = _extracted_schema()
 
 
 def to_analyse(
-    tracks: DataFrame, features: DataFrame, quarantine: DataFrame, audio_hash: str, decoders: str
+    tracks: DataFrame,
+    features: DataFrame,
+    spectrograms: DataFrame,
+    quarantine: DataFrame,
+    *,
+    audio_hash: str,
+    decoders: str,
 ) -> DataFrame:
     """Return the files to decode: ``audio_uri, audio_fingerprint, track_ids``.
 
@@ -42,18 +52,25 @@ def to_analyse(
 
     Parameters
     ----------
-    tracks, features, quarantine : the tables ``tracks``, ``audio_features`` and ``quarantine``.
+    tracks, features, spectrograms, quarantine : the tables ``tracks``, ``audio_features``, ``mel_spectrograms`` and
+        ``quarantine``.
     audio_hash : of the current configuration.
     decoders : versions of the current decoders.
     """
     same = ["track_id", *_FILE]
     wanted = tracks.where("has_audio").select(*same)
-    done = features.where(F.col("audio_hash") == audio_hash).select(*same)
+    # done is what both tables hold, of the same bytes: a run may have died between their commits
+    made_of = ["track_id", "content_hash", "audio_hash"]
+    whole = spectrograms.where(F.col("audio_hash") == audio_hash).select(*made_of)
+    done = features.where(F.col("audio_hash") == audio_hash).join(whole, made_of, "left_semi").select(*same)
+    tried_enough = ~F.col("code").isin(*RETRYABLE_CODES)
+    for code, attempts in MOST_ATTEMPTS.items():
+        tried_enough &= (F.col("code") != code) | (F.col("attempts") >= attempts)
     failed = quarantine.where(
         (F.col("stage") == "extract")
         & (F.col("audio_hash") == audio_hash)
         & (F.col("decoder") == decoders)
-        & ~F.col("code").isin(*RETRYABLE_CODES)
+        & tried_enough
     ).select(*same)
     open_tracks = wanted.join(done, same, "left_anti").join(failed, same, "left_anti")
     # tracks that share a file share its one decoding
@@ -76,6 +93,7 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
     audio_hash = config.audio_hash
 
     def analyse_files(batches: Frames) -> Frames:
+        _use_private_numba_cache()
         rows: list[dict[str, Any]] = []
         for batch in batches:
             for uri, fingerprint, track_ids in zip(
@@ -83,10 +101,11 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
             ):
                 row = _analyse_file(open_store(uri, config.storage), uri, config)
                 row |= {"audio_uri": uri, "audio_fingerprint": fingerprint, "audio_hash": audio_hash}
-                rows.extend(row | {"track_id": track_id} for track_id in track_ids)
-                if len(rows) >= config.extract.batch_rows:  # a mel spectrogram is large: few to a batch
-                    yield _frame(rows)
-                    rows = []
+                for track_id in track_ids:
+                    rows.append(row | {"track_id": track_id})
+                    if len(rows) >= config.extract.batch_rows:  # a mel spectrogram is large: few to a batch
+                        yield _frame(rows)
+                        rows = []
         yield _frame(rows)
 
     return analyse_files
@@ -119,6 +138,16 @@ def _analyse_file(store: Store, uri: str, config: Config) -> dict[str, Any]:
         "hop_length": config.audio.hop_length,
         **done.values,
     }
+
+
+def _use_private_numba_cache() -> None:
+    """Give numba a folder that only this user can write: what it caches there, it will execute."""
+    folder = Path(tempfile.gettempdir()) / f"specrec-numba-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        folder = Path(tempfile.mkdtemp(prefix="specrec-numba-"))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -380,7 +380,8 @@ def render_catalogue(
     """
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     path = folder / "catalogue.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
+    unfinished = path.with_suffix(".part")  # the catalogue is there only when all its clips are
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         table.writeheader()
         for index in range(clips):
@@ -390,6 +391,7 @@ def render_catalogue(
             table.writerow(row)
             if progress is not None:
                 progress(index + 1, clips)
+    unfinished.replace(path)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,7 +38,7 @@ def fingerprints(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
 def audio_files(spark: SparkSession, root: str, storage: StorageConfig) -> DataFrame:
     """Return ``audio_uri, audio_fingerprint, audio_bytes`` of every audio file under a folder."""
     store = open_store(root, storage)
-    folders = sorted(store.folders(root))
+    folders = sorted(folder for folder in store.folders(root) if not _is_hidden(folder))
     schema = "folder string, deep boolean"
     roots = spark.createDataFrame([(root, False), *((folder, True) for folder in folders)], schema)
     roots = roots.repartition(min(len(folders) + 1, 1_000), "folder")
@@ -67,6 +68,12 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: str, storage: Sto
     return kept.unionByName(read).select(path.alias("track_id"), *tags, path.alias("audio"))
 
 
+def _is_hidden(folder: str) -> bool:
+    """Tell folders that hold nobody's music: hidden ones, trash, and what file systems keep for themselves."""
+    name = posixpath.basename(folder)
+    return name.startswith(".") or name in ("lost+found", "@eaDir", "__MACOSX")
+
+
 def _is_audio() -> Any:
     ending = F.lower(F.regexp_extract("audio_uri", r"\.([^./]+)$", 1))
     return ending.isin(*AUDIO_ENDINGS) & (~F.col("audio_uri").rlike(r"/\._[^/]*$"))
@@ -77,7 +84,8 @@ def _lister(storage: StorageConfig, deep: bool) -> Callable[[Frames], Frames]:
         yield from store.list(folder)
         if deep:
             for below in store.folders(folder):
-                yield from walk(store, below)
+                if not _is_hidden(below):
+                    yield from walk(store, below)
 
     def list_folders(batches: Frames) -> Frames:
         for batch in batches:
@@ -108,8 +116,11 @@ def _tag_reader(storage: StorageConfig) -> Callable[[Frames], Frames]:
         for batch in batches:
             tags = []
             for uri, size in zip(batch["audio_uri"], batch["audio_bytes"], strict=True):
-                with open_store(uri, storage).open(uri, size) as file:
-                    tags.append(read_tags(file, posixpath.basename(uri)))
+                try:
+                    with open_store(uri, storage).open(uri, size) as file:
+                        tags.append(read_tags(file, posixpath.basename(uri)))
+                except (FileNotFoundError, PermissionError):  # extraction will say so of this track
+                    tags.append(read_tags(io.BytesIO(), posixpath.basename(uri)))
             columns = {name: [tag.get(name) for tag in tags] for name in _TAG_COLUMNS}
             frame = pd.DataFrame({"audio_uri": batch["audio_uri"].tolist(), **columns})
             frame["duration_ms"] = frame["duration_ms"].astype("Int64")

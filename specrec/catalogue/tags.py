@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 
 import mutagen
 
+from specrec.errors import StorageError
+
 #: Endings of the files that a folder catalogue takes up.
 AUDIO_ENDINGS = (
     "mp3", "ogg", "oga", "opus", "flac", "wav", "wave", "aif", "aiff", "m4a", "mp4", "aac", "wma", "au", "caf",
@@ -32,11 +34,18 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
     ----------
     file : the file, readable and seekable.
     name : its name.
+
+    Raises
+    ------
+    StorageError
+        If the store failed: tags that were not read must not pass for tags that are not there.
     """
     found: dict[str, str | int] = {"track_name": posixpath.splitext(name)[0]}
     try:
         tagged = mutagen.File(file, easy=True)
-    except Exception:  # mutagen raises what its parsers meet in damaged files
+    except Exception as error:  # mutagen raises what its parsers meet in damaged files
+        if fault := _fault_of_the_store(error):
+            raise fault from None
         return found
     if tagged is None:
         return found
@@ -48,6 +57,15 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
     if length and math.isfinite(length):
         found["duration_ms"] = round(length * 1000)
     return found
+
+
+def _fault_of_the_store(error: BaseException | None) -> StorageError | None:
+    """Return the fault of the store that lies under mutagen's own errors, if there is one."""
+    while error is not None:
+        if isinstance(error, StorageError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _texts(tagged: Any, key: str) -> list[str]:

@@ -18,42 +18,47 @@ from specrec.neighbours.kernel import euclidean, top_pairs
 
 Frames = Iterator[pd.DataFrame]
 
-_BLOCK_SCHEMA = "block int, ids array<string>, vectors binary"
-_PAIR_SCHEMA = "track_id string, neighbour_id string, cosine double, euclidean double"
+_BLOCK_SCHEMA = "space string, block int, ids array<string>, vectors binary"
+_PAIR_SCHEMA = "space string, track_id string, neighbour_id string, cosine double, euclidean double"
 
 
 def exact_neighbours(embeddings: DataFrame, top_n: int, block_rows: int) -> DataFrame:
-    """Return each track's nearest tracks: ``track_id, rank, neighbour_id, cosine, euclidean``.
+    """Return each track's nearest tracks: ``space, track_id, rank, neighbour_id, cosine, euclidean``.
 
     The result does not depend on `block_rows`, nor on partitions: cosines are computed in float64 from the two
     vectors alone, and equal ones are ordered by neighbour_id.
 
     Parameters
     ----------
-    embeddings : ``track_id`` and ``vector`` of one space; vectors of one length.
+    embeddings : ``space``, ``track_id`` and ``vector`` of one or more spaces; in each, vectors of one length.
     top_n : neighbours a track; fewer where there are fewer tracks.
     block_rows : about how many tracks make a block.
     """
-    n_blocks = max(math.ceil(embeddings.count() / block_rows), 1)
+    tracks = embeddings.groupBy("space").count().agg(F.max("count")).first()
+    n_blocks = max(math.ceil(((tracks[0] if tracks else None) or 0) / block_rows), 1)
+    block = F.pmod(F.xxhash64("track_id"), F.lit(n_blocks)).cast("int")
     blocks = (
-        embeddings.select(
-            F.pmod(F.xxhash64("track_id"), F.lit(n_blocks)).cast("int").alias("block"), "track_id", "vector"
-        )
-        .groupBy("block")
+        embeddings.select("space", block.alias("block"), "track_id", "vector")
+        .groupBy("space", "block")
         .applyInPandas(_as_block, _BLOCK_SCHEMA)
     )
-    queries = blocks.select("block", F.col("ids").alias("query_ids"), F.col("vectors").alias("query_vectors"))
-    items = blocks.select(F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1))).alias("block"), "ids", "vectors")
-    pairs = queries.join(items, "block").mapInPandas(_search(top_n), _PAIR_SCHEMA)
-    nearest = Window.partitionBy("track_id").orderBy(F.desc("cosine"), "neighbour_id")
+    queries = blocks.withColumnsRenamed({"ids": "query_ids", "vectors": "query_vectors"})
+    items = blocks.withColumn("block", F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1))))
+    pairs = queries.join(items, ["space", "block"]).mapInPandas(_search(top_n), _PAIR_SCHEMA)
+    nearest = Window.partitionBy("space", "track_id").orderBy(F.desc("cosine"), "neighbour_id")
     ranked = pairs.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)
-    return ranked.select("track_id", "rank", "neighbour_id", "cosine", "euclidean")
+    return ranked.select("space", "track_id", "rank", "neighbour_id", "cosine", "euclidean")
 
 
 def _as_block(rows: pd.DataFrame) -> pd.DataFrame:
     vectors = np.stack(rows["vector"].to_list()).astype(np.float32)
     return pd.DataFrame(
-        {"block": rows["block"].iloc[:1], "ids": [rows["track_id"].to_list()], "vectors": [vectors.tobytes()]}
+        {
+            "space": rows["space"].iloc[:1],
+            "block": rows["block"].iloc[:1],
+            "ids": [rows["track_id"].to_list()],
+            "vectors": [vectors.tobytes()],
+        }
     )
 
 
@@ -67,6 +72,7 @@ def _search(top_n: int) -> Callable[[Frames], Frames]:
                 rows, columns, cosines = top_pairs(queries, items, query_ids, item_ids, top_n)
                 yield pd.DataFrame(
                     {
+                        "space": pair.space,
                         "track_id": query_ids[rows],
                         "neighbour_id": item_ids[columns],
                         "cosine": cosines,

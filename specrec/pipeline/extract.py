@@ -42,9 +42,10 @@ def extract(run: Run) -> None:
         files = to_analyse(
             warehouse.read("tracks"),
             warehouse.read("audio_features"),
+            warehouse.read("mel_spectrograms"),
             warehouse.read("quarantine"),
-            config.audio_hash,
-            decoders,
+            audio_hash=config.audio_hash,
+            decoders=decoders,
         ).persist(StorageLevel.DISK_ONLY)
         try:
             count = files.count()
@@ -53,6 +54,7 @@ def extract(run: Run) -> None:
             report.details |= {"decoded": count, "removed": removed}
             portions = math.ceil(count / config.extract.commit_every)
             for portion in range(portions):
+                run.lock.check()
                 mine = F.pmod(F.xxhash64("audio_uri"), F.lit(portions)) == portion
                 _extract_portion(run, files.where(mine), math.ceil(count / portions), decoders, report)
                 _check_failures(run, report, final=False)
@@ -75,10 +77,10 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
         assert counts is not None
         n_good, n_bad = counts.good, counts.bad
         tables = run.warehouse
-        if n_bad:
-            _quarantine(run, bad, decoders)
+        if n_bad:  # in this order: once in quarantine, a file is not looked at again
             for table in ("audio_features", "mel_spectrograms"):
                 tables.delete(table, bad.select("track_id"))
+            _quarantine(run, bad, decoders)
         if n_good:
             tables.upsert("mel_spectrograms", good)
             healed = tables.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
@@ -162,7 +164,7 @@ def _check_failures(run: Run, report: StageReport, final: bool) -> None:
         )
     if not final:
         return
-    succeeded, tried = report.rows_out or 0, (report.rows_out or 0) + (report.rows_failed or 0)
+    succeeded, tried = report.rows_out or 0, report.rows_in or 0
     nothing_tonight = tried >= _FEW and not succeeded
     if nothing_tonight or (named and warehouse.read("audio_features").isEmpty()):
         raise ExtractionError(

@@ -34,6 +34,8 @@ def fit(run: Run, requested: bool = False) -> None:
         features = run.warehouse.read("audio_features").where(F.col("audio_hash") == config.audio_hash)
         layout = feature_space.layout_of(config.audio.n_mfcc)
         sample = _by_track(sample_tracks(features, config.fit.sample_tracks, config.fit.seed))
+        if sample.empty:
+            raise SpecrecError("no track was analysed with this configuration: run the stage extract first")
         matrix = feature_space.stack(sample, layout)
         report.rows_in = len(sample)
         reasons = {name: "first" for name in A.NAMES if name not in current}
@@ -53,15 +55,16 @@ def fit(run: Run, requested: bool = False) -> None:
             fitted[A.SCALER] = feature_space.fit_scaler(matrix, layout), len(sample)
         if A.PCA in reasons or A.STATISTICS in reasons:
             few = sample_tracks(features.select("track_id"), config.fit.sample_spectrograms, config.fit.seed)
-            spectrograms = run.warehouse.read("mel_spectrograms")
+            spectrograms = run.warehouse.read("mel_spectrograms").where(F.col("audio_hash") == config.audio_hash)
             described = _described(spectrograms.join(few, "track_id", "left_semi"))
             descriptions = unpack_descriptions(described, config.audio.n_mels)
             if A.PCA in reasons:
                 pca = spectrogram_space.fit_pca(descriptions, config.embedding.pca_components)
                 fitted[A.PCA] = pca, len(described)
             if A.STATISTICS in reasons:
-                regions = spectrogram_space.band_regions(config.audio, int(described["sample_rate"].iloc[0]))
-                levels = spectrogram_space.region_levels(descriptions, regions)
+                levels = spectrogram_space.levels_by_rate(
+                    descriptions, described["sample_rate"].to_numpy(), config.audio
+                )
                 fitted[A.STATISTICS] = fit_statistics(sample, levels), len(sample)
         rows = [
             {

@@ -160,7 +160,7 @@ def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
         F.concat(F.lit("row "), F.sha2(F.to_json(F.struct(*(c for c in rows.columns if c != "extra"))), 256)).alias(
             "track_id"
         ),
-        F.col("audio").alias("audio_uri"),
+        F.coalesce("audio", F.lit("")).alias("audio_uri"),  # never null: rows are told apart by it
         F.lit("missing_track_id").alias("code"),
         F.lit("the catalogue's row has no track_id: give it one").alias("message"),
     )
@@ -173,9 +173,10 @@ def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
     )
     found = nameless.dropDuplicates(["track_id"]).unionByName(outside)
     old = run.warehouse.read("quarantine").where("stage = 'ingest'")
-    gone = old.join(found, "track_id", "left_anti").select("track_id", "stage")
+    same = ["track_id", "code", "audio_uri"]
+    gone = old.join(found, same, "left_anti").select("track_id", "stage")
     run.warehouse.delete("quarantine", gone)
-    new = found.join(old, "track_id", "left_anti")
+    new = found.join(old, same, "left_anti")
     if new.isEmpty():
         return
     now = F.lit(datetime.now(UTC))

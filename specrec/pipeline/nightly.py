@@ -13,7 +13,7 @@ from specrec.pipeline.ingest import check_catalogue, check_sources, ingest
 from specrec.pipeline.neighbours import find_neighbours
 from specrec.pipeline.progress import Progress
 from specrec.pipeline.recommend import recommend
-from specrec.pipeline.run import Run, new_run_id
+from specrec.pipeline.run import Run, new_run_id, told_in_one_line
 from specrec.session import get_spark
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.tables import Warehouse
@@ -49,13 +49,13 @@ def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: boo
     if "ingest" in stages:
         check_sources(config)
     run_id = new_run_id()
-    with WarehouseLock(config.warehouse, config.storage, run_id):
+    with WarehouseLock(config.warehouse, config.storage, run_id) as lock, told_in_one_line():
         spark = get_spark(config)
         if "ingest" in stages:
             check_catalogue(spark, config)
         warehouse = Warehouse(spark, config.warehouse)
         with Progress(spark.sparkContext) as progress:
-            run = Run(config, warehouse, run_id, progress)
+            run = Run(config, warehouse, run_id, lock, progress)
             warehouse.create_missing()
             for name in stages:
                 if name == "fit":

@@ -6,30 +6,34 @@ from pyspark.sql import functions as F
 
 from specrec.config import SYSTEMS
 from specrec.embedding.artefacts import STATISTICS
+from specrec.errors import SpecrecError
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
-from specrec.recommend.lists import profiles
-from specrec.recommend.lists import recommend as recommend_system
-from specrec.warehouse.tables import state_of
+from specrec.recommend.explain import ATTRIBUTES
+from specrec.recommend.lists import profiles, recommend_lists
+from specrec.warehouse.tables import states_of
 
 
 def recommend(run: Run) -> None:
     """Write the lists of the systems whose neighbours, tracks, statistics or settings changed."""
     config, warehouse = run.config, run.warehouse
     with run.stage("recommend") as report:
-        searched, done = warehouse.states("neighbours"), warehouse.states("recommendations")
+        searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
+        if not searched:
+            raise SpecrecError("there are no neighbours yet: run the stage neighbours first")
         statistics = need_artefact(run, STATISTICS)
         tracks = warehouse.read("tracks")
-        spoken_of = f"{config.recommend_hash}:{statistics.version}:{state_of(tracks, 'track_id', 'row_hash')}"
-        profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
-        written = []
-        for system in SYSTEMS:
-            state = f"{spoken_of}:{searched[system]}"
-            if done.get(system) == state:
-                continue
-            neighbours = warehouse.read("neighbours").where(F.col("space") == system)
-            lists = recommend_system(neighbours, profile, system, config, statistics)
-            rows = lists.withColumns({"system": F.lit(system), **run.stamp()})
-            warehouse.replace_part("recommendations", "system", system, rows, state)
-            written.append(system)
-        report.parts(written, warehouse.counts("recommendations", "system") if written else {}, SYSTEMS)
+        # of a track's row, only what explanations speak of: a change of popularity rewrites no list
+        spoken = [F.coalesce(F.col(name).cast("string"), F.lit("")).alias(name) for name in ATTRIBUTES]
+        of_tracks = states_of(
+            tracks.select(F.lit("").alias("all"), "track_id", *spoken), "all", "track_id", *ATTRIBUTES
+        )
+        spoken_of = f"{config.recommend_hash}:{statistics.version}:{of_tracks.get('')}"
+        now = {system: f"{spoken_of}:{searched.get(system)}" for system in SYSTEMS}
+        changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
+        if changed:
+            neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
+            profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
+            lists = recommend_lists(neighbours, profile, config, statistics).withColumns(run.stamp())
+            warehouse.replace_parts("recommendations", "system", lists, changed)
+        report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, SYSTEMS)

@@ -6,13 +6,14 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -23,6 +24,7 @@ from specrec.config import Config
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.pipeline.progress import Progress
+from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.schemas import RUNS
 from specrec.warehouse.tables import Warehouse
 
@@ -39,7 +41,7 @@ class StageReport:
     rows_failed: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
-    def parts(self, written: Sequence[str], counts: dict[str, int], of: Sequence[str]) -> None:
+    def parts(self, written: Collection[str], counts: dict[str, int], of: Sequence[str]) -> None:
         """Say which parts of a table were written, and how many rows each has."""
         self.details |= {part: f"{counts.get(part, 0)} rows" if part in written else "unchanged" for part in of}
         self.rows_out = sum(counts.get(part, 0) for part in written)
@@ -59,12 +61,16 @@ class Run:
     ----------
     config : the configuration.
     warehouse : the tables.
+    lock : that the run holds.
     progress : shows a person how far it is.
     """
 
-    def __init__(self, config: Config, warehouse: Warehouse, run_id: str, progress: Progress) -> None:
+    def __init__(
+        self, config: Config, warehouse: Warehouse, run_id: str, lock: WarehouseLock, progress: Progress
+    ) -> None:
         self.config = config
         self.warehouse = warehouse
+        self.lock = lock
         self.run_id = run_id
         self.progress = progress
         self.reports: dict[str, StageReport] = {}
@@ -82,6 +88,7 @@ class Run:
         SpecrecError
             Also where the stage raised it on an executor.
         """
+        self.lock.check()
         report = self.reports[name] = StageReport()
         log = get_logger().bind(run_id=self.run_id, stage=name)
         log.info("stage_started")
@@ -94,7 +101,10 @@ class Run:
             told = as_specrec_error(error)
             seconds = time.monotonic() - clock
             log.error("stage_failed", seconds=round(seconds, 1), error=str(told or repr(error)))
-            self._record(name, report, started, seconds, str(told or repr(error))[:2000])
+            try:
+                self._record(name, report, started, seconds, str(told or repr(error))[:2000])
+            except Exception as failure:  # the first error is the one to tell
+                log.warning("stage_not_recorded", error=str(failure).strip().split("\n", 1)[0])
             if told is not None and told is not error:
                 raise told from error
             raise
@@ -145,13 +155,32 @@ def versions() -> dict[str, str]:
 
 
 def as_specrec_error(error: BaseException) -> SpecrecError | None:
-    """Return the SpecrecError that an exception is, or that an executor's traceback ends in; else None."""
+    """Return the SpecrecError that an exception is or amounts to; None for what is a fault of ours.
+
+    An executor's SpecrecError arrives as the last line of a traceback; anything else that Spark or Java throws (a
+    disk that is full, a store that refuses) is told by its first line.
+    """
     if isinstance(error, SpecrecError):
         return error
-    if isinstance(error, PySparkException):
-        told = re.findall(r"^\s*specrec\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
+    if isinstance(error, PySparkException | Py4JError):
+        text = str(error)
+        told = re.findall(r"^\s*specrec\.errors\.(\w+): (.+)$", text, re.MULTILINE)
         if told:
             kind, message = told[-1]
             found = getattr(errors, kind, SpecrecError)
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
+        causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE)
+        return SpecrecError(
+            f"Spark failed: {(causes or text.strip().splitlines() or [repr(error)])[-1 if causes else 0]}"
+        )
     return None
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Raise what Spark throws as a SpecrecError; its own words go to the log, at level debug."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        get_logger().debug("spark_failed", error=str(error))
+        raise as_specrec_error(error) or error from error

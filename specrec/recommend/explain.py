@@ -44,6 +44,7 @@ _SIMILAR = 0.5  # cosine within a family
 _CLOSE_DB = 1.5
 _FAR_DB = 6.0
 _FAR_TEMPO = 0.25  # octaves
+_ROUNDING = 1e-5
 _LONGEST = 199
 _MOST_REASONS = 3
 
@@ -158,8 +159,12 @@ class Explainer:
             joined = np.concatenate([of["features"] * by_family, of["spectrogram"] * by_region], axis=1)
             parts = _ratio(joined, _hybrid_norm(a, of) * _hybrid_norm(b, of))
         # Vectors are stored in float32: what rounding leaves, some 1e-7, goes to the greatest part.
-        greatest = np.abs(parts).argmax(axis=1)
-        parts[np.arange(len(parts)), greatest] += scores - parts.sum(axis=1)
+        left = scores - parts.sum(axis=1)
+        if np.abs(left).max(initial=0.0) > _ROUNDING:
+            raise ValueError(
+                f"contributions miss the score by {np.abs(left).max():.1e}: vectors and scores disagree"
+            )
+        parts[np.arange(len(parts)), np.abs(parts).argmax(axis=1)] += left
         return parts
 
     def _families(self, pairs: Pairs) -> list[_Statement]:

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from specrec.config import Config, System
+from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
 from specrec.embedding.features import families, layout_of
 from specrec.embedding.spectrogram import REGIONS
@@ -21,7 +21,7 @@ from specrec.warehouse.schemas import RECOMMENDATIONS
 Frames = Iterator[pd.DataFrame]
 FloatArray = npt.NDArray[np.float64]
 
-_WRITTEN_LATER = ("system", "run_id", "computed_at")
+_WRITTEN_LATER = ("run_id", "computed_at")
 _SCHEMA = T.StructType(
     [T.StructField(f.name, f.dataType) for f in RECOMMENDATIONS.fields if f.name not in _WRITTEN_LATER]
 )
@@ -47,18 +47,17 @@ def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame) -> D
     )
 
 
-def recommend(
-    neighbours: DataFrame, profile: DataFrame, system: System, config: Config, statistics: Artefact
-) -> DataFrame:
-    """Return a system's lists with explanations: the columns of ``recommendations``, without those of the run.
+def recommend_lists(neighbours: DataFrame, profile: DataFrame, config: Config, statistics: Artefact) -> DataFrame:
+    """Return lists with explanations: the columns of ``recommendations``, without those of the run.
 
     Parameters
     ----------
-    neighbours : ``track_id, rank, neighbour_id, cosine`` of the system's space.
+    neighbours : ``space, track_id, rank, neighbour_id, cosine`` of the systems that are wanted.
     profile : as :func:`profiles` returns them.
     statistics : the artefact ``catalogue_statistics``.
     """
     chosen = neighbours.where(F.col("rank") <= config.recommend.top_n).select(
+        F.col("space").alias("system"),
         "track_id",
         "rank",
         F.col("neighbour_id").alias("recommended_track_id"),
@@ -73,19 +72,19 @@ def recommend(
     )
     layout = layout_of(config.audio.n_mfcc)
     explainer = Explainer(families(layout), statistics.arrays, config.embedding.hybrid_weights)
-    return pairs.mapInPandas(_explain(explainer, system), _SCHEMA)
+    # in the order that services read: a track's list lies in one place of one file
+    return pairs.mapInPandas(_explain(explainer), _SCHEMA).sortWithinPartitions("system", "track_id", "rank")
 
 
-def _explain(explainer: Explainer, system: System) -> Callable[[Frames], Frames]:
+def _explain(explainer: Explainer) -> Callable[[Frames], Frames]:
     def explain(batches: Frames) -> Frames:
-        for frame in batches:
-            if frame.empty:
-                continue
-            parts = np.stack(frame["a_parts"].to_list()).reshape(len(frame), len(REGIONS), -1)
-            pairs = Pairs(_side(frame, "a_"), _side(frame, "b_"), parts)
-            sentences, reasons = explainer.explain(system, pairs, frame["score"].to_numpy(np.float64))
-            kept = frame[["track_id", "rank", "recommended_track_id", "score"]]
-            yield kept.assign(explanation=sentences, reasons=reasons)
+        for batch in batches:
+            for system, frame in batch.groupby("system"):
+                parts = np.stack(frame["a_parts"].to_list()).reshape(len(frame), len(REGIONS), -1)
+                pairs = Pairs(_side(frame, "a_"), _side(frame, "b_"), parts)
+                sentences, reasons = explainer.explain(system, pairs, frame["score"].to_numpy(np.float64))
+                kept = frame[["system", "track_id", "rank", "recommended_track_id", "score"]]
+                yield kept.assign(explanation=sentences, reasons=reasons)
 
     return explain
 

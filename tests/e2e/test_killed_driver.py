@@ -79,7 +79,7 @@ def render_with_faults(folder: Path) -> Path:
         columns = next(csv.reader(file))
     with catalogue.open("a", newline="", encoding="utf-8") as file:
         for track_id in (BROKEN, ABSENT):
-            csv.DictWriter(file, columns, restval="").writerow(
+            csv.DictWriter(file, columns, restval="", lineterminator="\n").writerow(
                 {"track_id": track_id, "audio": f"audio/{track_id}.wav"}
             )
     return catalogue

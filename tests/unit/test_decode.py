@@ -1,5 +1,6 @@
 import csv
 import io
+import time
 import tracemalloc
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -186,3 +187,19 @@ def test_fragments_are_undecodable(data):
     with pytest.raises(TrackError) as caught:
         decode(data, AudioConfig())
     assert caught.value.code == "undecodable"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+        "ffconcat version 1.0\nfile '/etc/hostname'\n",
+        "#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:9/x.mp3\n",
+    ],
+)
+def test_lists_of_addresses_are_not_followed(text: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TrackError) as error:
+        decode(text.encode(), AudioConfig(), "x.mp3")
+    assert error.value.code in ("undecodable", "no_audio_stream")
+    assert time.monotonic() - started < 5

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,10 +18,12 @@ STORAGE = StorageConfig()
 
 _HOLDER = """
 import socket, sys, time
-if len(sys.argv) > 3:
-    socket.gethostname = lambda: sys.argv[3]
 from specrec.config import StorageConfig
+from specrec.warehouse import lock
 from specrec.warehouse.lock import WarehouseLock
+if len(sys.argv) > 3:  # another machine, whatever it calls itself
+    socket.gethostname = lambda: sys.argv[3]
+    lock._machine = lambda: "another boot"
 with WarehouseLock(sys.argv[1], StorageConfig(), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -201,3 +204,26 @@ def test_a_warehouse_that_cannot_be_written_ends_the_run_in_one_line(tmp_path):
     with pytest.raises(StorageError) as refused, _lock(tmp_path / "file"):
         pass
     assert "\n" not in str(refused.value)
+
+
+def test_a_machine_of_the_same_name_is_another_machine(tmp_path, hold):
+    hold(tmp_path, "far-run", socket.gethostname())
+    with pytest.raises(WarehouseLockedError, match="far-run"), _lock(tmp_path):
+        pytest.fail("two runs hold the warehouse")
+
+
+def test_a_run_that_lost_its_lock_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("specrec.warehouse.lock._BEAT_SECONDS", 0.05)
+    with _lock(tmp_path) as lock:
+        lock.check()
+        (tmp_path / LOCK_NAME).write_text("{}")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            try:
+                lock.check()
+            except WarehouseLockedError:
+                break
+        else:
+            pytest.fail("it was not told")
+    assert (tmp_path / LOCK_NAME).read_text() == "{}"  # the other's lock is left alone
