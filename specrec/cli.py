@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Titles of all tracks, by track_id.
 Tracks = dict[str, dict[str, Any]]
+Rows = list[dict[str, Any]]
 
 _CONFIG = click.option(
     "--config",
@@ -109,9 +110,8 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
     run_stages(config)
     reader = _reader(config)
     tracks = _tracks(reader)
-    for style in list(STYLES)[:3]:
-        first = min(track_id for track_id, row in tracks.items() if row["track_genre"] == style)
-        _print_list(console, reader, first, "hybrid", tracks, most=5)
+    for track_id in sorted(tracks)[:3]:
+        _print_list(console, track_id, "hybrid", _list(reader, track_id, "hybrid")[:5], tracks)
     lists = reader.rows("recommendations", [("system", "=", "hybrid")], ["track_id", "recommended_track_id"])
     same = sum(_genre(row["track_id"], tracks) == _genre(row["recommended_track_id"], tracks) for row in lists)
     console.print(
@@ -143,13 +143,16 @@ def show(
       specrec show demo-0001 --warehouse demo/warehouse --system hybrid
     """  # noqa: D301
     reader = _reader(_read_config(config_path, overrides, warehouse))
-    tracks = _tracks(reader)
-    _require_track(reader, track_id, tracks)
+    _require_recommendations(reader, track_id)
+    systems = [system] if system else ["features", "spectrogram"]
+    lists = {name: _list(reader, track_id, name) for name in systems}
+    shown = [row["recommended_track_id"] for rows in lists.values() for row in rows]
+    tracks = _tracks(reader, [track_id, *shown])
     console = Console()
     if system:
-        _print_list(console, reader, track_id, system, tracks, parts=True)
+        _print_list(console, track_id, system, lists[system], tracks, parts=True)
     else:
-        _print_side_by_side(console, reader, track_id, tracks)
+        _print_side_by_side(console, track_id, lists, tracks)
 
 
 @main.command()
@@ -244,25 +247,31 @@ def _reader(config: Config) -> Reader:
     return Reader(config.warehouse, config.storage)
 
 
-def _tracks(reader: Reader) -> Tracks:
-    columns = ["track_id", "track_name", "artists", "track_genre"]
-    return {row["track_id"]: row for row in reader.rows("tracks", columns=columns)}
+def _tracks(reader: Reader, track_ids: Iterable[str] | None = None) -> Tracks:
+    filters = None if track_ids is None else [("track_id", "in", sorted(set(track_ids)))]
+    columns = ["track_id", "track_name", "artists", "track_genre", "has_audio"]
+    return {row["track_id"]: row for row in reader.rows("tracks", filters, columns)}
 
 
-def _require_track(reader: Reader, track_id: str, tracks: Tracks) -> None:
+def _require_recommendations(reader: Reader, track_id: str) -> None:
+    """Raise, saying why, if a track has no recommendations."""
     import difflib
 
-    if track_id not in tracks:
-        close = difflib.get_close_matches(track_id, list(tracks), n=3)
+    found = _tracks(reader, [track_id])
+    if not found:
+        names = [row["track_id"] for row in reader.rows("tracks", columns=["track_id"])]
+        close = difflib.get_close_matches(track_id, names, n=3)
         hint = f": did you mean {' or '.join(close)}?" if close else ""
         raise SpecrecError(f"there is no track {track_id!r} in the catalogue{hint}")
     for row in reader.rows("quarantine", [("track_id", "=", track_id)]):
         raise SpecrecError(
             f"{track_id} has no recommendations: it is in quarantine ({row['code']}: {row['message']})"
         )
+    if not found[track_id]["has_audio"]:
+        raise SpecrecError(f"{track_id} has no recommendations: the catalogue names no audio for it")
 
 
-def _list(reader: Reader, track_id: str, system: str) -> list[dict[str, Any]]:
+def _list(reader: Reader, track_id: str, system: str) -> Rows:
     rows = reader.rows("recommendations", [("system", "=", system), ("track_id", "=", track_id)])
     return sorted(rows, key=lambda row: row["rank"])
 
@@ -280,19 +289,12 @@ def _title(track_id: str, tracks: Tracks) -> str:
 
 
 def _print_list(
-    console: Console,
-    reader: Reader,
-    track_id: str,
-    system: str,
-    tracks: Tracks,
-    *,
-    most: int = 100,
-    parts: bool = False,
+    console: Console, track_id: str, system: str, rows: Rows, tracks: Tracks, *, parts: bool = False
 ) -> None:
     table = Table(title=f"{_title(track_id, tracks)}\n{system}", title_justify="left", show_lines=parts)
     for column in ("#", "recommended", "score", "why"):
         table.add_column(column, justify="right" if column in ("#", "score") else "left")
-    for row in _list(reader, track_id, system)[:most]:
+    for row in rows:
         why = escape(row["explanation"])
         for reason in row["reasons"] if parts else ():
             why += f"\n[dim]{reason['contribution']:+.3f} {reason['family']}: {escape(reason['statement'])}[/dim]"
@@ -300,8 +302,7 @@ def _print_list(
     console.print(table)
 
 
-def _print_side_by_side(console: Console, reader: Reader, track_id: str, tracks: Tracks) -> None:
-    lists = {system: _list(reader, track_id, system) for system in ("features", "spectrogram")}
+def _print_side_by_side(console: Console, track_id: str, lists: dict[str, Rows], tracks: Tracks) -> None:
     both = set.intersection(*({row["recommended_track_id"] for row in rows} for rows in lists.values()))
 
     def cell(row: Mapping[str, Any] | None) -> str:

@@ -241,20 +241,18 @@ class Config(Section):
         own = [embedding.family_weights, embedding.clip_sd] if space == "features" else []
         return _hash(EMBEDDING_VERSION, space, self.audio_hash, own)
 
-    @property
-    def neighbours_hash(self) -> str:
-        """What the neighbours depend on, besides the embeddings. Block sizes change no result."""
-        return _hash(self.neighbours.method, self.neighbours.top_n)
+    def neighbours_hash(self, space: str) -> str:
+        """Return the hash of what a space's neighbours depend on, besides the embeddings. Blocks change nothing."""
+        return _hash(self.space_hash(space), self.neighbours.method, self.neighbours.top_n)
 
-    @property
-    def recommend_hash(self) -> str:
-        """What the recommendations depend on, besides neighbours, embeddings and tracks."""
-        return _hash(RECOMMEND_VERSION, self.recommend)
+    def recommend_hash(self, system: str) -> str:
+        """Return the hash of what a system's lists depend on, besides neighbours, embeddings and tracks."""
+        return _hash(RECOMMEND_VERSION, self.neighbours_hash(system), self.recommend)
 
     @property
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
-        return _hash(self.audio_hash, self.fit, self.embedding, self.neighbours_hash, self.recommend_hash)
+        return _hash(self.fit, self.embedding, *(self.recommend_hash(system) for system in SYSTEMS))
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:

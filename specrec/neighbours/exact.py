@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from specrec.neighbours.kernel import euclidean, top_pairs
+from specrec.neighbours.kernel import best_first, euclidean, in_slices, top_pairs
 
 Frames = Iterator[pd.DataFrame]
 
@@ -64,20 +65,36 @@ def _as_block(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _search(top_n: int) -> Callable[[Frames], Frames]:
     def search(batches: Frames) -> Frames:
+        key, found = None, pd.DataFrame()
         for batch in batches:
             for pair in batch.itertuples(index=False):  # a pair of blocks, not of tracks
-                query_ids, item_ids = np.array(pair.query_ids, object), np.array(pair.ids, object)
-                queries = np.frombuffer(pair.query_vectors, np.float32).reshape(len(query_ids), -1)
-                items = np.frombuffer(pair.vectors, np.float32).reshape(len(item_ids), -1)
-                rows, columns, cosines = top_pairs(queries, items, query_ids, item_ids, top_n)
-                yield pd.DataFrame(
-                    {
-                        "space": pair.space,
-                        "track_id": query_ids[rows],
-                        "neighbour_id": item_ids[columns],
-                        "cosine": cosines,
-                        "euclidean": euclidean(queries[rows], items[columns]),
-                    }
-                )
+                nearest = _nearest(pair, top_n)
+                if key == (pair.space, pair.block):  # pairs of one block arrive together: keep only the best so far
+                    merged = pd.concat([found, nearest], ignore_index=True)
+                    tracks = merged["track_id"].factorize()[0]
+                    ties = merged["neighbour_id"].to_numpy(object)
+                    found = merged.iloc[best_first(tracks, merged["cosine"].to_numpy(), ties, top_n)]
+                else:
+                    if len(found):
+                        yield found
+                    key, found = (pair.space, pair.block), nearest
+        if len(found):
+            yield found
 
     return search
+
+
+def _nearest(pair: Any, top_n: int) -> pd.DataFrame:
+    query_ids, item_ids = np.array(pair.query_ids, object), np.array(pair.ids, object)
+    queries = np.frombuffer(pair.query_vectors, np.float32).reshape(len(query_ids), -1)
+    items = np.frombuffer(pair.vectors, np.float32).reshape(len(item_ids), -1)
+    rows, columns, cosines = top_pairs(queries, items, query_ids, item_ids, top_n)
+    return pd.DataFrame(
+        {
+            "space": pair.space,
+            "track_id": query_ids[rows],
+            "neighbour_id": item_ids[columns],
+            "cosine": cosines,
+            "euclidean": in_slices(euclidean, queries, rows, items, columns),
+        }
+    )

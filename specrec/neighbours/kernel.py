@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,8 @@ IntArray = npt.NDArray[np.int64]
 #: float32 products of unit vectors err by less than this; candidates so near to the threshold are all kept
 #: and settled in float64.
 _SLACK = 4e-6
-_PAIRS_AT_ONCE = 1 << 18
+_PAIRS_AT_ONCE = 1 << 15
+_QUERIES_AT_ONCE = 1 << 10
 
 
 def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -69,30 +71,40 @@ def top_pairs(
     order = np.argsort(item_ids, kind="stable")  # ties go to the lesser id
     rank_of = np.empty(len(items), np.int64)
     rank_of[order] = np.arange(len(items))
-    similar = unit(queries) @ unit(items).T
     own = np.searchsorted(item_ids, query_ids, sorter=order).clip(max=len(items) - 1)
-    is_own = item_ids[order[own]] == query_ids
-    similar[np.flatnonzero(is_own), order[own[is_own]]] = -np.inf
-    if top_n < len(items):
-        threshold = np.partition(similar, len(items) - top_n, axis=1)[:, len(items) - top_n]
-    else:
-        threshold = np.full(len(queries), -2.0)
-    threshold = np.maximum(threshold - _SLACK, -2.0)
+    own = np.where(item_ids[order[own]] == query_ids, order[own], -1)
+    unit_items = unit(items)
     kept: list[tuple[IntArray, IntArray, FloatArray]] = []
-    counts = (similar >= threshold[:, None]).sum(axis=1)
-    for rows in _slices(counts):  # bounded memory, even among thousands of copies of one track
-        row, column = np.nonzero(similar[rows] >= threshold[rows, None])
-        row = row + rows.start
-        cosine = np.concatenate(
-            [
-                exact_cosine(queries[row[at]], items[column[at]])
-                for at in (slice(i, i + _PAIRS_AT_ONCE) for i in range(0, len(row), _PAIRS_AT_ONCE))
-            ]
-            or [np.zeros(0)]
-        )
-        best = best_first(row, cosine, rank_of[column], top_n)
-        kept.append((row[best], column[best], cosine[best]))
-    return tuple(np.concatenate(part) for part in zip(*kept, strict=True))  # type: ignore[return-value]
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):
+        some = slice(start, start + _QUERIES_AT_ONCE)
+        similar = unit(queries[some]) @ unit_items.T
+        itself = np.flatnonzero(own[some] >= 0)
+        similar[itself, own[some][itself]] = -np.inf
+        if top_n < len(items):
+            threshold = np.partition(similar, len(items) - top_n, axis=1)[:, len(items) - top_n]
+        else:
+            threshold = np.full(len(similar), -2.0)
+        near = similar >= np.maximum(threshold - _SLACK, -2.0)[:, None]
+        for few in _slices(near.sum(axis=1)):  # bounded memory, even among thousands of copies of one track
+            row, column = np.nonzero(near[few])
+            row = row + few.start + start
+            cosine = in_slices(exact_cosine, queries, row, items, column)
+            best = best_first(row, cosine, rank_of[column], top_n)
+            kept.append((row[best], column[best], cosine[best]))
+    rows, columns, cosines = (np.concatenate(part) for part in zip(*kept, strict=True))
+    return rows, columns, cosines
+
+
+def in_slices(
+    measure: Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], FloatArray],
+    queries: npt.NDArray[np.float32],
+    rows: IntArray,
+    items: npt.NDArray[np.float32],
+    columns: IntArray,
+) -> FloatArray:
+    """Return ``measure(queries[rows], items[columns])`` without holding all those copies at once."""
+    pieces = [slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(rows), _PAIRS_AT_ONCE)]
+    return np.concatenate([measure(queries[rows[at]], items[columns[at]]) for at in pieces] or [np.zeros(0)])
 
 
 def best_first(group: IntArray, score: FloatArray, tie: npt.NDArray[Any], top_n: int) -> IntArray:

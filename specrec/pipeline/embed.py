@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -10,6 +12,9 @@ from specrec.embedding.artefacts import PCA, SCALER
 from specrec.embedding.spaces import embed_features, embed_spectrograms, input_hash, join_spaces
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
+
+#: Spectrograms of more runs than these are looked for in the whole table.
+_MOST_RUNS = 50
 
 
 def embed(run: Run) -> None:
@@ -24,35 +29,65 @@ def embed(run: Run) -> None:
         if report.details["removed"]:
             warehouse.delete("embeddings", gone)
 
-        stale = {
-            "features": _stale(run, "features", input_hash(config, "features", scaler)),
-            "spectrogram": _stale(run, "spectrogram", input_hash(config, "spectrogram", pca)),
+        hashes = {
+            "features": input_hash(config, "features", scaler),
+            "spectrogram": input_hash(config, "spectrogram", pca),
+            "hybrid": input_hash(config, "hybrid", scaler, pca),
         }
-        todo = features.join(stale["features"], "track_id", "left_semi")
-        mels = _current(run, "mel_spectrograms").join(stale["spectrogram"], "track_id", "left_semi")
-        written = _write(
-            run,
-            _in_space(embed_features(todo, config, scaler), "features", stale, scaler.version).unionByName(
-                _in_space(embed_spectrograms(mels, config, pca), "spectrogram", stale, pca.version)
-            ),
-        )
-        stale["hybrid"] = _stale(run, "hybrid", input_hash(config, "hybrid", scaler, pca))
-        by_features, by_spectrogram = (
-            _vectors(run, space).join(stale["hybrid"], "track_id", "left_semi")
-            for space in ("features", "spectrogram")
-        )
-        joined = join_spaces(by_features, by_spectrogram, config)
-        written += _write(run, _in_space(joined, "hybrid", stale, None))
-        report.rows_out = written
-        if not written and not report.details["removed"]:
+        stale = _stale(run, hashes).persist(StorageLevel.DISK_ONLY)
+        try:
+            counts = {row.space: row["count"] for row in stale.groupBy("space").count().collect()}
+            of = {space: stale.where(F.col("space") == space).drop("space") for space in hashes}
+            vectors = []
+            if counts.get("features"):
+                todo = features.join(of["features"].select("track_id"), "track_id")
+                vectors.append(_in_space("features", embed_features(todo, config, scaler), of, scaler.version))
+            if counts.get("spectrogram"):
+                todo = _spectrograms(run, of["spectrogram"])
+                vectors.append(_in_space("spectrogram", embed_spectrograms(todo, config, pca), of, pca.version))
+            if vectors:
+                _write(run, reduce(DataFrame.unionByName, vectors))
+            if counts.get("hybrid"):
+                by_features, by_spectrogram = (
+                    _vectors(run, space).join(of["hybrid"].select("track_id"), "track_id")
+                    for space in ("features", "spectrogram")
+                )
+                joined = join_spaces(by_features, by_spectrogram, config)
+                _write(run, _in_space("hybrid", joined, of, None))
+        finally:
+            stale.unpersist()
+        report.rows_out = sum(counts.values())
+        report.details |= counts
+        if not counts and not report.details["removed"]:
             report.unchanged()
 
 
-def _stale(run: Run, space: str, current: Column) -> DataFrame:
-    """Return ``track_id, input_hash`` of the tracks whose vector in a space is missing or out of date."""
-    wanted = _current(run, "audio_features").select("track_id", current.alias("input_hash"))
-    done = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "input_hash")
-    return wanted.join(done, ["track_id", "input_hash"], "left_anti")
+def _stale(run: Run, hashes: dict[str, Column]) -> DataFrame:
+    """Return ``space, track_id, input_hash, run_id`` of the vectors that are missing or out of date.
+
+    ``run_id`` is that of the extraction.
+    """
+    features = _current(run, "audio_features")
+    wanted = features.select(
+        "track_id",
+        "run_id",
+        F.explode(
+            F.array(
+                *(F.struct(F.lit(space).alias("space"), of.alias("input_hash")) for space, of in hashes.items())
+            )
+        ).alias("wanted"),
+    ).select("wanted.*", "track_id", "run_id")
+    done = run.warehouse.read("embeddings").select("space", "track_id", "input_hash")
+    return wanted.join(done, done.columns, "left_anti")
+
+
+def _spectrograms(run: Run, stale: DataFrame) -> DataFrame:
+    """Return the mel spectrograms of some tracks, without reading the whole catalogue's where few are new."""
+    mels = _current(run, "mel_spectrograms")
+    runs = [row.run_id for row in stale.select("run_id").distinct().limit(_MOST_RUNS + 1).collect()]
+    if len(runs) <= _MOST_RUNS:  # files of other runs are not opened: Delta knows the run_ids in each
+        mels = mels.where(F.col("run_id").isin(runs))
+    return mels.join(stale.select("track_id"), "track_id")
 
 
 def _current(run: Run, table: str) -> DataFrame:
@@ -64,17 +99,14 @@ def _vectors(run: Run, space: str) -> DataFrame:
     return run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
 
 
-def _in_space(vectors: DataFrame, space: str, stale: dict[str, DataFrame], version: int | None) -> DataFrame:
+def _in_space(space: str, vectors: DataFrame, stale: dict[str, DataFrame], version: int | None) -> DataFrame:
     named = {"space": F.lit(space), "artefact_version": F.lit(version).cast("int")}
-    return vectors.join(stale[space], "track_id").withColumns(named)
+    return vectors.join(stale[space].select("track_id", "input_hash"), "track_id").withColumns(named)
 
 
-def _write(run: Run, rows: DataFrame) -> int:
+def _write(run: Run, rows: DataFrame) -> None:
     rows = rows.withColumns(run.stamp()).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        count = rows.count()
-        if count:
-            run.warehouse.upsert("embeddings", rows)
-        return count
+        run.warehouse.upsert("embeddings", rows)
     finally:
         rows.unpersist()

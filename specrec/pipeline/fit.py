@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -50,6 +51,8 @@ def fit(run: Run, requested: bool = False) -> None:
         if not reasons:
             report.unchanged()
             return
+        of_sample = "\n".join(f"{row.track_id} {row.content_hash}" for row in sample.itertuples())
+        fitted_on = hashlib.sha256(of_sample.encode()).hexdigest()
         fitted = {}
         if A.SCALER in reasons:
             fitted[A.SCALER] = feature_space.fit_scaler(matrix, layout), len(sample)
@@ -73,6 +76,7 @@ def fit(run: Run, requested: bool = False) -> None:
                 "config_hash": config.artefact_hash(name),
                 "payload": pack(arrays),
                 "fitted_tracks": count,
+                "fitted_on": fitted_on,
                 "reason": reasons[name],
                 "versions": versions(),
                 "run_id": run.run_id,
@@ -81,6 +85,7 @@ def fit(run: Run, requested: bool = False) -> None:
             for name, (arrays, count) in fitted.items()
         ]
         run.warehouse.append("artefacts", run.warehouse.spark.createDataFrame(rows, ARTEFACTS).coalesce(1))
+        run.artefacts = {}
         report.rows_out = len(rows)
         report.details |= {
             name: f"version {row['version']} ({row['reason']})" for name, row in zip(fitted, rows, strict=True)
@@ -88,7 +93,9 @@ def fit(run: Run, requested: bool = False) -> None:
 
 
 def load_artefacts(run: Run) -> dict[str, Artefact]:
-    """Return the newest version of each artefact that belongs to this configuration."""
+    """Return the newest version of each artefact that belongs to this configuration; read once a run."""
+    if run.artefacts:
+        return run.artefacts
     table = run.warehouse.read("artefacts")
     wanted = F.lit(False)
     for name in A.NAMES:
@@ -99,10 +106,11 @@ def load_artefacts(run: Run) -> dict[str, Artefact]:
         .agg(F.max_by(F.struct("name", "version", "payload", "fitted_tracks"), "version").alias("row"))
         .select("row.*")
     )
-    return {
+    run.artefacts = {
         row["name"]: Artefact(row["name"], row.version, unpack(bytes(row.payload)), row.fitted_tracks)
         for row in newest.collect()  # one row an artefact
     }
+    return run.artefacts
 
 
 def need_artefact(run: Run, name: str) -> Artefact:

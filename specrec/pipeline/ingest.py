@@ -52,7 +52,7 @@ def ingest(run: Run) -> None:
         ``catalogue.max_removed_share`` of its tracks or of their audio; nothing was deleted then.
     """
     with run.stage("ingest") as report:
-        rows = _read(run)
+        rows = _read(run).persist(StorageLevel.MEMORY_AND_DISK)  # a folder's tags are read but once
         named = rows.where("track_id is not null")
         root = audio_root(run.config.catalogue)
         tracks = _with_audio(one_row_a_track(named), root, run.config).persist(StorageLevel.MEMORY_AND_DISK)
@@ -66,6 +66,7 @@ def ingest(run: Run) -> None:
             _quarantine(run, rows, tracks)
         finally:
             tracks.unpersist()
+            rows.unpersist()
 
 
 def _read(run: Run) -> DataFrame:

@@ -11,7 +11,7 @@ from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
 from specrec.recommend.explain import ATTRIBUTES
 from specrec.recommend.lists import profiles, recommend_lists
-from specrec.warehouse.tables import states_of
+from specrec.warehouse.tables import by_part, states_of
 
 
 def recommend(run: Run) -> None:
@@ -28,12 +28,14 @@ def recommend(run: Run) -> None:
         of_tracks = states_of(
             tracks.select(F.lit("").alias("all"), "track_id", *spoken), "all", "track_id", *ATTRIBUTES
         )
-        spoken_of = f"{config.recommend_hash}:{statistics.version}:{of_tracks.get('')}"
-        now = {system: f"{spoken_of}:{searched.get(system)}" for system in SYSTEMS}
+        spoken_of = f"{statistics.version}:{of_tracks.get('')}"
+        now = {system: f"{config.recommend_hash(system)}:{spoken_of}:{searched.get(system)}" for system in SYSTEMS}
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
             profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
-            lists = recommend_lists(neighbours, profile, config, statistics).withColumns(run.stamp())
-            warehouse.replace_parts("recommendations", "system", lists, changed)
+            hashes = by_part("system", {system: config.recommend_hash(system) for system in changed})
+            lists = recommend_lists(neighbours, profile, config, statistics)
+            rows = lists.withColumns({"config_hash": hashes, **run.stamp()})
+            warehouse.replace_parts("recommendations", "system", rows, changed)
         report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, SYSTEMS)

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 import specrec
 from specrec import errors
 from specrec.config import Config
+from specrec.embedding.artefacts import Artefact
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.pipeline.progress import Progress
@@ -73,7 +74,7 @@ class Run:
         self.lock = lock
         self.run_id = run_id
         self.progress = progress
-        self.reports: dict[str, StageReport] = {}
+        self.artefacts: dict[str, Artefact] = {}
 
     def stamp(self) -> dict[str, Column]:
         """Return the columns that tell which run wrote a row, and when, as literals."""
@@ -89,7 +90,7 @@ class Run:
             Also where the stage raised it on an executor.
         """
         self.lock.check()
-        report = self.reports[name] = StageReport()
+        report = StageReport()
         log = get_logger().bind(run_id=self.run_id, stage=name)
         log.info("stage_started")
         started, clock = datetime.now(UTC), time.monotonic()

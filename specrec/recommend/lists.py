@@ -21,7 +21,7 @@ from specrec.warehouse.schemas import RECOMMENDATIONS
 Frames = Iterator[pd.DataFrame]
 FloatArray = npt.NDArray[np.float64]
 
-_WRITTEN_LATER = ("run_id", "computed_at")
+_WRITTEN_LATER = ("config_hash", "run_id", "computed_at")
 _SCHEMA = T.StructType(
     [T.StructField(f.name, f.dataType) for f in RECOMMENDATIONS.fields if f.name not in _WRITTEN_LATER]
 )

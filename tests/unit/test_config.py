@@ -12,6 +12,7 @@ CONF = Path(__file__).parents[2] / "conf"
 NEEDED = ("warehouse=w", "catalogue.path=c.csv")
 
 AUDIO = {"audio"}
+LISTS = {"neighbours", "recommend"}  # of the system `features`
 FEATURE_SPACE = {"features", "hybrid"}
 ALL_SPACES = {"features", "spectrogram", "hybrid"}
 
@@ -27,8 +28,8 @@ def _hashes(config: Config) -> dict[str, str]:
     }
     own = {
         "audio": config.audio_hash,
-        "neighbours": config.neighbours_hash,
-        "recommend": config.recommend_hash,
+        "neighbours": config.neighbours_hash("features"),
+        "recommend": config.recommend_hash("features"),
         "results": config.results_hash,
     }
     return spaces | artefacts | own
@@ -202,7 +203,7 @@ ARTEFACTS = {"features_scaler", "spectrogram_pca", "catalogue_statistics"}
      "audio.silence_db=-70", "audio.offset_seconds=1", "audio.n_mfcc=13", "audio.window=hamming"],
 )  # fmt: skip
 def test_the_audio_settings_change_everything_that_is_made_from_audio(override):
-    assert _changed(override) == {"audio", "results"} | ARTEFACTS | ALL_SPACES
+    assert _changed(override) == {"audio", "results"} | ARTEFACTS | ALL_SPACES | LISTS
 
 
 @pytest.mark.parametrize(
@@ -219,14 +220,14 @@ def test_what_only_changes_how_it_is_computed_changes_no_hash(override):
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
-        ("embedding.family_weights.timbre=3", FEATURE_SPACE),
-        ("embedding.clip_sd=3", FEATURE_SPACE),
+        ("embedding.family_weights.timbre=3", FEATURE_SPACE | LISTS),
+        ("embedding.clip_sd=3", FEATURE_SPACE | LISTS),
         ("embedding.hybrid_weights={features: 1, spectrogram: 1}", {"hybrid"}),
         ("embedding.pca_components=32", {"spectrogram_pca"}),
         ("fit.seed=1", ARTEFACTS),
         ("fit.sample_tracks=10", ARTEFACTS),
         ("fit.max_drift=1", set()),
-        ("neighbours.top_n=31", {"neighbours"}),
+        ("neighbours.top_n=31", LISTS),
         ("recommend.top_n=9", {"recommend"}),
     ],
 )
