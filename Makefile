@@ -1,5 +1,6 @@
 # `make demo` and `make test` do everything on a machine that has Python 3.11+, Java 17 and make.
-PYTHON ?= python3
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
@@ -10,11 +11,11 @@ help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .setup-stamp ## Make the environment in .venv
-.setup-stamp: pyproject.toml
+.setup-stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "specrec needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11 …" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
 	touch $@
 
 jars: .jars/.stamp ## Fetch the jars that Spark needs for Delta and S3 into .jars

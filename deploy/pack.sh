@@ -26,8 +26,11 @@ ENVIRONMENT=build/specrec-env.tar.gz
 PACKAGE=build/specrec.zip
 
 mkdir -p build
-exec 9>build/pack.lock
-flock 9 # one at a time
+if command -v flock >/dev/null; then # one at a time; macOS has no flock, and packs by hand
+  exec 9>build/pack.lock
+  flock 9
+fi
+sha256() { "$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'; }
 
 # --- the dependencies -------------------------------------------------------------------------------------------------
 
@@ -39,7 +42,7 @@ for requirement in tomllib.load(open("pyproject.toml", "rb"))["project"]["depend
 END
 )
 driver_versions=$("$PYTHON" -m pip freeze --exclude-editable | LC_ALL=C sort)
-wanted=$({ echo "$requirements" "$WORKER_PYTHON"; "$PYTHON" --version; cat deploy/pack.sh; } | sha256sum)
+wanted=$({ echo "$requirements" "$WORKER_PYTHON"; "$PYTHON" --version; cat deploy/pack.sh; } | sha256)
 
 is_current() {
   [[ -f $ENVIRONMENT && -f build/env.stamp && -f build/env.versions && $(<build/env.stamp) == "$wanted" ]] &&
@@ -59,7 +62,8 @@ else
   pip install --quiet --no-deps --constraint build/constraints.txt delta-spark
   pip freeze | LC_ALL=C sort >build/env.versions
   ln -sfn "$WORKER_PYTHON" "build/env/bin/$(readlink build/env/bin/python)"
-  sed -i "s|^home = .*|home = $(dirname "$WORKER_PYTHON")|" build/env/pyvenv.cfg
+  sed "s|^home = .*|home = $(dirname "$WORKER_PYTHON")|" build/env/pyvenv.cfg >build/pyvenv.cfg
+  mv build/pyvenv.cfg build/env/pyvenv.cfg
   installed=$SECONDS
   # Byte code stays: without it every executor would compile librosa, SciPy and scikit-learn before its first task.
   # So do *.pyi: librosa reads its own to import lazily.

@@ -1,0 +1,54 @@
+"""What a session is told, without starting one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from specrec.config import load
+from specrec.session import EXCLUDED, PACKAGES, session_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(*overrides: str) -> dict[str, str]:
+    return session_settings(load(None, ["warehouse=w", "catalogue.path=c.csv", *overrides]))
+
+
+def test_spark_submit_fetches_the_jars_that_the_job_was_tried_with() -> None:
+    lines = (ROOT / "conf" / "spark-defaults.conf").read_text().splitlines()
+    submitted = dict(line.split(None, 1) for line in lines if line and not line.startswith("#"))
+    assert submitted["spark.jars.packages"] == ",".join(PACKAGES)
+    assert submitted["spark.jars.excludes"] == ",".join(EXCLUDED)
+
+
+def test_own_settings_win_and_java_options_are_added() -> None:
+    own = "spark.conf={spark.sql.shuffle.partitions: '7', spark.driver.extraJavaOptions: '-Xss4m'}"
+    found = settings(own)
+    assert found["spark.sql.shuffle.partitions"] == "7"
+    assert found["spark.driver.extraJavaOptions"].startswith("-Dlog4j2.configurationFile=")
+    assert found["spark.driver.extraJavaOptions"].endswith(" -Xss4m")
+
+
+def test_credentials_of_the_environment_reach_executors_and_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    found = settings()
+    secrets = {name for name, value in found.items() if value in ("an id", "a secret")}
+    assert secrets == {"spark.executorEnv.AWS_ACCESS_KEY_ID", "spark.executorEnv.AWS_SECRET_ACCESS_KEY"}
+    assert all(re.search(found["spark.redaction.regex"], name) for name in secrets)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert "spark.executorEnv.AWS_ACCESS_KEY_ID" not in settings()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "secure"), [("http://127.0.0.1:9000", "false"), ("https://s3.example", "true")]
+)
+def test_an_endpoint_is_spoken_to_as_its_scheme_says(endpoint: str, secure: str) -> None:
+    found = settings(f"storage.endpoint_url={endpoint}", "storage.path_style=true")
+    assert found["spark.hadoop.fs.s3a.endpoint"] == endpoint
+    assert found["spark.hadoop.fs.s3a.connection.ssl.enabled"] == secure
+    assert found["spark.hadoop.fs.s3a.path.style.access"] == "true"
