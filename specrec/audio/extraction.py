@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -93,7 +89,6 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
     audio_hash = config.audio_hash
 
     def analyse_files(batches: Frames) -> Frames:
-        _use_private_numba_cache()
         rows: list[dict[str, Any]] = []
         for batch in batches:
             for uri, fingerprint, track_ids in zip(
@@ -140,18 +135,10 @@ def _analyse_file(store: Store, uri: str, config: Config) -> dict[str, Any]:
     }
 
 
-def _use_private_numba_cache() -> None:
-    """Give numba a folder that only this user can write: what it caches there, it will execute."""
-    folder = Path(tempfile.gettempdir()) / f"specrec-numba-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        folder = Path(tempfile.mkdtemp(prefix="specrec-numba-"))
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
-
-
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=EXTRACTED.fieldNames(), dtype=object)
+    names = EXTRACTED.fieldNames()
+    # None, not the NaN that pandas puts for keys that a row lacks: Arrow takes no NaN for an array
+    frame = pd.DataFrame([[row.get(name) for name in names] for row in rows], columns=names, dtype=object)
     for field in EXTRACTED.fields:
         if isinstance(field.dataType, T.IntegerType):
             frame[field.name] = frame[field.name].astype("Int32")

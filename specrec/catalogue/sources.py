@@ -83,10 +83,7 @@ def conform(raw: DataFrame) -> DataFrame:
     extra = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.lit(None)
     if "extra" in present and isinstance(raw.schema[present["extra"]].dataType, T.MapType):
         extra = raw["extra"]
-    blank_is_null = [
-        F.nullif(F.trim(raw[f"`{present[name]}`"].cast("string")), F.lit("")).alias(name)
-        for name in ("track_id", "audio")
-    ]
+    blank_is_null = [_text(raw[f"`{present[name]}`"]).alias(name) for name in ("track_id", "audio")]
     return raw.select(
         blank_is_null[0],
         *attributes,
@@ -102,26 +99,36 @@ def one_row_a_track(rows: DataFrame) -> DataFrame:
     return kept.select("row.*")
 
 
-def audio_uri(audio: Column, root: str) -> Column:
-    """Return the URI of a catalogue's `audio` under a normalised root; null where it would leave the root.
+def with_audio_uri(tracks: DataFrame, root: str) -> DataFrame:
+    """Add ``audio_uri``: where `audio` lies under a normalised root; null where it would leave the root.
 
     Catalogue rows are data: they must not be able to name ``/etc/passwd``, another bucket or a web address.
     """
     prefix = root.rstrip("/") + "/"
-    path = F.regexp_replace(audio, r"^(s3a|s3n)://", "s3://")
+    path = F.regexp_replace("audio", r"^(s3a|s3n)://", "s3://")
     path = F.regexp_replace(path, r"^file:///", "/")
     path = F.regexp_replace(path, r"^(\./+)+", "")
-    absolute = path.startswith("s3://") if is_s3(root) else path.startswith("/")
-    uri = F.when(absolute, path).when(~path.rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://"), F.concat(F.lit(prefix), path))
+    # column by column: as one expression, each step would be written out again wherever the next uses it
+    tracks = tracks.withColumn("_path", path)
+    absolute = F.col("_path").startswith("s3://" if is_s3(root) else "/")
+    relative = ~F.col("_path").rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+    uri = F.when(absolute, F.col("_path")).when(relative, F.concat(F.lit(prefix), "_path"))
     if not is_s3(root):
         uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.$", "")
-    inside = uri.startswith(prefix) & ~uri.rlike(r"(^|/)\.\.(/|$)") & ~uri.contains("\x00")
-    return F.when(inside, uri)
+    tracks = tracks.withColumn("_uri", uri)
+    leaves = F.col("_uri").rlike(r"(^|/)\.\.(/|$)") | F.col("_uri").contains("\x00")
+    inside = F.col("_uri").startswith(prefix) & ~leaves
+    return tracks.withColumn("audio_uri", F.when(inside, F.col("_uri"))).drop("_path", "_uri")
+
+
+def _text(column: Column) -> Column:
+    """Return text without white space around it, a carriage return included; null where nothing is left."""
+    return F.nullif(F.btrim(column.cast("string"), F.lit(" \t\r\n")), F.lit(""))
 
 
 def _typed(column: Column, kind: T.DataType) -> Column:
     if isinstance(kind, T.StringType):
-        return F.nullif(F.trim(column.cast("string")), F.lit(""))
+        return _text(column)
     if isinstance(kind, T.IntegerType | T.LongType):  # "73.0" is how pandas writes 73 beside a null
         return column.cast("string").try_cast("double").try_cast(kind)
     value = column.cast("string").try_cast(kind)

@@ -11,11 +11,11 @@ from pyspark.sql import functions as F
 from specrec.catalogue.files import audio_files, fingerprints, folder_catalogue
 from specrec.catalogue.sources import (
     audio_root,
-    audio_uri,
     conform,
     one_row_a_track,
     read_table,
     source_format,
+    with_audio_uri,
 )
 from specrec.config import Config
 from specrec.errors import CatalogueError
@@ -101,7 +101,7 @@ def _kind_of_path(config: Config) -> str:
 
 
 def _with_audio(tracks: DataFrame, root: str, config: Config) -> DataFrame:
-    tracks = tracks.withColumn("audio_uri", audio_uri(F.col("audio"), root))
+    tracks = with_audio_uri(tracks, root)
     files = fingerprints(tracks, config.storage)
     tracks = tracks.join(files, "audio_uri", "left").withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
     hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]

@@ -170,10 +170,10 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             kind, message = told[-1]
             found = getattr(errors, kind, SpecrecError)
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
-        causes = re.findall(r"^Caused by: (.+)$", text, re.MULTILINE)
-        return SpecrecError(
-            f"Spark failed: {(causes or text.strip().splitlines() or [repr(error)])[-1 if causes else 0]}"
-        )
+        # the last exception of the text is the first that happened, on whichever machine
+        causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
+        lines = causes[-1:] or text.strip().splitlines()[:1] or [repr(error)]
+        return SpecrecError(f"Spark failed: {lines[0].strip()[:500]}")
     return None
 
 
