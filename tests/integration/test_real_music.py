@@ -15,6 +15,7 @@ MUSIC = Path(__file__).parents[3] / "shared" / "music"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1_800),
     pytest.mark.skipif(not MUSIC.exists(), reason="needs music of the shared data"),
 ]
 
