@@ -1,0 +1,249 @@
+"""Every table's schema, declared once. The comments reach the Delta tables.
+
+The table names, keys and columns are a contract with those who read them; a column is added, never renamed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+from specrec.audio.features import FEATURES
+
+
+def _field(name: str, kind: T.DataType, comment: str, nullable: bool = True) -> T.StructField:
+    return T.StructField(name, kind, nullable, {"comment": comment})
+
+
+_TEXT, _INT, _LONG, _DOUBLE, _FLOAT = (
+    T.StringType(),
+    T.IntegerType(),
+    T.LongType(),
+    T.DoubleType(),
+    T.FloatType(),
+)
+_BOOL, _TIME, _BYTES = T.BooleanType(), T.TimestampType(), T.BinaryType()
+_FLOATS = T.ArrayType(T.FloatType())
+_TEXTS = T.MapType(T.StringType(), T.StringType())
+
+_TRACK_ID = _field("track_id", _TEXT, "the catalogue's own name of the track", nullable=False)
+_RUN_ID = _field("run_id", _TEXT, "the run that wrote this row", nullable=False)
+_COMPUTED_AT = _field("computed_at", _TIME, "when this row was computed (UTC)", nullable=False)
+_AUDIO_HASH = _field("audio_hash", _TEXT, "the audio configuration that this was made with")
+_CONTENT_HASH = _field("content_hash", _TEXT, "SHA-256 of the file's bytes")
+
+#: Columns of the Spotify catalogue that describe a track; a source may lack any of them.
+TRACK_ATTRIBUTES = T.StructType(
+    [
+        _field("artists", _TEXT, "artists, separated by semicolons"),
+        _field("album_name", _TEXT, "album"),
+        _field("track_name", _TEXT, "title"),
+        _field("popularity", _INT, "0 to 100, by the catalogue"),
+        _field("duration_ms", _LONG, "length of the whole track in ms, by the catalogue"),
+        _field("explicit", _BOOL, "has explicit lyrics, by the catalogue"),
+        _field("danceability", _DOUBLE, "0 to 1, by the catalogue"),
+        _field("energy", _DOUBLE, "0 to 1, by the catalogue"),
+        _field("key", _INT, "pitch class 0 (C) to 11 (B), by the catalogue"),
+        _field("loudness", _DOUBLE, "dB of full scale, by the catalogue"),
+        _field("mode", _INT, "1 major, 0 minor, by the catalogue"),
+        _field("speechiness", _DOUBLE, "0 to 1, by the catalogue"),
+        _field("acousticness", _DOUBLE, "0 to 1, by the catalogue"),
+        _field("instrumentalness", _DOUBLE, "0 to 1, by the catalogue"),
+        _field("liveness", _DOUBLE, "0 to 1, by the catalogue"),
+        _field("valence", _DOUBLE, "0 (sad) to 1 (happy), by the catalogue"),
+        _field("tempo", _DOUBLE, "BPM, by the catalogue"),
+        _field("time_signature", _INT, "beats in a bar, by the catalogue"),
+        _field("track_genre", _TEXT, "genre, by the catalogue"),
+    ]
+)
+
+TRACKS = T.StructType(
+    [
+        _TRACK_ID,
+        *TRACK_ATTRIBUTES.fields,
+        _field("extra", _TEXTS, "the source's other columns, as text"),
+        _field("audio", _TEXT, "where the audio lies, as the catalogue says it"),
+        _field("audio_uri", _TEXT, "the same, resolved under catalogue.audio_root"),
+        _field("audio_fingerprint", _TEXT, "ETag, or size and modification time; null: no such file"),
+        _field("audio_bytes", _LONG, "size of the file"),
+        _field("has_audio", _BOOL, "whether the store holds the audio", nullable=False),
+        _field("row_hash", _TEXT, "hash of all columns above, to tell changed rows", nullable=False),
+        _RUN_ID,
+        _field("updated_at", _TIME, "when this row last changed (UTC)", nullable=False),
+    ]
+)
+
+
+def _feature_columns() -> list[T.StructField]:
+    columns = []
+    for feature in FEATURES:
+        kind = _FLOAT if feature.dimensions == 1 else _FLOATS
+        for statistic, words in (("mean", "mean"), ("std", "standard deviation")):
+            comment = f"{feature.description}: {words} over frames ({feature.unit}; {feature.family})"
+            columns.append(_field(f"{feature.name}_{statistic}", kind, comment))
+    return columns
+
+
+AUDIO_FEATURES = T.StructType(
+    [
+        _TRACK_ID,
+        _field("audio_uri", _TEXT, "the file that was analysed"),
+        _field("audio_fingerprint", _TEXT, "its ETag, or size and modification time"),
+        _CONTENT_HASH,
+        _AUDIO_HASH,
+        _field("decoder", _TEXT, "the library and version that decoded it"),
+        _field("sample_rate", _INT, "Hz, analysed at"),
+        _field("seconds", _DOUBLE, "length of the analysed clip"),
+        *_feature_columns(),
+        _field("tempo", _FLOAT, "estimated tempo in BPM (rhythm)"),
+        _field("key", _INT, "estimated pitch class, 0 (C) to 11 (B) (harmony)"),
+        _field("mode", _INT, "estimated mode: 1 major, 0 minor (harmony)"),
+        _field("key_strength", _FLOAT, "correlation of the mean chroma with that key's profile"),
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
+MEL_SPECTROGRAMS = T.StructType(
+    [
+        _TRACK_ID,
+        _field("mel", _BYTES, "mel spectrogram in dB, coded by specrec.audio.mel.encode_mel"),
+        _field("n_mels", _INT, "mel bands"),
+        _field("n_frames", _INT, "STFT frames"),
+        _field("sample_rate", _INT, "Hz"),
+        _field("hop_length", _INT, "samples between frames"),
+        _CONTENT_HASH,
+        _AUDIO_HASH,
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
+QUARANTINE = T.StructType(
+    [
+        _TRACK_ID,
+        _field("stage", _TEXT, "the stage that failed: ingest or extract", nullable=False),
+        _field("audio_uri", _TEXT, "the file, or what the catalogue says of it"),
+        _field("code", _TEXT, "stable error code (specrec.errors.TRACK_ERROR_CODES)", nullable=False),
+        _field("message", _TEXT, "what happened and what can be done"),
+        _field("decoder", _TEXT, "versions of the decoders that were tried"),
+        _field("audio_fingerprint", _TEXT, "of the file that failed; a changed one is tried again"),
+        _field("audio_hash", _TEXT, "the audio configuration that was tried"),
+        _field("attempts", _INT, "how often it failed", nullable=False),
+        _field("first_seen", _TIME, "first failure (UTC)", nullable=False),
+        _field("last_seen", _TIME, "latest failure (UTC)", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+EMBEDDINGS = T.StructType(
+    [
+        _field("space", _TEXT, "features, spectrogram or hybrid", nullable=False),
+        _TRACK_ID,
+        _field("vector", _FLOATS, "the embedding; cosine similarity is its measure", nullable=False),
+        _field("parts", _FLOATS, "spectrogram only: the share of each frequency region, region after region"),
+        _field("levels", _FLOATS, "spectrogram only: level of each frequency region, dB against the track's mean"),
+        _field("input_hash", _TEXT, "hash of the audio, the configuration and the artefact", nullable=False),
+        _field("artefact_version", _INT, "version of the artefact that made it"),
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
+NEIGHBOURS = T.StructType(
+    [
+        _field("space", _TEXT, "features, spectrogram or hybrid", nullable=False),
+        _TRACK_ID,
+        _field("rank", _INT, "1 is the nearest; no gaps", nullable=False),
+        _field("neighbour_id", _TEXT, "the neighbour's track_id", nullable=False),
+        _field("cosine", _DOUBLE, "cosine similarity, -1 to 1", nullable=False),
+        _field("euclidean", _DOUBLE, "Euclidean distance of the same two vectors", nullable=False),
+        _field("config_hash", _TEXT, "the configuration that this row depends on"),
+        _RUN_ID,
+    ]
+)
+
+REASON = T.StructType(
+    [
+        _field("family", _TEXT, "family of features, or region of the spectrum"),
+        _field("feature", _TEXT, "the measure that the values are of"),
+        _field("contribution", _DOUBLE, "its part of the score; the parts add up to the score"),
+        _field("track_value", _DOUBLE, "that measure of the track"),
+        _field("recommended_value", _DOUBLE, "that measure of the recommended track"),
+        _field("statement", _TEXT, "the same in words"),
+    ]
+)
+
+RECOMMENDATIONS = T.StructType(
+    [
+        _field("system", _TEXT, "features, spectrogram or hybrid; services use hybrid", nullable=False),
+        _TRACK_ID,
+        _field("rank", _INT, "1 is the best; no gaps", nullable=False),
+        _field("recommended_track_id", _TEXT, "the recommended track", nullable=False),
+        _field("score", _DOUBLE, "similarity, -1 to 1", nullable=False),
+        _field("explanation", _TEXT, "one sentence for a listener", nullable=False),
+        _field("reasons", T.ArrayType(REASON), "the parts of the score, greatest first", nullable=False),
+        _field("config_hash", _TEXT, "the configuration that this row depends on"),
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
+ARTEFACTS = T.StructType(
+    [
+        _field("name", _TEXT, "features_scaler, spectrogram_pca or catalogue_statistics", nullable=False),
+        _field("version", _INT, "1, 2, …; the newest of a configuration is in use", nullable=False),
+        _field("config_hash", _TEXT, "the configuration that it belongs to", nullable=False),
+        _field("payload", _BYTES, "numpy arrays, as .npz without pickles", nullable=False),
+        _field("fitted_tracks", _LONG, "how many tracks it was fitted on", nullable=False),
+        _field("fitted_on", _TEXT, "SHA-256 of the sample's track_ids and content hashes"),
+        _field("reason", _TEXT, "why it was fitted: first, requested or drift", nullable=False),
+        _field("versions", _TEXTS, "libraries that fitted it"),
+        _RUN_ID,
+        _field("created_at", _TIME, "when it was fitted (UTC)", nullable=False),
+    ]
+)
+
+RUNS = T.StructType(
+    [
+        _RUN_ID,
+        _field("stage", _TEXT, "ingest, extract, fit, embed, neighbours, recommend", nullable=False),
+        _field("status", _TEXT, "done, unchanged or failed", nullable=False),
+        _field("rows_in", _LONG, "rows that the stage had to deal with"),
+        _field("rows_out", _LONG, "rows that it wrote"),
+        _field("rows_failed", _LONG, "rows that went to quarantine"),
+        _field("seconds", _DOUBLE, "wall-clock time"),
+        _field("started_at", _TIME, "UTC", nullable=False),
+        _field("details", _TEXTS, "what else the stage counted"),
+        _field("message", _TEXT, "the error of a failed stage"),
+        _field("config_hash", _TEXT, "hash of all configuration that changes results", nullable=False),
+        _field("versions", _TEXTS, "specrec, Spark, Delta, librosa, …"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, schema, key and partitioning."""
+
+    name: str
+    schema: T.StructType
+    key: tuple[str, ...]
+    partitioned_by: tuple[str, ...] = ()
+
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        Table("tracks", TRACKS, ("track_id",)),
+        Table("audio_features", AUDIO_FEATURES, ("track_id",)),
+        Table("mel_spectrograms", MEL_SPECTROGRAMS, ("track_id",)),
+        Table("quarantine", QUARANTINE, ("track_id", "stage")),
+        Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",)),
+        Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",)),
+        Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",)),
+        Table("artefacts", ARTEFACTS, ("name", "version")),
+        Table("runs", RUNS, ("run_id", "stage")),
+    )
+}

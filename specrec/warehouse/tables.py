@@ -1,0 +1,165 @@
+"""Reading and committing the Delta tables through Spark.
+
+Every commit is atomic for its table. A table that is computed as a whole remembers in its commit which state of
+its input it was made from, so that the next run can tell, without reading it, that nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from specrec.storage import for_spark
+from specrec.warehouse.schemas import TABLES
+
+_HISTORY = 200
+
+
+class Warehouse:
+    """The tables under one root.
+
+    Parameters
+    ----------
+    spark : the session.
+    root : folder or ``s3a://`` prefix.
+    """
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.spark = spark
+        self.root = for_spark(root).rstrip("/")
+
+    def path(self, name: str) -> str:
+        """Return where a table lies."""
+        return f"{self.root}/{name}"
+
+    def create_missing(self) -> None:
+        """Create the tables that do not exist yet, empty, with their schemas and comments."""
+        for table in TABLES.values():
+            if not DeltaTable.isDeltaTable(self.spark, self.path(table.name)):
+                builder = DeltaTable.create(self.spark).location(self.path(table.name))
+                builder = builder.addColumns(table.schema)
+                if table.partitioned_by:
+                    builder = builder.partitionedBy(*table.partitioned_by)
+                builder.execute()
+
+    def read(self, name: str) -> DataFrame:
+        """Return a table as it stands now."""
+        return self.spark.read.format("delta").load(self.path(name))
+
+    def append(self, name: str, rows: DataFrame) -> None:
+        """Add rows."""
+        _shape(name, rows).write.format("delta").mode("append").save(self.path(name))
+
+    def upsert(self, name: str, rows: DataFrame) -> None:
+        """Insert rows, in place of those that have the same key.
+
+        `rows` is read more than once: persist what is dear to compute.
+        """
+        key = list(TABLES[name].key)
+        rows = _shape(name, rows)
+        present = self.read(name).select(*key).join(rows.select(*key), key, "left_semi")
+        if present.isEmpty():  # an append neither joins nor rewrites anything
+            self.append(name, rows)
+            return
+        (
+            DeltaTable.forPath(self.spark, self.path(name))
+            .alias("old")
+            .merge(rows.alias("new"), _same(key))
+            .whenMatchedUpdateAll()
+            .whenNotMatchedInsertAll()
+            .execute()
+        )
+
+    def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
+        """Make the table hold just these rows: insert, update where `changed` differs, delete the rest."""
+        (
+            DeltaTable.forPath(self.spark, self.path(name))
+            .alias("old")
+            .merge(_shape(name, rows).alias("new"), _same(TABLES[name].key))
+            .whenMatchedUpdateAll(F.col(f"old.{changed}") != F.col(f"new.{changed}"))
+            .whenNotMatchedInsertAll()
+            .whenNotMatchedBySourceDelete()
+            .execute()
+        )
+
+    def delete(self, name: str, keys: DataFrame) -> None:
+        """Delete the rows whose key columns equal a row of `keys` (which may hold a part of the key)."""
+        if keys.isEmpty():
+            return
+        (
+            DeltaTable.forPath(self.spark, self.path(name))
+            .alias("old")
+            .merge(keys.distinct().alias("new"), _same(keys.columns))
+            .whenMatchedDelete()
+            .execute()
+        )
+
+    def replace_parts(self, name: str, column: str, rows: DataFrame, states: Mapping[str, str]) -> None:
+        """Replace the partitions ``column = part`` of a table in one commit that remembers their inputs' states.
+
+        Parameters
+        ----------
+        rows : all rows of these parts, and of no other.
+        states : of each part that is replaced, the state of what it was computed from.
+        """
+        parts = ", ".join(f"'{part}'" for part in states)
+        (
+            _shape(name, rows)
+            .write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", f"{column} in ({parts})")
+            .option("userMetadata", json.dumps(dict(states)))
+            .save(self.path(name))
+        )
+
+    def counts(self, name: str, column: str) -> dict[str, int]:
+        """Return how many rows each part of a table has."""
+        return {row[0]: row[1] for row in self.read(name).groupBy(column).count().collect()}
+
+    def states(self, name: str) -> dict[str, str]:
+        """Return the input state that each part of a table was last computed from."""
+        history = DeltaTable.forPath(self.spark, self.path(name)).history(_HISTORY)
+        found: dict[str, str] = {}
+        for row in history.select("userMetadata").where("userMetadata is not null").collect():
+            found = json.loads(row.userMetadata) | found  # newest first
+        return found
+
+
+def states_of(rows: DataFrame, part: str, *columns: str) -> dict[str, str]:
+    """Return a short name of each part's set of rows, the same whatever their order and partitions.
+
+    Two sums of 64-bit hashes and the count: a chance collision between two nights is of no account.
+
+    Parameters
+    ----------
+    part : column that names the part.
+    columns : what tells the rows apart.
+    """
+    wide = "decimal(38,0)"
+    first, second = F.xxhash64(*columns), F.hash(*columns).cast("long")
+    sums = rows.groupBy(F.col(part).alias("part")).agg(
+        F.count("*").alias("n"),
+        F.sum(first.cast(wide)).alias("a"),
+        F.sum(first.bitwiseXOR(second * 2654435761).cast(wide)).alias("b"),
+    )
+    return {row.part: f"{row.n}:{row.a}:{row.b}" for row in sums.collect()}  # one row a part
+
+
+def by_part(column: str, values: Mapping[str, str]) -> Column:
+    """Return the value that belongs to each row's part."""
+    pairs = [F.lit(text) for pair in values.items() for text in pair]
+    return F.create_map(*pairs)[F.col(column)]
+
+
+def _shape(name: str, rows: DataFrame) -> DataFrame:
+    """Select and cast the table's columns, in its order; a column that it lacks is a bug and fails here."""
+    schema = TABLES[name].schema
+    return rows.select(*(F.col(f"`{field.name}`").cast(field.dataType) for field in schema.fields))
+
+
+def _same(key: Sequence[str]) -> str:
+    return " and ".join(f"old.`{column}` = new.`{column}`" for column in key)
