@@ -101,7 +101,8 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
                     if len(rows) >= config.extract.batch_rows:  # a mel spectrogram is large: few to a batch
                         yield _frame(rows)
                         rows = []
-        yield _frame(rows)
+        if rows:  # Arrow takes no empty frame of untyped columns
+            yield _frame(rows)
 
     return analyse_files
 

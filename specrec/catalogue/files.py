@@ -96,7 +96,8 @@ def _lister(storage: StorageConfig, deep: bool) -> Callable[[Frames], Frames]:
                     if len(rows) == _LISTING_ROWS:
                         yield _frame(rows)
                         rows = []
-            yield _frame(rows)
+            if rows:  # Arrow takes no empty frame of untyped columns
+                yield _frame(rows)
 
     return list_folders
 

@@ -6,7 +6,6 @@ from pyspark.sql import functions as F
 
 from specrec.config import SYSTEMS
 from specrec.embedding.artefacts import STATISTICS
-from specrec.errors import SpecrecError
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
 from specrec.recommend.explain import ATTRIBUTES
@@ -19,8 +18,6 @@ def recommend(run: Run) -> None:
     config, warehouse = run.config, run.warehouse
     with run.stage("recommend") as report:
         searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
-        if not searched:
-            raise SpecrecError("there are no neighbours yet: run the stage neighbours first")
         statistics = need_artefact(run, STATISTICS)
         tracks = warehouse.read("tracks")
         # of a track's row, only what explanations speak of: a change of popularity rewrites no list
