@@ -146,7 +146,7 @@ threading.Event().wait()
 
 
 def find_versitygw() -> Path | None:
-    """Return the versitygw binary in `.tools`, building it there (minutes, once) when only Go is present."""
+    """Return the versitygw binary in `.tools`, building it there (minutes, once) when only Go is present; None without."""
     if VERSITYGW.exists():
         return VERSITYGW
     go = shutil.which("go")
@@ -165,7 +165,8 @@ def find_versitygw() -> Path | None:
                 check=False,
             )
             if built.returncode != 0:
-                raise ServerDidNotStart(f"go install {VERSITYGW_MODULE} failed:\n{built.stderr[-4000:]}")
+                print(f"go install {VERSITYGW_MODULE} failed, moto stands in:\n{built.stderr[-4000:]}")
+                return None
     return VERSITYGW
 
 
