@@ -146,7 +146,7 @@ threading.Event().wait()
 
 
 def find_versitygw() -> Path | None:
-    """Return the versitygw binary in `.tools`, building it there (minutes, once) when only Go is present; None without."""
+    """Return the versitygw binary in `.tools`, built there once (minutes) where Go is present; else None."""
     if VERSITYGW.exists():
         return VERSITYGW
     go = shutil.which("go")
