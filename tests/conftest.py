@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from servers import S3Server
+
+settings.register_profile("specrec", deadline=None)  # a busy machine is no failure
+settings.load_profile("specrec")
 
 
 @pytest.fixture(scope="session")
