@@ -44,28 +44,6 @@ def log_mel(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatAr
     return mel
 
 
-def mel_db(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatArray:
-    """Mel spectrogram in dB against its maximum.
-
-    Equal to ``librosa.power_to_db(librosa.feature.melspectrogram(S=power, …), ref=np.max)``.
-
-    Parameters
-    ----------
-    power : float32 array, shape (1 + n_fft / 2, frames)
-        Squared magnitudes of the STFT.
-    sample_rate : int
-        Hz.
-    config : n_fft, n_mels, fmin and fmax are read.
-
-    Returns
-    -------
-    float32 array, shape (n_mels, frames), from -80 to 0 dB.
-    """
-    mel = log_mel(power, sample_rate, config)
-    mel -= mel.max()
-    return mel
-
-
 def encode_mel(db: FloatArray) -> bytes:
     """Store a mel spectrogram: one byte a value, the difference from its neighbours in time and frequency.
 

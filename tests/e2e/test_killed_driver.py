@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from nights import RESULTS
 from servers import LOOPBACK, REPOSITORY, start, stop, tail
 
 from specrec.catalogue.demo import render_catalogue
@@ -26,15 +27,6 @@ CLIPS = 40
 BROKEN, ABSENT = "broken", "absent"
 FILES = CLIPS + 1  # with the broken one
 DIFFERS_BY_RUN = {"run_id", "computed_at", "updated_at", "first_seen", "last_seen"}
-COMPARED = (
-    "tracks",
-    "audio_features",
-    "mel_spectrograms",
-    "quarantine",
-    "embeddings",
-    "neighbours",
-    "recommendations",
-)
 
 
 def test_a_killed_run_is_taken_up_and_ends_in_the_same_tables(tmp_path: Path) -> None:
@@ -65,7 +57,7 @@ def test_a_killed_run_is_taken_up_and_ends_in_the_same_tables(tmp_path: Path) ->
     undisturbed = Reader(str(quiet), StorageConfig())
     (extract,) = [row for row in undisturbed.rows("runs") if row["stage"] == "extract"]
     assert extract["details"]["decoded"] == str(FILES)
-    for table in COMPARED:
+    for table in RESULTS:
         expected = results(undisturbed, table)
         assert expected, f"{table} is empty: nothing was compared"
         assert results(reader, table) == expected, f"{table} differs"
