@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup jars demo test unit integration e2e lint format package clean
+.PHONY: help setup jars demo test unit integration e2e lint fuzz bench-extract format package clean
 
 help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: .setup-stamp ## Make the environment in .venv
 .setup-stamp: pyproject.toml constraints.txt
@@ -42,6 +42,13 @@ integration: setup jars ## Tests with Spark, Delta and a real S3 server
 
 e2e: setup jars package ## Tests with spark-submit on a standalone cluster on loopback
 	$(BIN)/pytest tests/e2e
+
+fuzz: setup ## Analyse CASES mutated files, other ones each time (make fuzz CASES=100000)
+	SPECREC_FUZZ_CASES=$(or $(CASES),20000) $(BIN)/pytest -s --timeout 0 tests/unit/test_mutated_audio.py
+
+bench-extract: setup jars ## Time extraction beside librosa, Essentia, openSMILE, and in Spark (ten minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/python tests/bench/extract.py
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests || true

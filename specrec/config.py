@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from specrec.errors import ConfigError
 
 #: Raised by one whenever the code computes other numbers from the same audio and parameters.
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 #: Likewise for the embeddings.
 EMBEDDING_VERSION = 1
 #: Likewise for lists and sentences.
@@ -62,6 +62,9 @@ class StorageConfig(Section):
     region: str = Field(default="us-east-1", description="region of the buckets")
     path_style: bool = Field(default=False, description="true for most S3-compatible servers")
     max_attempts: PositiveInt = Field(default=5, description="tries of one request before it is a storage_error")
+    deadline_seconds: PositiveFloat = Field(
+        default=300.0, description="time for one file, all tries together, before it is a storage_error"
+    )
 
 
 class AudioConfig(Section):
@@ -118,6 +121,13 @@ class ExtractConfig(Section):
         default=0.2, description="fail the run if more of the catalogue's audio files than this are in quarantine"
     )
     max_file_mb: PositiveInt = Field(default=500, description="a larger file is too_large and is not fetched")
+    prefetch: PositiveInt = Field(default=2, description="files fetched ahead while one is analysed")
+    time_limit_seconds: PositiveFloat = Field(
+        default=60.0, description="a file that takes longer to analyse is timed_out"
+    )
+    memory_limit_mb: Annotated[int, Field(ge=400)] = Field(
+        default=768, description="memory of the process that analyses; a file that needs more is out_of_memory"
+    )
 
 
 class FitConfig(Section):

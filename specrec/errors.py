@@ -57,6 +57,9 @@ TRACK_ERROR_CODES: dict[str, str] = {
     "too_short": "less audio than audio.min_seconds",
     "silent": "no sound above audio.silence_db",
     "not_finite": "the samples hold NaN or infinity",
+    "timed_out": "the decoder took longer than extract.time_limit_seconds",
+    "out_of_memory": "the file needs more memory than extract.memory_limit_mb",
+    "crashed_decoder": "the decoder's process died of the file",
     "failed": "an unexpected error while the track was analysed",
 }
 

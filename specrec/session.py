@@ -14,6 +14,7 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from specrec.audio.isolated import ONE_THREAD
 from specrec.config import Config, SparkConfig, StorageConfig
 from specrec.errors import SpecrecError
 
@@ -64,10 +65,6 @@ EXCLUDED = (
     "org.xerial.snappy:snappy-java",
 )
 
-#: One thread of BLAS, OpenMP and numba a worker: Spark already runs one task a core.
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -108,7 +105,7 @@ def session_settings(config: Config) -> dict[str, str]:
     """Return the spark.* settings that a session of specrec runs with."""
     own = config.spark.conf
     java = f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}"
-    environment = dict(_ONE_THREAD)
+    environment = dict(ONE_THREAD)
     environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
     return {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",

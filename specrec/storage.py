@@ -1,17 +1,22 @@
-"""Files on disk and in object storage: listing, reading, and the atomic creation that a lock needs.
+"""Files on disk and in object storage: listing, fetching, and the atomic creation that a lock needs.
 
-A URI is an absolute path on disk or ``s3://bucket/key``. Everything here works without Spark; executors make
-one client a process.
+A URI is an absolute path on disk or ``s3://bucket/key``. Everything here works without Spark, and in several
+threads at once.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
 import posixpath
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +29,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _S3_SCHEMES = ("s3://", "s3a://", "s3n://")
+
+_CHUNK_BYTES = 1 << 20
+
+#: Answers of an S3 server, by status or code, that may be another one a moment later.
+_PASSING = frozenset({408, 429, 500, 502, 503, 504, "RequestTimeout", "SlowDown"})
+
+#: Seconds: the second try begins at a random moment within the first, a later one within twice the time.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +51,26 @@ class StoredFile:
 class Store(Protocol):
     """What specrec needs of a store."""
 
+    def fetch(self, uri: str, into: BinaryIO, max_bytes: int) -> int:
+        """Copy a file, of which only a chunk is ever in memory, and return its size.
+
+        Parameters
+        ----------
+        uri : the file.
+        into : what is written over from its start; whatever it held is gone, and its position is its end.
+        max_bytes : the largest size that is fetched; of a larger file, no more than that.
+
+        Raises
+        ------
+        TrackError
+            ``not_found``; ``too_large``; ``storage_error`` if the store failed, or `into` cannot be written.
+        """
+
     def read(self, uri: str, max_bytes: int | None = None) -> bytes:
-        """Return the file's bytes. Raises TrackError: not_found, too_large or storage_error."""
+        """Return the bytes of a small file. Raises TrackError as :meth:`fetch` does."""
+        into = io.BytesIO()
+        self.fetch(uri, into, sys.maxsize if max_bytes is None else max_bytes)
+        return into.getvalue()
 
     def open(self, uri: str, size: int) -> BinaryIO:
         """Open a file for reading here and there, without fetching it whole."""
@@ -106,22 +137,29 @@ def open_store(uri: str, config: StorageConfig) -> Store:
     return S3Store(config) if is_s3(uri) else LocalStore()
 
 
-class LocalStore:
-    """Files on a disk that every executor sees."""
+class LocalStore(Store):
+    """Files on a disk that every executor sees.
 
-    def read(self, uri: str, max_bytes: int | None = None) -> bytes:
+    Links are followed, also those that lead out of a catalogue's root: they are made by who owns the disk, and
+    not by a catalogue.
+    """
+
+    def fetch(self, uri: str, into: BinaryIO, max_bytes: int) -> int:
         """See :class:`Store`."""
         try:
-            with open(uri, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if max_bytes is not None and size > max_bytes:
-                    raise TrackError("too_large", _too_large(size, max_bytes))
-                return file.read()
+            with open(uri, "rb", opener=_open_without_waiting) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise TrackError("not_found", "not a regular file")
+                _require_size(status.st_size, max_bytes)
+                return _copy(iter(lambda: file.read(_CHUNK_BYTES), b""), into, max_bytes)
         except (FileNotFoundError, NotADirectoryError):
             raise TrackError("not_found", "no such file on the store") from None
         except IsADirectoryError:
             raise TrackError("not_found", "a folder, not a file") from None
         except OSError as error:
+            if error.errno == errno.ENXIO:  # a socket
+                raise TrackError("not_found", "not a regular file") from None
             raise TrackError("storage_error", f"cannot be read: {error.strerror or error}") from None
 
     def open(self, uri: str, size: int) -> BinaryIO:
@@ -194,6 +232,11 @@ class LocalStore:
             raise StorageError(f"there is no folder {folder}")
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file, but do not wait for the other end of a FIFO, which may never come."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _write_beside(uri: str, data: bytes) -> str:
     handle, temporary = tempfile.mkstemp(prefix=f"{Path(uri).name}.", dir=Path(uri).parent)
     with os.fdopen(handle, "wb") as file:
@@ -201,7 +244,11 @@ def _write_beside(uri: str, data: bytes) -> str:
     return temporary
 
 
-class S3Store:
+class _PassingFault(Exception):
+    """A try failed for a reason that may be gone at the next."""
+
+
+class S3Store(Store):
     """Object storage that speaks S3."""
 
     def __init__(self, config: StorageConfig) -> None:
@@ -211,28 +258,96 @@ class S3Store:
     def _client(self) -> S3Client:
         return _s3_client(self._config)
 
-    def read(self, uri: str, max_bytes: int | None = None) -> bytes:
-        """See :class:`Store`."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415
+    def fetch(self, uri: str, into: BinaryIO, max_bytes: int) -> int:
+        """See :class:`Store`. Passing faults are tried again ``storage.max_attempts`` times."""
+        try:
+            return self._get(uri, into, max_bytes)
+        except StorageError as error:
+            raise TrackError("storage_error", f"cannot be read: {error}") from None
+
+    def _get(self, uri: str, into: BinaryIO, max_bytes: int, **part: str) -> int:
+        """Copy an object, or a part of it, whole; return its size.
+
+        Raises
+        ------
+        TrackError
+            ``not_found``, ``too_large`` or ``storage_error``, of this object, and it is of no use to try again.
+        StorageError
+            If it did not come whole in all tries, or by the deadline.
+        """
+        # here, as botocore: what reads tables alone starts faster without
+        from tenacity import (  # noqa: PLC0415
+            RetryError,
+            Retrying,
+            retry_if_exception_type,
+            stop_after_attempt,
+            stop_before_delay,
+            wait_random_exponential,
+        )
+
+        attempts, seconds = self._config.max_attempts, self._config.deadline_seconds
+        started = time.monotonic()
+        retrying = Retrying(
+            retry=retry_if_exception_type(_PassingFault),
+            wait=wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
+            stop=stop_after_attempt(attempts) | stop_before_delay(seconds),
+        )
+        try:
+            return retrying(self._get_once, uri, into, max_bytes, started + seconds, **part)
+        except RetryError as error:
+            last = error.last_attempt
+            raise StorageError(
+                f"{last.exception()}; gave up after {last.attempt_number} of {attempts} tries "
+                f"in {time.monotonic() - started:.0f} s"
+            ) from None
+
+    def _get_once(self, uri: str, into: BinaryIO, max_bytes: int, deadline: float, **part: Any) -> int:
+        from botocore.exceptions import (  # noqa: PLC0415
+            BotoCoreError,
+            ClientError,
+            ConnectionError,
+            HTTPClientError,
+        )
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         bucket, key = _bucket_and_key(uri)
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key)
+            answer = _s3_client(self._config, own_retries=False).get_object(Bucket=bucket, Key=key, **part)
             size = answer["ContentLength"]
-            if max_bytes is not None and size > max_bytes:
-                answer["Body"].close()
-                raise TrackError("too_large", _too_large(size, max_bytes))
-            return answer["Body"].read()
+            with answer["Body"] as body:
+                _require_size(size, max_bytes)
+                fetched = _copy(self._arriving(body, deadline), into, max_bytes)
         except ClientError as error:
-            if _status(error) == 404:
+            if _status(error) in (404, 416):  # 416: it was longer when it was listed
                 raise TrackError("not_found", "no such object on the store") from None
+            if _PASSING & {_status(error), _code(error)}:
+                raise _PassingFault(_reason(error)) from None
             raise TrackError("storage_error", f"cannot be read: {_reason(error)}") from None
-        except (BotoCoreError, HTTPClientError, OSError) as error:
+        except (ConnectionError, HTTPClientError) as error:
+            raise _PassingFault(_reason(error)) from None
+        except HTTPError as error:
+            raise _PassingFault(f"the connection broke: {_reason(error.__cause__ or error)}") from None
+        except (BotoCoreError, OSError) as error:  # no credentials, or nothing more can be written
             raise TrackError("storage_error", f"cannot be read: {_reason(error)}") from None
+        if fetched != size:
+            raise _PassingFault(f"the answer ended after {fetched} of {size} bytes")
+        return size
+
+    def _arriving(self, body: Any, deadline: float) -> Iterator[bytes]:
+        """Yield what has arrived of an answer, chunk by chunk, until the deadline.
+
+        botocore's own ``read`` waits for a whole chunk: for days, if a byte comes now and then.
+        """
+        while chunk := body.read1(_CHUNK_BYTES):
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"not whole within storage.deadline_seconds={self._config.deadline_seconds:g}: too slow"
+                )
+            yield chunk
 
     def open(self, uri: str, size: int) -> BinaryIO:
         """See :class:`Store`."""
-        return cast(BinaryIO, io.BufferedReader(_S3File(self._client, uri, size), buffer_size=65_536))
+        return cast(BinaryIO, io.BufferedReader(_S3File(self._get, uri, size), buffer_size=65_536))
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """See :class:`Store`."""
@@ -317,9 +432,8 @@ class S3Store:
 class _S3File(io.RawIOBase):
     """An object of known size, read by ranges."""
 
-    def __init__(self, client: S3Client, uri: str, size: int) -> None:
-        self._client, self._size, self._at = client, size, 0
-        self._bucket, self._key = _bucket_and_key(uri)
+    def __init__(self, get: Callable[..., int], uri: str, size: int) -> None:
+        self._get, self._uri, self._size, self._at = get, uri, size, 0
 
     def readable(self) -> bool:
         return True
@@ -338,27 +452,40 @@ class _S3File(io.RawIOBase):
         end = min(self._at + len(buffer), self._size)
         if end <= self._at:
             return 0
-        answer = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=f"bytes={self._at}-{end - 1}")
-        data = answer["Body"].read()
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        part = io.BytesIO()
+        length = self._get(self._uri, part, end - self._at, Range=f"bytes={self._at}-{end - 1}")
+        buffer[:length] = part.getvalue()
+        self._at += length
+        return length
 
 
-@lru_cache(maxsize=4)
-def _s3_client(config: StorageConfig) -> S3Client:
+_making_a_client = threading.Lock()
+
+
+def _s3_client(config: StorageConfig, own_retries: bool = True) -> S3Client:
+    """Return this process's client, which threads may share; with botocore's retries, or none."""
+    with _making_a_client:  # lru_cache lets two threads make one each
+        return _new_s3_client(config, own_retries)
+
+
+@lru_cache(maxsize=8)
+def _new_s3_client(config: StorageConfig, own_retries: bool) -> S3Client:
     import boto3  # noqa: PLC0415
     from botocore.config import Config as BotoConfig  # noqa: PLC0415
 
-    return boto3.client(
+    attempts = config.max_attempts if own_retries else 1
+    return boto3.Session().client(  # boto3's default session is not for threads
         "s3",
         endpoint_url=config.endpoint_url,
         region_name=config.region,
         config=BotoConfig(
             connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": config.max_attempts},
+            # a server that falls silent leaves time for the other tries, and for the waits between them
+            read_timeout=min(60.0, max(1.0, config.deadline_seconds / (config.max_attempts + 1))),
+            max_pool_connections=64,
+            retries={"mode": "standard", "total_max_attempts": attempts},
             s3={"addressing_style": "path" if config.path_style else "auto"},
+            response_checksum_validation="when_required",  # nothing would check it: see _arriving
         ),
     )
 
@@ -378,9 +505,27 @@ def _code(error: Any) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _reason(error: BaseException) -> str:
+    answer = getattr(error, "response", None)  # the server's own words, where it answered
+    said = answer.get("Error", {}) if isinstance(answer, dict) else {}
+    text = f"{said['Code']}: {said['Message']}" if {"Code", "Message"} <= said.keys() else str(error)
+    return " ".join(text.split()).rstrip(".")
 
 
-def _too_large(size: int, limit: int) -> str:
-    return f"{size / 1e6:.0f} MB; extract.max_file_mb allows {limit / 1e6:.0f}"
+def _require_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TrackError("too_large", f"{size / 1e6:.0f} MB; extract.max_file_mb allows {limit / 1e6:.0f}")
+
+
+def _copy(chunks: Iterator[bytes], into: BinaryIO, max_bytes: int) -> int:
+    """Write chunks over whatever `into` held; return their size. Files may turn out longer than they said."""
+    into.seek(0)
+    into.truncate()
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise TrackError("too_large", f"more than the {max_bytes / 1e6:.0f} MB that extract.max_file_mb allows")
+        into.write(chunk)
+    into.flush()
+    return size

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from specrec.audio.decode import decode
-from specrec.audio.features import extract
-from specrec.audio.mel import encode_mel
 from specrec.config import AudioConfig
 from specrec.errors import TrackError
 
@@ -43,12 +42,12 @@ class Analysis:
     n_frames: int
 
 
-def analyse(data: bytes, config: AudioConfig, name: str = "") -> Analysis:
+def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Analysis:
     """Decode a file, measure its features and encode its mel spectrogram.
 
     Parameters
     ----------
-    data : bytes of the whole file.
+    source : bytes of the whole file, or the file itself, open for reading.
     config : what is analysed, and how.
     name : shown in messages, usually the file's name.
 
@@ -58,8 +57,14 @@ def analyse(data: bytes, config: AudioConfig, name: str = "") -> Analysis:
         Of :func:`~specrec.audio.decode.decode` and :func:`~specrec.audio.features.extract`; and
         ``not_finite`` rather than return a value that is NaN or infinite.
     """
+    # the process that hands files to specrec.audio.isolated needs none of librosa
+    from specrec.audio.decode import decode  # noqa: PLC0415
+    from specrec.audio.features import extract  # noqa: PLC0415
+    from specrec.audio.mel import encode_mel  # noqa: PLC0415
+
     label = name or "the file"
-    clip = decode(data, config, name)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    clip = decode(file, config, name)
     try:
         features = extract(clip, config)
     except TrackError as error:
@@ -72,7 +77,7 @@ def analyse(data: bytes, config: AudioConfig, name: str = "") -> Analysis:
             )
     n_mels, n_frames = features.mel_db.shape
     return Analysis(
-        content_hash=hashlib.sha256(data).hexdigest(),
+        content_hash=_sha256(file),
         seconds=clip.seconds,
         sample_rate=clip.sample_rate,
         decoder=clip.decoder,
@@ -81,3 +86,8 @@ def analyse(data: bytes, config: AudioConfig, name: str = "") -> Analysis:
         n_mels=n_mels,
         n_frames=n_frames,
     )
+
+
+def _sha256(file: BinaryIO) -> str:
+    file.seek(0)
+    return hashlib.file_digest(cast(io.BufferedIOBase, file), "sha256").hexdigest()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class Clip:
     decoder: str
 
 
-def decode(data: bytes, config: AudioConfig, name: str = "") -> Clip:
+def decode(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Clip:
     """Decode ``[offset_seconds, offset_seconds + clip_seconds]`` of a file, and nothing else of it.
 
     libsndfile decodes what it can (WAV, FLAC, Ogg, Opus, MP3, AIFF), FFmpeg the rest. The samples are those
@@ -54,7 +55,8 @@ def decode(data: bytes, config: AudioConfig, name: str = "") -> Clip:
 
     Parameters
     ----------
-    data : bytes of the whole file.
+    source : bytes of the whole file, or the file itself, open for reading; more of a file than the excerpt is
+        read only where its format demands it.
     config : what is analysed.
     name : shown in messages, usually the file's name.
 
@@ -64,13 +66,14 @@ def decode(data: bytes, config: AudioConfig, name: str = "") -> Clip:
         ``empty``, ``undecodable``, ``no_audio_stream``, ``too_short``, ``not_finite`` or ``silent``.
     """
     label = name or "the file"
-    if not data:
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    if not file.seek(0, os.SEEK_END):
         raise TrackError("empty", f"{label} holds no bytes: upload it again")
     try:
-        samples, native_rate = _read_soundfile(data, config)
+        samples, native_rate = _read_soundfile(file, config)
         decoder = _libsndfile_version()
     except _Unreadable as first:
-        samples, native_rate = _read_ffmpeg(data, config, label, str(first))
+        samples, native_rate = _read_ffmpeg(file, config, label, str(first))
         decoder = _ffmpeg_version()
 
     seconds = samples.size / native_rate
@@ -118,21 +121,26 @@ def _av() -> Any:
     return av
 
 
-def _read_soundfile(data: bytes, config: AudioConfig) -> tuple[FloatArray, int]:
+def _read_soundfile(file: BinaryIO, config: AudioConfig) -> tuple[FloatArray, int]:
     import soundfile  # noqa: PLC0415
 
+    file.seek(0)
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate = int(file.samplerate)
+        descriptor = file.fileno()  # libsndfile then reads by itself, and does not call Python for each block
+    except OSError:
+        descriptor = None
+    try:
+        with soundfile.SoundFile(file if descriptor is None else descriptor, closefd=False) as sound:
+            rate = int(sound.samplerate)
             # int() truncates as librosa.load does, so that both cut at the same sample
-            start = min(int(config.offset_seconds * rate), file.frames)
-            file.seek(start)
-            left = min(int(config.clip_seconds * rate), file.frames - start)
+            start = min(int(config.offset_seconds * rate), sound.frames)
+            sound.seek(start)
+            left = min(int(config.clip_seconds * rate), sound.frames - start)
             # soundfile seeks after every read, which changes the last bit of an MP3: read those at once
-            step = left if file.channels <= 2 else _BLOCK_FRAMES
+            step = left if sound.channels <= 2 else _BLOCK_FRAMES
             blocks = []
             while left > 0:
-                block = file.read(min(left, step), dtype="float32")
+                block = sound.read(min(left, step), dtype="float32")
                 if not len(block):
                     break  # the header promised more
                 blocks.append(_mono(block.T))
@@ -142,12 +150,13 @@ def _read_soundfile(data: bytes, config: AudioConfig) -> tuple[FloatArray, int]:
     return _concatenate(blocks), rate
 
 
-def _read_ffmpeg(data: bytes, config: AudioConfig, label: str, first: str) -> tuple[FloatArray, int]:
+def _read_ffmpeg(file: BinaryIO, config: AudioConfig, label: str, first: str) -> tuple[FloatArray, int]:
     av = _av()
+    file.seek(0)
     try:
         # Some formats are but lists of addresses to read from; a catalogue's file must not open any.
         closed = {"protocol_whitelist": "none"}
-        with av.open(io.BytesIO(data), metadata_errors="ignore", options=closed) as container:
+        with av.open(file, metadata_errors="ignore", options=closed) as container:
             if not container.streams.audio:
                 raise TrackError(
                     "no_audio_stream",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, BinaryIO
 
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from specrec.config import Config
+from specrec.audio.fetch import AudioFile, fetch_ahead
+from specrec.audio.isolated import Analyst
+from specrec.config import AudioConfig, Config, ExtractConfig
 from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES, TrackError
-from specrec.storage import Store, open_store
 from specrec.warehouse.schemas import AUDIO_FEATURES, MEL_SPECTROGRAMS, QUARANTINE
 
 Frames = Iterator[pd.DataFrame]
@@ -90,39 +92,40 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
 
     def analyse_files(batches: Frames) -> Frames:
         rows: list[dict[str, Any]] = []
-        for batch in batches:
-            for uri, fingerprint, track_ids in zip(
-                batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"], strict=True
-            ):
-                row = _analyse_file(open_store(uri, config.storage), uri, config)
-                row |= {"audio_uri": uri, "audio_fingerprint": fingerprint, "audio_hash": audio_hash}
-                for track_id in track_ids:
-                    rows.append(row | {"track_id": track_id})
-                    if len(rows) >= config.extract.batch_rows:  # a mel spectrogram is large: few to a batch
-                        yield _frame(rows)
-                        rows = []
+        analyst = _analyst(config.audio, config.extract)
+        analyst.start()  # while the first files arrive
+        for file, content in fetch_ahead(_files(batches), config.storage, config.extract):
+            row = _analyse(analyst, content, file.name, config.audio.hop_length)
+            row |= {"audio_uri": file.uri, "audio_fingerprint": file.fingerprint, "audio_hash": audio_hash}
+            for track_id in file.track_ids:
+                rows.append(row | {"track_id": track_id})
+                if len(rows) >= config.extract.batch_rows:  # a mel spectrogram is large: few to a batch
+                    yield _frame(rows)
+                    rows = []
         if rows:  # Arrow takes no empty frame of untyped columns
             yield _frame(rows)
 
     return analyse_files
 
 
-def _analyse_file(store: Store, uri: str, config: Config) -> dict[str, Any]:
-    from specrec.audio.analyse import analyse  # noqa: PLC0415  (librosa, on executors only)
+@lru_cache(maxsize=1)
+def _analyst(audio: AudioConfig, limits: ExtractConfig) -> Analyst:
+    """Return this Python worker's one, which outlives the task: starting it takes a second."""
+    return Analyst(audio, limits)
 
-    name = uri.rpartition("/")[2]
+
+def _files(batches: Frames) -> Iterator[AudioFile]:
+    for batch in batches:
+        yield from map(AudioFile, batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"])
+
+
+def _analyse(analyst: Analyst, content: BinaryIO | TrackError, name: str, hop_length: int) -> dict[str, Any]:
     try:
-        data = store.read(uri, max_bytes=config.extract.max_file_mb * 1_000_000)
-        done = analyse(data, config.audio, name)
+        if isinstance(content, TrackError):
+            raise content
+        done = analyst.analyse(content, name)
     except TrackError as error:
         return {"code": error.code, "message": error.message}
-    except MemoryError:
-        return {"code": "failed", "message": f"{name} needs more memory than the worker has"}
-    except Exception as error:
-        return {
-            "code": "failed",
-            "message": f"{name}: {type(error).__name__}: {' '.join(str(error).split())}",
-        }
     return {
         "content_hash": done.content_hash,
         "decoder": done.decoder,
@@ -131,7 +134,7 @@ def _analyse_file(store: Store, uri: str, config: Config) -> dict[str, Any]:
         "mel": done.mel,
         "n_mels": done.n_mels,
         "n_frames": done.n_frames,
-        "hop_length": config.audio.hop_length,
+        "hop_length": hop_length,
         **done.values,
     }
 

@@ -1,4 +1,4 @@
-"""Features of a clip: how each is named and summarised, declared once, and their extraction from one STFT."""
+"""Features of a clip, all from one STFT."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import librosa
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.fft
 
 from specrec.audio.decode import Clip
+from specrec.audio.measures import FEATURES, STATISTICS
 from specrec.audio.mel import log_mel
 from specrec.config import AudioConfig
 from specrec.errors import TrackError
@@ -25,74 +26,8 @@ Array = npt.NDArray[Any]
 MIN_FRAMES = 9
 
 _MAX_POWER = 1e30  # sums of larger ones overflow float32; full scale is about 1e6
-_STFT_BLOCK = 64  # frames that fit the processor's cache
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One declared feature.
-
-    Attributes
-    ----------
-    name : str
-        Of the feature; its columns are named after it.
-    family : str
-        What of the sound it tells: timbre, brightness, harmony, rhythm, dynamics or noisiness.
-    dimensions : int or "n_mfcc"
-        Values in a frame, or the setting of :class:`~specrec.config.AudioConfig` that says how many.
-    unit : str
-        Empty where it has none.
-    description : str
-        One line.
-    """
-
-    name: str
-    family: str
-    dimensions: int | Literal["n_mfcc"]
-    unit: str
-    description: str
-
-    def size(self, n_mfcc: int) -> int:
-        """Values in a frame."""
-        return n_mfcc if self.dimensions == "n_mfcc" else self.dimensions
-
-
-#: Measured in every frame, summarised by ``{name}_mean`` and ``{name}_std``.
-FEATURES: tuple[Feature, ...] = (
-    Feature("mfcc", "timbre", "n_mfcc", "dB", "mel-frequency cepstral coefficients: the spectrum's envelope"),
-    Feature("mfcc_delta", "timbre", "n_mfcc", "dB/frame", "slope of each coefficient over nine frames"),
-    Feature("spectral_contrast", "timbre", 7, "dB", "peaks against valleys of the spectrum, by octave band"),
-    Feature("spectral_centroid", "brightness", 1, "Hz", "centre of gravity of the spectrum"),
-    Feature("spectral_bandwidth", "brightness", 1, "Hz", "spread of the spectrum about its centroid"),
-    Feature("spectral_rolloff", "brightness", 1, "Hz", "frequency below which 85 % of the magnitude lies"),
-    Feature("chroma", "harmony", 12, "", "strength of each pitch class from C to B, the strongest being 1"),
-    Feature("tonnetz", "harmony", 6, "", "tonal centroid: fifths, minor thirds, major thirds (x and y of each)"),
-    Feature("onset_strength", "rhythm", 1, "dB", "rise of the mel bands from frame to frame"),
-    Feature("rms", "dynamics", 1, "full scale", "root mean square of the samples: loudness"),
-    Feature("spectral_flatness", "noisiness", 1, "", "0 for a tone, 1 for white noise"),
-    Feature("zero_crossing_rate", "noisiness", 1, "crossings/sample", "how often the signal changes sign"),
-)
-
-#: Measured once a clip; the column is the name.
-SCALARS: tuple[Feature, ...] = (
-    Feature("tempo", "rhythm", 1, "BPM", "most salient tempo; 0 where nothing ever begins"),
-    Feature("key", "harmony", 1, "pitch class", "tonic of the likeliest key, C being 0"),
-    Feature("mode", "harmony", 1, "", "1 for major, 0 for minor"),
-    Feature("key_strength", "harmony", 1, "", "correlation of the chroma with the profile of that key"),
-)
-
-STATISTICS = ("mean", "std")
-
-
-def columns(n_mfcc: int) -> dict[str, int]:
-    """Name every column with its number of values, in the order of the embedding.
-
-    Parameters
-    ----------
-    n_mfcc : cepstral coefficients, as configured.
-    """
-    sizes = {f"{f.name}_{statistic}": f.size(n_mfcc) for f in FEATURES for statistic in STATISTICS}
-    return sizes | {f.name: 1 for f in SCALARS}
+_ROLLOFF_GROUP = 32  # bins
+_STFT_BLOCK = 32  # frames that fit the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +37,8 @@ class Features:
     Attributes
     ----------
     values : dict
-        By column, in the order of :func:`columns`: a float, or a float32 array of shape (dimensions,) where a
-        feature has more than one dimension.
+        By column, in the order of :func:`specrec.audio.measures.columns`: a float, or a float32 array of shape
+        (dimensions,) where a feature has more than one dimension.
     mel_db : float32 array, shape (n_mels, frames)
         Mel spectrogram in dB against its maximum.
     """
@@ -180,11 +115,15 @@ def _power(samples: FloatArray, config: AudioConfig) -> FloatArray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop_length]
     window = _window(config.window, config.n_fft)
     power = np.empty((len(frames), 1 + config.n_fft // 2), np.float32)
+    windowed = np.empty((_STFT_BLOCK, config.n_fft))
     for start in range(0, len(frames), _STFT_BLOCK):
+        block = frames[start : start + _STFT_BLOCK]
         # float64 as in librosa: float32 would fill the spectrum's valleys with rounding noise
-        spectrum = scipy.fft.rfft(frames[start : start + _STFT_BLOCK] * window)
+        spectrum = scipy.fft.rfft(np.multiply(block, window, out=windowed[: len(block)]))
+        parts = spectrum.view(np.float64)  # real and imaginary, in turns
         with np.errstate(over="ignore"):  # the caller looks for infinity
-            power[start : start + _STFT_BLOCK] = np.square(spectrum.real) + np.square(spectrum.imag)
+            np.square(parts, out=parts)
+            np.add(parts[:, ::2], parts[:, 1::2], out=power[start : start + _STFT_BLOCK], casting="same_kind")
     return power.T
 
 
@@ -197,8 +136,17 @@ def _centroid_and_bandwidth(magnitude: FloatArray, frequencies: Array) -> tuple[
 
 
 def _rolloff(magnitude: FloatArray, frequencies: Array) -> Array:
-    cumulated = np.cumsum(magnitude, axis=0)
-    rolloff: Array = frequencies[np.sum(cumulated < 0.85 * cumulated[-1], axis=0)]
+    """Do what ``librosa.feature.spectral_rolloff`` does: sums over groups of bins find the group, then the bin."""
+    spectrum = magnitude.T
+    n_frames, n_bins = spectrum.shape
+    starts = np.arange(0, n_bins, _ROLLOFF_GROUP)
+    cumulated = np.cumsum(np.add.reduceat(spectrum, starts, axis=1), axis=1)
+    threshold = np.float32(0.85) * cumulated[:, -1:]
+    group = np.count_nonzero(cumulated < threshold, axis=1)
+    before = np.where(group > 0, np.take_along_axis(cumulated, np.maximum(group - 1, 0)[:, None], axis=1)[:, 0], 0)
+    bins = np.minimum(starts[group][:, None] + np.arange(_ROLLOFF_GROUP), n_bins - 1)
+    inside = np.cumsum(np.take_along_axis(spectrum, bins, axis=1), axis=1) + before[:, None]
+    rolloff: Array = frequencies[bins[np.arange(n_frames), np.argmax(inside >= threshold, axis=1)]]
     return rolloff
 
 

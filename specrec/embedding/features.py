@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from specrec.audio.features import FEATURES, SCALARS, STATISTICS, columns
+from specrec.audio.measures import FEATURES, SCALARS, STATISTICS, columns
 
 FloatArray = npt.NDArray[np.float64]
 Layout = list[tuple[str, int]]

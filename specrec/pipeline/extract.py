@@ -36,7 +36,9 @@ def extract(run: Run) -> None:
 
     config, warehouse = run.config, run.warehouse
     with run.stage("extract") as report:
-        decoders = decoder_versions()
+        limits = config.extract
+        # a file that broke the limits is tried again within others
+        decoders = f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB"
         removed = _forget(warehouse)
         missing = _missing(run, decoders)
         files = to_analyse(
@@ -46,20 +48,22 @@ def extract(run: Run) -> None:
             warehouse.read("quarantine"),
             audio_hash=config.audio_hash,
             decoders=decoders,
-        ).persist(StorageLevel.DISK_ONLY)
-        try:
-            count = files.count()
-            report.rows_in = count
-            report.rows_out, report.rows_failed = 0, missing
-            report.details |= {"decoded": count, "removed": removed}
-            portions = math.ceil(count / config.extract.commit_every)
-            for portion in range(portions):
-                run.lock.check()
-                mine = F.pmod(F.xxhash64("audio_uri"), F.lit(portions)) == portion
-                _extract_portion(run, files.where(mine), math.ceil(count / portions), decoders, report)
-                _check_failures(run, report, final=False)
-        finally:
-            files.unpersist()
+        )
+        count = files.count()
+        report.rows_in = count
+        report.rows_out, report.rows_failed = 0, missing
+        report.details |= {"decoded": count, "removed": removed}
+        portions = math.ceil(count / config.extract.commit_every)
+        if count:
+            # A table of its own, and not a cached plan: Delta drops the plans that read a table when it commits
+            # to that table, and each portion's results would be decoded anew for every table they go to.
+            of_file = F.pmod(F.xxhash64("audio_uri"), F.lit(portions))
+            warehouse.replace("to_extract", files.withColumn("portion", of_file).sort("portion", "audio_uri"))
+        for portion in range(portions):
+            run.lock.check()
+            mine = warehouse.read("to_extract").where(F.col("portion") == portion)
+            _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
+            _check_failures(run, report, final=False)
         if count or removed or missing:
             _check_failures(run, report, final=True)
         if not count and not removed and not missing:

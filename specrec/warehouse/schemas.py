@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import types as T
 
-from specrec.audio.features import FEATURES
+from specrec.audio.measures import FEATURES
 
 
 def _field(name: str, kind: T.DataType, comment: str, nullable: bool = True) -> T.StructField:
@@ -175,6 +175,15 @@ REASON = T.StructType(
     ]
 )
 
+TO_EXTRACT = T.StructType(
+    [
+        _field("audio_uri", _TEXT, "the file", nullable=False),
+        _field("audio_fingerprint", _TEXT, "tells that the file changed"),
+        _field("track_ids", T.ArrayType(T.StringType()), "the tracks that it is the audio of", nullable=False),
+        _field("portion", _INT, "0, 1, …: what is committed at once", nullable=False),
+    ]
+)
+
 RECOMMENDATIONS = T.StructType(
     [
         _field("system", _TEXT, "features, spectrogram or hybrid; services use hybrid", nullable=False),
@@ -237,6 +246,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         Table("tracks", TRACKS, ("track_id",)),
+        Table("to_extract", TO_EXTRACT, ("audio_uri",)),
         Table("audio_features", AUDIO_FEATURES, ("track_id",)),
         Table("mel_spectrograms", MEL_SPECTROGRAMS, ("track_id",)),
         Table("quarantine", QUARANTINE, ("track_id", "stage")),

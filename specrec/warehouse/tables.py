@@ -54,6 +54,10 @@ class Warehouse:
         """Add rows."""
         _shape(name, rows).write.format("delta").mode("append").save(self.path(name))
 
+    def replace(self, name: str, rows: DataFrame) -> None:
+        """Make the table hold just these rows."""
+        _shape(name, rows).write.format("delta").mode("overwrite").save(self.path(name))
+
     def upsert(self, name: str, rows: DataFrame) -> None:
         """Insert rows, in place of those that have the same key.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +65,33 @@ def test_every_bad_file_ends_as_expected_and_the_good_are_recommended(rendered: 
     again = night.run()  # none of them is tried again
     assert night.stage(again, "extract")["details"]["decoded"] == "0"
     assert {row["attempts"] for row in night.rows("quarantine", without=())} == {1}
+
+
+def test_decoders_that_abort_hang_or_eat_memory_cost_their_own_file(rendered: Path, tmp_path: Path) -> None:
+    shutil.copytree(rendered / "audio", tmp_path / "music")
+    good = len(list((tmp_path / "music").iterdir()))
+    for word in ("ABORT", "SEGFAULT", "SLEEP", "EAT"):
+        (tmp_path / "music" / f"{word}.mp3").write_text(word)
+    command = [sys.executable, "-m", "specrec.cli", "nightly"]
+    for setting in (
+        f"catalogue.path={tmp_path}/music",
+        f"warehouse={tmp_path}/warehouse",
+        "extract.time_limit_seconds=5",
+        "spark.master=local[2]",
+        f"spark.jars_dir={Path(__file__).parents[2] / '.jars'}",
+    ):
+        command += ["--set", setting]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "planted")}
+
+    job = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert job.returncode == 0, job.stderr[-2000:]
+    night = Night(f"{tmp_path}/music", f"{tmp_path}/warehouse")
+    assert {Path(row["audio_uri"]).stem: row["code"] for row in night.rows("quarantine")} == {
+        "ABORT": "crashed_decoder",
+        "SEGFAULT": "crashed_decoder",
+        "SLEEP": "timed_out",
+        "EAT": "out_of_memory",
+    }
+    assert len(night.rows("audio_features")) == good
+    assert len({row["track_id"] for row in night.rows("recommendations")}) == good

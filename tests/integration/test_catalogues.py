@@ -87,6 +87,64 @@ def test_audio_lies_under_the_prefix_or_nowhere(spark: SparkSession, audio: str,
     assert with_audio_uri(frame, "s3://bucket/clips").first().audio_uri == expected
 
 
+TRICKS = [
+    "file:/etc/passwd",
+    "file://localhost/etc/passwd",
+    "FILE:///etc/passwd",
+    "./file:///etc/passwd",
+    "HTTP://169.254.169.254/latest/meta-data",
+    "./http://169.254.169.254/latest/meta-data",
+    "https:/169.254.169.254/latest/meta-data",
+    "//169.254.169.254/latest/meta-data",
+    "gopher://host/x",
+    "jar:file:///etc/passwd",
+    "s3://other/clips/x.mp3",
+    "./s3://other/clips/x.mp3",
+    "s3://bucket@other/clips/x.mp3",
+    "s3://bucket/clips/../secret",
+    "s3://bucket/clips-of-another/x.mp3",
+    "../../etc/passwd",
+    "a/b/../../../etc/passwd",
+    "a/.//../.././../etc/passwd",
+    "....//....//etc/passwd",
+    "%2e%2e/%2e%2e/etc/passwd",
+    "..%2f..%2fetc%2fpasswd",
+    "%2Fetc%2Fpasswd",
+    "..\\..\\etc\\passwd",
+    "a\\..\\..\\etc",
+    "..",
+    "a/..",
+    "/",
+    "/..",
+    "/music/../etc/passwd",
+    "/music/./../etc/passwd",
+    "/music",
+    "//music/../etc/passwd",
+    "x.mp3\x00/../../etc/passwd",
+    "x.mp3\x00",
+    "..\n/../etc/passwd",
+    " ../../etc/passwd",
+    "~/x.mp3",
+    "$HOME/x.mp3",
+    "-",
+    "|cat /etc/passwd",
+]
+
+
+@pytest.mark.parametrize("root", ["/music", "s3://bucket/clips"])
+def test_no_trick_leads_out_of_the_root(spark: SparkSession, root: str) -> None:
+    numbered = [(str(number), trick) for number, trick in enumerate(TRICKS)]
+    rows = conform(spark.createDataFrame(numbered, "track_id string, audio string"))
+    uris = {row.track_id: row.audio_uri for row in with_audio_uri(rows, root).collect()}
+    for number, trick in numbered:
+        uri = uris[number]
+        if ".." in trick.strip().split("/") or "\x00" in trick:
+            assert uri is None, trick
+        elif uri is not None:  # a name below the root, as it stands: nobody unquotes it
+            assert uri.startswith(f"{root}/"), trick
+            assert ".." not in uri.split("/"), trick
+
+
 @pytest.mark.parametrize("kind", ["parquet", "delta"])
 def test_parquet_and_delta_give_what_csv_gives(
     first_night: Night, spark: SparkSession, tmp_path: Path, kind: str

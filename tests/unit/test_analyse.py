@@ -9,7 +9,8 @@ import soundfile
 
 from specrec.audio.analyse import analyse
 from specrec.audio.decode import decode
-from specrec.audio.features import columns, extract
+from specrec.audio.features import extract
+from specrec.audio.measures import columns
 from specrec.audio.mel import decode_mel
 from specrec.config import AudioConfig
 from specrec.errors import TrackError

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.audio.features import FEATURES, columns
+from specrec.audio.measures import FEATURES, columns
 from specrec.embedding.features import FAMILIES, drift, embed, families, fit_scaler, layout_of, stack, transform
 
 LAYOUT = layout_of(20)

@@ -7,7 +7,8 @@ import pytest
 
 from specrec.audio import features as module
 from specrec.audio.decode import Clip, decode
-from specrec.audio.features import FEATURES, SCALARS, columns, extract
+from specrec.audio.features import extract
+from specrec.audio.measures import FEATURES, SCALARS, columns
 from specrec.config import AudioConfig
 from specrec.errors import TrackError
 

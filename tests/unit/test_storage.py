@@ -1,4 +1,7 @@
+import errno
+import io
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -78,11 +81,11 @@ def bucket(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
     with moto.mock_aws():
-        storage._s3_client.cache_clear()
+        storage._new_s3_client.cache_clear()
         config = StorageConfig(max_attempts=1)
         storage._s3_client(config).create_bucket(Bucket="music")
         yield S3Store(config)
-        storage._s3_client.cache_clear()
+        storage._new_s3_client.cache_clear()
 
 
 def test_a_file_is_created_once_and_read(place):
@@ -121,13 +124,59 @@ def test_a_file_is_deleted_whether_it_is_there_or_not(place):
     assert store.create(uri, b"again")
 
 
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 5_000_000])
+def test_a_file_is_fetched_chunk_by_chunk(place, size):
+    store, folder = place
+    uri, data = join(folder, "a.bin"), os.urandom(size)
+    store.create(uri, data)
+    into = Recorder()
+    assert store.fetch(uri, into, max_bytes=size) == size
+    assert into.getvalue() == data
+    assert into.largest <= 1 << 20
+
+
+class Recorder(io.BytesIO):
+    """Notes the largest write."""
+
+    largest = 0
+
+    def write(self, data):
+        self.largest = max(self.largest, len(data))
+        return super().write(data)
+
+
+def test_what_a_file_is_fetched_into_holds_nothing_else(place, tmp_path):
+    store, folder = place
+    store.create(join(folder, "long"), b"long" * 1_000)
+    store.create(join(folder, "short"), b"short")
+    with (tmp_path / "spool").open("w+b") as into:
+        store.fetch(join(folder, "long"), into, 10_000)
+        store.fetch(join(folder, "short"), into, 10_000)
+        assert (tmp_path / "spool").read_bytes() == b"short"  # flushed
+
+
 def test_a_file_that_is_too_large_is_not_fetched(place):
     store, folder = place
     uri = join(folder, "a.bin")
     store.create(uri, bytes(3_000_000))
-    with pytest.raises(TrackError, match=r"3 MB.*allows 2") as refused:
-        store.read(uri, max_bytes=2_000_000)
-    assert refused.value.code == "too_large"
+    into = io.BytesIO(b"untouched")
+    for ask in (lambda: store.fetch(uri, into, 2_000_000), lambda: store.read(uri, max_bytes=2_000_000)):
+        with pytest.raises(TrackError, match=r"3 MB.*allows 2") as refused:
+            ask()
+        assert refused.value.code == "too_large"
+    assert into.getvalue() == b"untouched"
+
+
+def test_a_full_disk_is_no_fault_of_the_file(place):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    store, folder = place
+    store.create(join(folder, "a"), b"x")
+    with pytest.raises(TrackError, match="No space left") as refused:
+        store.fetch(join(folder, "a"), Full(), 10)
+    assert refused.value.code == "storage_error"
 
 
 def test_a_folder_lists_its_own_files_and_folders_alone(place):
@@ -191,10 +240,45 @@ def test_a_folder_that_is_not_there_is_said_so(tmp_path):
         LocalStore().check(str(tmp_path / "none"))
 
 
-def test_a_folder_is_no_file(tmp_path):
+@pytest.mark.timeout(20)  # a FIFO that is opened in the usual way waits for a writer for ever
+def test_what_is_no_regular_file_is_not_found(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+        listener.bind("socket")
+        for path, message in (
+            (tmp_path, "a folder"),
+            (tmp_path / "fifo", "not a regular file"),
+            (tmp_path / "socket", "not a regular file"),
+            ("/dev/zero", "not a regular file"),
+            (tmp_path / "none", "no such file"),
+            (tmp_path / "fifo" / "below", "no such file"),
+        ):
+            with pytest.raises(TrackError, match=message) as refused:
+                LocalStore().fetch(str(path), io.BytesIO(), 1_000)
+            assert refused.value.code == "not_found"
+
+
+def test_a_file_that_grows_while_it_is_fetched_stays_within_the_limit(tmp_path):
+    class Growing(io.BytesIO):
+        def write(self, data):
+            with file.open("ab") as more:
+                more.write(data)
+            return super().write(data)
+
+    file, into = tmp_path / "log", Growing()
+    file.write_bytes(bytes(600_000))
     with pytest.raises(TrackError) as refused:
-        LocalStore().read(str(tmp_path))
-    assert refused.value.code == "not_found"
+        LocalStore().fetch(str(file), into, 10_000_000)
+    assert refused.value.code == "too_large"
+    assert len(into.getvalue()) <= 10_000_000
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / "elsewhere").write_bytes(b"music")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    assert LocalStore().read(str(tmp_path / "root" / "link")) == b"music"
 
 
 def test_a_file_that_may_not_be_read_is_tried_again(tmp_path):
@@ -237,6 +321,22 @@ def test_a_bucket_that_is_not_there_is_named_in_one_line(bucket):
         with pytest.raises(StorageError, match="absent") as refused:
             ask()
         assert "\n" not in str(refused.value)
+
+
+def test_threads_share_one_client(bucket):
+    start, clients = threading.Barrier(8), []
+
+    def ask():
+        start.wait()
+        clients.append(storage._s3_client(StorageConfig(region="eu-west-1")))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(clients) == 8
+    assert len(set(map(id, clients))) == 1
 
 
 def test_a_uri_without_a_bucket_is_refused():

@@ -1,0 +1,262 @@
+"""Analysis in a process of its own, which a file may crash, stall or fill without harm to the task.
+
+Decoders are large C libraries that read what strangers wrote. The child process answers one file at a time over
+a socket; it is killed when it takes too long, limited in memory, and replaced when it died. What comes back is
+JSON and plain bytes, never a pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from multiprocessing import Pipe, reduction
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
+
+from specrec.audio.compiled import filling_cache
+from specrec.config import AudioConfig, ExtractConfig
+from specrec.errors import SpecrecError, TrackError
+
+if TYPE_CHECKING:
+    from specrec.audio.analyse import Analysis
+
+_START_SECONDS = 120.0  # importing librosa on a busy machine, with nothing in the disk's cache
+_READY = b"ready"
+#: BLAS, OpenMP and numba: Spark already runs one task a core.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+class Analyst:
+    """Analyses files in a child process, to be used by one thread at a time.
+
+    Parameters
+    ----------
+    audio : what is analysed, and how.
+    limits : ``time_limit_seconds`` and ``memory_limit_mb`` are used.
+
+    Examples
+    --------
+    >>> with Analyst(AudioConfig(), ExtractConfig()) as analyst, open("song.mp3", "rb") as file:
+    ...     analyst.analyse(file, "song.mp3")  # doctest: +SKIP
+    """
+
+    def __init__(self, audio: AudioConfig, limits: ExtractConfig) -> None:
+        self._audio, self._limits = audio, limits
+        self._child: _Child | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the child, if there is none, without waiting for it."""
+        if self._child is None:
+            self._child = _Child(self._audio, self._limits)
+
+    def close(self) -> None:
+        """End the child. It would also end by itself with this process."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def analyse(self, file: BinaryIO, name: str = "") -> Analysis:
+        """Do what :func:`specrec.audio.analyse.analyse` does, in the child.
+
+        A child that dies of a file is replaced. If it had worked on other files before, which may have left it
+        unsound, the file gets a second chance in a new one.
+
+        Parameters
+        ----------
+        file : a real file, open for reading; read from its beginning.
+        name : shown in messages.
+
+        Raises
+        ------
+        TrackError
+            Of :func:`specrec.audio.analyse.analyse`; ``timed_out``, ``out_of_memory``, ``crashed_decoder``; or
+            ``failed`` for an unexpected error.
+        SpecrecError
+            If no child can be started: a fault of the machine, not of the file.
+        """
+        self.start()
+        assert self._child is not None
+        was_fresh = self._child.files == 0
+        try:
+            return self._child.analyse(file, name)
+        except TrackError as error:
+            if error.code not in ("timed_out", "out_of_memory", "crashed_decoder"):
+                raise
+            self.close()
+            if was_fresh or error.code == "timed_out":
+                raise
+        return self.analyse(file, name)
+
+
+class _Child:
+    """The child process and the socket to it."""
+
+    def __init__(self, audio: AudioConfig, limits: ExtractConfig) -> None:
+        self.files = 0
+        self._limits = limits
+        self._ready = False
+        self._channel, theirs = Pipe()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        arguments = [str(theirs.fileno()), str(limits.time_limit_seconds), str(limits.memory_limit_mb)]
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter and module
+                [sys.executable, "-m", __name__, *arguments, audio.model_dump_json()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._stderr,
+                stderr=self._stderr,
+                pass_fds=[theirs.fileno()],
+                env={**ONE_THREAD, **os.environ, "PYTHONPATH": path},
+            )
+
+    def analyse(self, file: BinaryIO, name: str) -> Analysis:
+        label = name or "the file"
+        self._wait_until_ready()
+        self.files += 1
+        self._stderr.seek(0)  # the child writes where this handle stands: they share it
+        self._stderr.truncate()
+        limit = self._limits.time_limit_seconds
+        try:
+            self._channel.send_bytes(name.encode(errors="replace"))
+            reduction.send_handle(self._channel, file.fileno(), self._process.pid)
+            if not self._channel.poll(limit):
+                raise TrackError(
+                    "timed_out",
+                    f"{label} was not decoded within extract.time_limit_seconds={limit:g}: convert it to another "
+                    "format and upload it again",
+                )
+            answer = json.loads(self._channel.recv_bytes())
+            if "code" in answer:
+                raise TrackError(answer["code"], answer["message"])
+            return _analysis(answer, self._channel.recv_bytes())
+        except (EOFError, OSError):
+            raise self._post_mortem(label) from None
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        self._stderr.close()
+
+    def _wait_until_ready(self) -> None:
+        if self._ready:
+            return
+        with contextlib.suppress(EOFError, OSError):
+            self._ready = self._channel.poll(_START_SECONDS) and self._channel.recv_bytes() == _READY
+        if not self._ready:
+            self._process.kill()
+            reason = self._last_words() or f"exit status {self._process.wait()}"
+            self.close()
+            cache = os.environ.get("NUMBA_CACHE_DIR")  # what was compiled for another processor crashes on this one
+            raise SpecrecError(
+                f"the process that decodes audio did not start ({reason}): if it worked before, empty {cache}"
+            )
+
+    def _post_mortem(self, label: str) -> TrackError:
+        status = self._process.wait()
+        if status == -signal.SIGALRM:  # its own clock was faster than this one
+            return TrackError("timed_out", f"{label} was not decoded in time")
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        last_words = self._last_words()
+        return TrackError(
+            "crashed_decoder",
+            f"{label} crashed the decoder ({how}{': ' + last_words if last_words else ''}): convert it to another "
+            "format and upload it again",
+        )
+
+    def _last_words(self) -> str:
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 500))
+        lines = self._stderr.read().decode(errors="replace").split("\n")
+        return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")[:200]
+
+
+def _analysis(fields: dict[str, Any], mel: bytes) -> Analysis:
+    import numpy as np  # noqa: PLC0415
+
+    from specrec.audio.analyse import Analysis  # noqa: PLC0415
+
+    values = fields.pop("values")
+    arrays = {name: np.asarray(v, np.float32) if isinstance(v, list) else v for name, v in values.items()}
+    return Analysis(**fields, values=arrays, mel=mel)
+
+
+def _serve(channel: Connection, audio: AudioConfig, seconds: float) -> None:
+    """Answer one file after the other until the parent closes its end."""
+    from specrec.audio.analyse import analyse  # noqa: PLC0415
+
+    with filling_cache():
+        _warm_up(analyse, audio)
+    channel.send_bytes(_READY)
+    while True:
+        try:
+            name = channel.recv_bytes().decode()
+            handle = reduction.recv_handle(channel)
+        except EOFError:
+            return
+        # should the parent be gone by then, nobody else would end a decoder that does not return
+        signal.setitimer(signal.ITIMER_REAL, seconds + 5)
+        with open(handle, "rb", buffering=0) as file:
+            answer, mel = _answer(analyse, file, audio, name)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        channel.send_bytes(json.dumps(answer).encode())
+        if mel is not None:
+            channel.send_bytes(mel)
+
+
+def _warm_up(analyse: Any, audio: AudioConfig) -> None:
+    """Analyse two seconds of noise: what is imported or compiled at first use is not the first file's time."""
+    import numpy as np  # noqa: PLC0415
+    import soundfile  # noqa: PLC0415
+
+    noise = io.BytesIO()
+    soundfile.write(noise, np.random.default_rng(0).uniform(-0.5, 0.5, 88_200), 44_100, format="WAV")
+    with contextlib.suppress(TrackError):  # long hops need more
+        analyse(noise.getvalue(), audio.model_copy(update={"offset_seconds": 0.0, "min_seconds": 1.0}))
+
+
+def _answer(analyse: Any, file: Any, audio: AudioConfig, name: str) -> tuple[dict[str, Any], bytes | None]:
+    try:
+        done = analyse(file, audio, name)
+    except TrackError as error:
+        return {"code": error.code, "message": error.message}, None
+    except MemoryError:
+        message = f"{name} needs more memory than extract.memory_limit_mb allows"
+        return {"code": "out_of_memory", "message": message}, None
+    except Exception as error:
+        words = " ".join(str(error).split())
+        return {"code": "failed", "message": f"{name}: {type(error).__name__}: {words}"}, None
+    fields = {field: getattr(done, field) for field in done.__slots__ if field != "mel"}
+    fields["values"] = {n: v if isinstance(v, float) else v.tolist() for n, v in done.values.items()}
+    return fields, done.mel
+
+
+def main() -> None:
+    """Run as the child: ``python -m specrec.audio.isolated HANDLE SECONDS MEGABYTES CONFIG``."""
+    handle, seconds, megabytes, config = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, whose end is this one's
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit = int(megabytes) << 20
+    with contextlib.suppress(ValueError, OSError):  # a container may have set a lower one
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    _serve(Connection(int(handle)), AudioConfig.model_validate_json(config), float(seconds))
+
+
+if __name__ == "__main__":
+    main()
