@@ -164,7 +164,9 @@ def _read_ffmpeg(file: BinaryIO, config: AudioConfig, label: str, first: str) ->
                 )
             stream = container.streams.audio[0]
             stream.thread_type = "NONE"  # Spark already runs one task a core
-            rate = int(stream.rate or 0)
+            rate = int(getattr(stream, "rate", 0) or 0)  # a stream of an unknown codec has no such attribute
+            if not rate:
+                raise ValueError("its codec or its sample rate is unknown")
             blocks = []
             left = int(config.clip_seconds * rate)
             for block in _ffmpeg_blocks(av, container, stream, int(config.offset_seconds * rate), rate):
@@ -174,7 +176,7 @@ def _read_ffmpeg(file: BinaryIO, config: AudioConfig, label: str, first: str) ->
                     break
     except (av.error.FFmpegError, ValueError) as error:
         raise _undecodable(label, first, _one_line(getattr(error, "strerror", error))) from None
-    if not blocks or not rate:
+    if not blocks:
         raise _undecodable(label, first, "no frame could be decoded")
     return _concatenate(blocks), rate
 

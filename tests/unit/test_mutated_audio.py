@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tempfile
@@ -51,8 +52,15 @@ def _valid(kind: str) -> bytes:
 VALID = {kind: _valid(kind) for kind in FORMATS}
 
 
+class _Bytes(bytes):
+    """Bytes that a failing test does not print whole."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, sha256 {hashlib.sha256(self).hexdigest()[:16]}>"
+
+
 @st.composite
-def _mutations(draw: st.DrawFn, valid: bytes) -> bytes:
+def _mutations(draw: st.DrawFn, valid: bytes) -> _Bytes:
     """A valid file after one to eight edits, half of them in the first 256 bytes, where the headers are."""
     data = bytearray(valid)
     for _ in range(draw(st.integers(1, 8))):
@@ -74,7 +82,7 @@ def _mutations(draw: st.DrawFn, valid: bytes) -> bytes:
                 data[at:at] = data[at : at + length] * draw(st.integers(1, 20))
             case "cut":
                 del data[at:]
-    return bytes(data)
+    return _Bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +99,11 @@ def test_mutated_files_end_as_numbers_or_as_a_known_error(analyst: Analyst, kind
         max_examples=CASES // len(FORMATS),
         derandomize="SPECREC_FUZZ_CASES" not in os.environ,
         database=None,
+        print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
     @given(_mutations(VALID[kind]))
-    def check(data: bytes) -> None:
+    def check(data: _Bytes) -> None:
         with tempfile.TemporaryFile() as file:
             file.write(data)
             file.flush()
