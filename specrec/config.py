@@ -63,7 +63,7 @@ class StorageConfig(Section):
     path_style: bool = Field(default=False, description="true for most S3-compatible servers")
     max_attempts: PositiveInt = Field(default=5, description="tries of one request before it is a storage_error")
     deadline_seconds: PositiveFloat = Field(
-        default=300.0, description="time for one file, all tries together, before it is a storage_error"
+        default=120.0, description="time for one file, all tries together, before it is a storage_error"
     )
 
 
@@ -77,7 +77,9 @@ class AudioConfig(Section):
     clip_seconds: PositiveFloat = Field(default=30.0, description="its length; shorter files are used whole")
     min_seconds: PositiveFloat = Field(default=1.0, description="less audio than this is too_short")
     silence_db: float = Field(default=-80.0, description="dB of full scale; a peak below it is silent")
-    n_fft: PositiveInt = Field(default=2048, description="samples of an STFT window")
+    n_fft: Annotated[int, Field(gt=0, multiple_of=2)] = Field(
+        default=2048, description="samples of an STFT window, an even number"
+    )
     hop_length: PositiveInt = Field(default=512, description="samples from one STFT frame to the next")
     window: str = Field(default="hann", description="window function, by its scipy name")
     pad_mode: Literal["constant", "reflect", "edge"] = Field(
@@ -122,11 +124,11 @@ class ExtractConfig(Section):
     )
     max_file_mb: PositiveInt = Field(default=500, description="a larger file is too_large and is not fetched")
     prefetch: PositiveInt = Field(default=2, description="files fetched ahead while one is analysed")
-    time_limit_seconds: PositiveFloat = Field(
+    time_limit_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
         default=60.0, description="a file that takes longer to analyse is timed_out"
     )
     memory_limit_mb: Annotated[int, Field(ge=400)] = Field(
-        default=768, description="memory of the process that analyses; a file that needs more is out_of_memory"
+        default=640, description="memory of the process that analyses; a file that needs more is out_of_memory"
     )
 
 

@@ -55,6 +55,7 @@ TRACK_ERROR_CODES: dict[str, str] = {
     "undecodable": "no decoder can read the file",
     "no_audio_stream": "the container holds no audio",
     "too_short": "less audio than audio.min_seconds",
+    "low_sample_rate": "the file's own sample rate is too low for audio.fmin",
     "silent": "no sound above audio.silence_db",
     "not_finite": "the samples hold NaN or infinity",
     "timed_out": "the decoder took longer than extract.time_limit_seconds",

@@ -152,7 +152,10 @@ class LocalStore(Store):
                 if not stat.S_ISREG(status.st_mode):
                     raise TrackError("not_found", "not a regular file")
                 _require_size(status.st_size, max_bytes)
-                return _copy(iter(lambda: file.read(_CHUNK_BYTES), b""), into, max_bytes)
+                copied = _copy(iter(lambda: file.read(_CHUNK_BYTES), b""), into, max_bytes)
+                if copied != status.st_size:
+                    raise TrackError("storage_error", "cannot be read: it changed while it was read")
+                return copied
         except (FileNotFoundError, NotADirectoryError):
             raise TrackError("not_found", "no such file on the store") from None
         except IsADirectoryError:
@@ -313,9 +316,9 @@ class S3Store(Store):
         bucket, key = _bucket_and_key(uri)
         try:
             answer = _s3_client(self._config, own_retries=False).get_object(Bucket=bucket, Key=key, **part)
-            size = answer["ContentLength"]
+            size = answer.get("ContentLength")  # a gateway may leave it out
             with answer["Body"] as body:
-                _require_size(size, max_bytes)
+                _require_size(size or 0, max_bytes)
                 fetched = _copy(self._arriving(body, deadline), into, max_bytes)
         except ClientError as error:
             if _status(error) in (404, 416):  # 416: it was longer when it was listed
@@ -329,9 +332,9 @@ class S3Store(Store):
             raise _PassingFault(f"the connection broke: {_reason(error.__cause__ or error)}") from None
         except (BotoCoreError, OSError) as error:  # no credentials, or nothing more can be written
             raise TrackError("storage_error", f"cannot be read: {_reason(error)}") from None
-        if fetched != size:
+        if size is not None and fetched != size:
             raise _PassingFault(f"the answer ended after {fetched} of {size} bytes")
-        return size
+        return fetched
 
     def _arriving(self, body: Any, deadline: float) -> Iterator[bytes]:
         """Yield what has arrived of an answer, chunk by chunk, until the deadline.
@@ -474,14 +477,15 @@ def _new_s3_client(config: StorageConfig, own_retries: bool) -> S3Client:
     from botocore.config import Config as BotoConfig  # noqa: PLC0415
 
     attempts = config.max_attempts if own_retries else 1
+    # a server that falls silent leaves time for the other tries, and for the waits between them
+    silence = min(60.0, max(1.0, config.deadline_seconds / (config.max_attempts + 1)))
     return boto3.Session().client(  # boto3's default session is not for threads
         "s3",
         endpoint_url=config.endpoint_url,
         region_name=config.region,
         config=BotoConfig(
             connect_timeout=5,
-            # a server that falls silent leaves time for the other tries, and for the waits between them
-            read_timeout=min(60.0, max(1.0, config.deadline_seconds / (config.max_attempts + 1))),
+            read_timeout=60.0 if own_retries else silence,
             max_pool_connections=64,
             retries={"mode": "standard", "total_max_attempts": attempts},
             s3={"addressing_style": "path" if config.path_style else "auto"},
@@ -526,6 +530,15 @@ def _copy(chunks: Iterator[bytes], into: BinaryIO, max_bytes: int) -> int:
         size += len(chunk)
         if size > max_bytes:
             raise TrackError("too_large", f"more than the {max_bytes / 1e6:.0f} MB that extract.max_file_mb allows")
-        into.write(chunk)
-    into.flush()
+        _write(chunk, into)
+    _write(b"", into)
     return size
+
+
+def _write(chunk: bytes, into: BinaryIO) -> None:
+    """Write a chunk, or with none make sure that all are written."""
+    try:
+        into.write(chunk) if chunk else into.flush()
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise TrackError("storage_error", f"cannot be kept in {where}: {error.strerror}") from None

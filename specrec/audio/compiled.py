@@ -23,11 +23,12 @@ def filling_cache() -> Iterator[None]:
     librosa = find_spec("librosa")
     made_of = (librosa and librosa.origin, version("librosa"), version("numba"), version("llvmlite"))
     filled = folder / f"filled-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
-    if filled.exists():
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "filling.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it, whatever becomes of this process
-        yield
-        filled.touch()
+    if not filled.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "filling.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it, whatever becomes of this process
+            if not filled.exists():
+                yield
+                filled.touch()
+                return
+    yield

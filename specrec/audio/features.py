@@ -64,10 +64,14 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
     Raises
     ------
     TrackError
-        ``too_short`` if the clip has fewer than nine frames, ``not_finite`` if its samples are so far beyond
-        full scale that their powers overflow.
+        ``too_short`` if the clip has fewer than nine frames, ``low_sample_rate`` if it has no mel band,
+        ``not_finite`` if its samples are so far beyond full scale that their powers overflow.
     """
     samples, rate, hop = clip.samples, clip.sample_rate, config.hop_length
+    if config.fmin >= rate / 2:
+        raise TrackError(
+            "low_sample_rate", f"a sample rate of {rate} Hz holds nothing above audio.fmin={config.fmin:g} Hz"
+        )
     n_frames = 1 + samples.size // hop
     if n_frames < MIN_FRAMES:
         raise TrackError(
@@ -146,7 +150,9 @@ def _rolloff(magnitude: FloatArray, frequencies: Array) -> Array:
     before = np.where(group > 0, np.take_along_axis(cumulated, np.maximum(group - 1, 0)[:, None], axis=1)[:, 0], 0)
     bins = np.minimum(starts[group][:, None] + np.arange(_ROLLOFF_GROUP), n_bins - 1)
     inside = np.cumsum(np.take_along_axis(spectrum, bins, axis=1), axis=1) + before[:, None]
-    rolloff: Array = frequencies[bins[np.arange(n_frames), np.argmax(inside >= threshold, axis=1)]]
+    # sums in another order may end a rounding below the threshold: then it is the last of the group
+    place = np.minimum(np.count_nonzero(inside < threshold, axis=1), _ROLLOFF_GROUP - 1)
+    rolloff: Array = frequencies[bins[np.arange(n_frames), place]]
     return rolloff
 
 

@@ -15,6 +15,8 @@ from specrec.config import ExtractConfig, StorageConfig
 from specrec.errors import TrackError
 from specrec.storage import open_store
 
+_GIVE_UP_AFTER = 10
+
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
@@ -26,8 +28,8 @@ class AudioFile:
 
     @property
     def name(self) -> str:
-        """Last part of the URI, for messages."""
-        return self.uri.rpartition("/")[2]
+        """Last part of the URI, for messages: in one line."""
+        return "".join(letter if letter.isprintable() else "?" for letter in self.uri.rpartition("/")[2])
 
 
 def fetch_ahead(
@@ -36,7 +38,7 @@ def fetch_ahead(
     """Yield every file, in order, with its content, while the next ``prefetch`` are on their way.
 
     Contents lie in unnamed temporary files, which hold one file after the other: memory does not grow with
-    their size.
+    their size. A store that failed for several files in a row is asked for no other one of `files`.
 
     Parameters
     ----------
@@ -48,13 +50,19 @@ def fetch_ahead(
     ------
     The file, and its content, to be read before the next is asked for; or why it could not be fetched.
     """
+    failures = 0
 
     def fetch(file: AudioFile, spool: BinaryIO) -> None:
+        if failures >= _GIVE_UP_AFTER:
+            raise TrackError(
+                "storage_error", f"not asked for, since the store failed for {failures} files in a row"
+            )
         open_store(file.uri, storage).fetch(file.uri, spool, limits.max_file_mb * 1_000_000)
 
     with ExitStack() as stack:
         free = [cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile())) for _ in range(limits.prefetch + 1)]
         threads = stack.enter_context(ThreadPoolExecutor(limits.prefetch))
+        stack.callback(threads.shutdown, cancel_futures=True)  # where nobody asks for the rest
         waiting: deque[tuple[AudioFile, BinaryIO, Future[None]]] = deque()
         source = iter(files)
         while True:
@@ -65,10 +73,12 @@ def fetch_ahead(
                 return
             file, spool, arrival = waiting.popleft()
             error = arrival.exception()
+            failures = failures + 1 if isinstance(error, TrackError) and error.code == "storage_error" else 0
             if error is None:
                 yield file, spool
             elif isinstance(error, TrackError):
                 yield file, error
             else:
                 raise error
+            spool.truncate(0)  # a large file does not lie here until a small one follows it
             free.append(spool)

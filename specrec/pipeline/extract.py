@@ -57,6 +57,7 @@ def extract(run: Run) -> None:
         if count:
             # A table of its own, and not a cached plan: Delta drops the plans that read a table when it commits
             # to that table, and each portion's results would be decoded anew for every table they go to.
+            run.lock.check()
             of_file = F.pmod(F.xxhash64("audio_uri"), F.lit(portions))
             warehouse.replace("to_extract", files.withColumn("portion", of_file).sort("portion", "audio_uri"))
         for portion in range(portions):

@@ -127,7 +127,7 @@ QUARANTINE = T.StructType(
         _field("audio_uri", _TEXT, "the file, or what the catalogue says of it"),
         _field("code", _TEXT, "stable error code (specrec.errors.TRACK_ERROR_CODES)", nullable=False),
         _field("message", _TEXT, "what happened and what can be done"),
-        _field("decoder", _TEXT, "versions of the decoders that were tried"),
+        _field("decoder", _TEXT, "versions of the decoders that were tried, and their limits"),
         _field("audio_fingerprint", _TEXT, "of the file that failed; a changed one is tried again"),
         _field("audio_hash", _TEXT, "the audio configuration that was tried"),
         _field("attempts", _INT, "how often it failed", nullable=False),

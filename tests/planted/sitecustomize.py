@@ -5,6 +5,8 @@ They stand in for libsndfile only for files that begin with one of the words bel
 
 import ctypes
 import os
+import signal
+import sys
 
 import numpy as np
 import soundfile
@@ -46,7 +48,18 @@ def _crash_if_used():
     raise soundfile.LibsndfileError(1, "survived")
 
 
+def _garble():
+    os.write(int(sys.argv[1]), b"\0\0\0\4ugh!" * 2)
+    signal.pause()
+
+
+def _killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 PLANTED = {
+    b"GARBLE": _garble,
+    b"KILLED": _killed,
     b"ABORT": _abort,
     b"SEGFAULT": _segfault,
     b"SLEEP": _sleep,

@@ -105,6 +105,9 @@ def test_values_are_librosas(signal):
         (AudioConfig(pad_mode="edge", n_fft=1024, hop_length=300, window="hamming"), RATE),
         (AudioConfig(sample_rate=None, n_fft=4096, hop_length=1024), 44_100),
         (AudioConfig(sample_rate=16_000), 16_000),
+        (AudioConfig(sample_rate=None), 96_000),
+        (AudioConfig(n_fft=512, hop_length=512, n_mels=40, fmin=300, n_mfcc=13), RATE),
+        (AudioConfig(n_fft=256, hop_length=128, n_mels=20, n_mfcc=5), RATE),
     ],
 )
 def test_values_are_librosas_with_other_parameters(config, rate):
@@ -248,6 +251,25 @@ def test_few_frames_are_too_short_and_nine_are_enough():
     shortest = extract(_clip(_noise()[: 8 * 512]), config)
     assert shortest.mel_db.shape == (128, 9)
     assert all(np.isfinite(value).all() for value in shortest.values.values())
+
+
+def test_rolloff_is_within_a_bin_where_sums_round_differently():
+    rng = np.random.default_rng(0)
+    frequencies = np.fft.rfftfreq(2048, 1 / RATE)
+    magnitude = rng.uniform(0, 1, (1025, 3000)).astype(np.float32)
+    for frame, edge in enumerate(rng.integers(1, 30, 3000) * 32):  # 85 % of the sum ends with a group of bins
+        rest = magnitude[:edge, frame].sum() * 15 / 85
+        magnitude[edge:, frame] *= rest / magnitude[edge:, frame].sum()
+    ours = module._rolloff(magnitude, frequencies)
+    theirs = librosa.feature.spectral_rolloff(S=magnitude, sr=RATE)[0]
+    assert np.abs(ours - theirs).max() <= 1.01 * frequencies[1]
+
+
+def test_a_files_own_rate_that_holds_no_mel_band_is_said():
+    config = AudioConfig(sample_rate=None, fmin=5_000)
+    with pytest.raises(TrackError) as failed:
+        extract(Clip(_noise()[:8_000], 8_000, 1.0, 8_000, ""), config)
+    assert failed.value.code == "low_sample_rate"
 
 
 def test_louder_sounds_the_same():

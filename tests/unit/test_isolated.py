@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -24,6 +26,7 @@ from specrec.config import AudioConfig, ExtractConfig
 from specrec.errors import SpecrecError, TrackError
 
 PLANTED = Path(__file__).parents[1] / "planted"
+WORKER = 250 << 20  # of the Python worker itself: pandas, pyarrow, boto3
 LIMITS = ExtractConfig(time_limit_seconds=4.0, memory_limit_mb=500)
 
 
@@ -106,6 +109,41 @@ def test_a_file_is_not_blamed_for_what_an_earlier_one_did(analyst: Analyst, musi
     assert failed.value.code == "undecodable"
 
 
+def test_an_answer_that_makes_no_sense_costs_the_file_alone(analyst: Analyst, music: bytes, tmp_path: Path) -> None:
+    with pytest.raises(TrackError) as failed:
+        _ask(analyst, tmp_path, b"GARBLE")
+    assert failed.value.code == "crashed_decoder"
+    assert _ask(analyst, tmp_path, music).seconds == 2
+
+
+def test_a_child_that_was_killed_from_outside_is_not_the_files_fault(analyst: Analyst, tmp_path: Path) -> None:
+    with pytest.raises(TrackError) as failed:
+        _ask(analyst, tmp_path, b"KILLED")
+    assert failed.value.code == "failed"  # and is tried again
+
+
+def test_what_is_no_real_file_is_refused_and_nothing_is_lost(
+    analyst: Analyst, music: bytes, tmp_path: Path
+) -> None:
+    with pytest.raises(io.UnsupportedOperation):
+        analyst.analyse(io.BytesIO(music))
+    assert _ask(analyst, tmp_path, music).seconds == 2
+
+
+def test_the_child_runs_on_one_thread_and_has_no_credentials(
+    music: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")  # what is configured stays
+    with Analyst(AudioConfig(), LIMITS) as analyst:
+        _ask(analyst, tmp_path, music)
+        child = psutil.Process(analyst._child._process.pid)
+        assert child.num_threads() == 1
+        assert child.environ()["NUMBA_NUM_THREADS"] == "2"
+        assert child.environ()["OPENBLAS_NUM_THREADS"] == "1"
+        assert "hush" not in child.environ().values()
+
+
 def test_what_a_decoder_prints_disturbs_nothing(analyst: Analyst, music: bytes, tmp_path: Path) -> None:
     with pytest.raises(TrackError) as failed:
         _ask(analyst, tmp_path, b"PRINT")
@@ -123,6 +161,28 @@ def test_an_environment_that_cannot_decode_is_no_fault_of_the_file(
         pytest.raises(SpecrecError, match=r"did not start \(ImportError: librosa was left out\)"),
     ):
         _ask(analyst, tmp_path, b"anything")
+
+
+def test_a_worker_and_its_child_stay_below_a_gibibyte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLANTED))
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.005):
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    peak = max(peak, child.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    with Analyst(AudioConfig(), ExtractConfig()) as analyst:
+        watcher.start()
+        with pytest.raises(TrackError) as failed:
+            _ask(analyst, tmp_path, b"EAT")
+        done.set()
+    watcher.join()
+    assert failed.value.code == "out_of_memory"
+    assert 500 << 20 < peak < (1 << 30) - WORKER
 
 
 def test_of_a_two_hour_file_only_the_excerpt_is_decoded(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from specrec.audio.isolated import Analyst
 from specrec.config import AudioConfig, ExtractConfig
 from specrec.errors import TrackError
 
-CASES = int(os.environ.get("SPECREC_FUZZ_CASES", "2500"))
-FORMATS = ("mp3", "ogg", "flac", "wav", "m4a")
+CASES = int(os.environ.get("SPECREC_FUZZ_CASES", "2800"))
+FORMATS = ("mp3", "ogg", "opus", "flac", "wav", "aiff", "m4a")
 RATE = 22_050
 CONFIG = AudioConfig(clip_seconds=1.0, min_seconds=0.2)
 #: What bytes can lead to. `failed` is an error that nobody thought of, `crashed_decoder` one of a library's.
@@ -38,7 +38,9 @@ def _valid(kind: str) -> bytes:
     samples = (noise + 0.4 * np.sin(2 * np.pi * 440 * time)[:, None]).astype(np.float32)
     buffer = io.BytesIO()
     if kind != "m4a":
-        soundfile.write(buffer, samples, RATE, format=kind)
+        subtype = "OPUS" if kind == "opus" else None
+        rate = 24_000 if kind == "opus" else RATE  # one of those that Opus has
+        soundfile.write(buffer, samples, rate, format="OGG" if subtype else kind, subtype=subtype)
         return buffer.getvalue()
     with av.open(buffer, "w", format="ipod") as container:
         stream = container.add_stream("aac", rate=RATE, layout="stereo")
