@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
@@ -104,7 +105,13 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
     if not catalogue.exists():
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("rendering", total=clips)
-            render_catalogue(folder, clips, seconds, progress=lambda done, _: bar.update(task, completed=done))
+            render_catalogue(
+                folder,
+                clips,
+                seconds,
+                progress=lambda done, _: bar.update(task, completed=done),
+                processes=os.cpu_count() or 1,
+            )
     places = (f"catalogue.path={catalogue}", f"warehouse={folder / 'warehouse'}")
     config = load(config_path, (*places, *overrides))
     run_stages(config)

@@ -117,7 +117,7 @@ class ExtractConfig(Section):
     """How extraction is cut into tasks and what it tolerates. Nothing here changes a value."""
 
     commit_every: PositiveInt = Field(default=2_000, description="files decoded between two commits")
-    files_per_task: PositiveInt = Field(default=100, description="files of one Spark task, about")
+    files_per_task: PositiveInt = Field(default=40, description="files of one Spark task, about")
     batch_rows: PositiveInt = Field(default=16, description="tracks in one Arrow batch from Python to Spark")
     max_failed_share: Share = Field(
         default=0.2, description="fail the run if more of the catalogue's audio files than this are in quarantine"

@@ -280,7 +280,7 @@ def _error(code: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next file: mapping the same pages anew took a tenth of the time."""
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
@@ -293,7 +293,7 @@ def main() -> None:
     handle, seconds, megabytes, config = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, whose end is this one's
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _keep_freed_memory()
+    keep_freed_memory()
     limit = int(megabytes) << 20
     with contextlib.suppress(ValueError, OSError):  # a container may have set a lower one
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -49,7 +49,7 @@ from servers import S3Server
 
 from specrec.audio.analyse import analyse
 from specrec.audio.extraction import extract as extract_files
-from specrec.audio.isolated import Analyst
+from specrec.audio.isolated import Analyst, keep_freed_memory
 from specrec.catalogue.demo import render_catalogue
 from specrec.config import Config, load
 from specrec.session import get_spark
@@ -186,6 +186,7 @@ _all_ready: Any = None
 def _prepare(barrier: Any, first: Path) -> None:
     global _all_ready  # noqa: PLW0603 - how a pool hands a barrier to its processes
     _all_ready = barrier
+    keep_freed_memory()
     analyse(first.read_bytes(), CONFIG.audio)
 
 
@@ -370,6 +371,7 @@ def show(results: dict[str, Any], console: Console) -> None:
 @click.option("--spark-files", default=1000, show_default=True, help="Files that Spark extracts, from each store.")
 @click.option("--out", type=click.Path(path_type=Path), default=BUILD / "extract.json", help="Where results go.")
 def main(count: int, spark: bool, spark_files: int, out: Path) -> None:
+    keep_freed_memory()  # as the process that decodes for Spark does; all contestants have the good of it
     with tempfile.TemporaryDirectory() as name:
         clips = find_clips(count, Path(name) / "rendered")
         chosen = spread(clips, count)

@@ -236,7 +236,9 @@ def test_a_night_goes_on_around_faults_and_the_next_one_tries_again(
     s3.client().put_object(Bucket=bucket, Key="clips/text.mp3", Body=b"no decoder reads this " * 100)
     names = [*(clip.name for clip in clips), "text.mp3"]
     slow, broken, *good = names[:-1]
-    catalogue = write_csv(tmp_path / "tracks.csv", [{"track_id": name, "audio": name} for name in names])
+    rows = [{"track_id": name, "audio": name} for name in names]
+    rows.append({"track_id": "twin", "audio": good[0]})  # of the same file, which is fetched and decoded once
+    catalogue = write_csv(tmp_path / "tracks.csv", rows)
 
     def asked() -> Counter[str]:
         return Counter({os.path.basename(key): count for key, count in proxy.requests.items()})
@@ -262,7 +264,7 @@ def test_a_night_goes_on_around_faults_and_the_next_one_tries_again(
         night.run()
 
         assert codes() == {broken: "storage_error", "text.mp3": "undecodable"}
-        assert analysed() == {slow, *good}
+        assert analysed() == {slow, *good, "twin"}
         assert asked() == {slow: 3, broken: 3, **dict.fromkeys(good, 1), "text.mp3": 1}
 
         proxy.heal()
@@ -272,4 +274,4 @@ def test_a_night_goes_on_around_faults_and_the_next_one_tries_again(
         assert asked() == {broken: 1}
         assert night.stage(run_id, "extract")["details"]["decoded"] == "1"
         assert codes() == {"text.mp3": "undecodable"}
-        assert analysed() == {slow, broken, *good}
+        assert analysed() == {slow, broken, *good, "twin"}
