@@ -179,7 +179,7 @@ def ambient(score: Score) -> Signal:
     """No beat: a drone on the tonic, chords that swell and sink, air, all dark and far away."""
     n, draw = score.n, score.draw
     t = clock(n)
-    swell = np.sin(np.pi * (t % score.chord) / score.chord) ** 0.7
+    swell = np.abs(np.sin(np.pi * (t % score.chord) / score.chord)) ** 0.7  # never a rounding below 0
     octave = int(score.rng.integers(3, 5))
     pads = sum(
         saw(score.voice(third, octave) * detune, n, 350.0) for third in range(3) for detune in (0.998, 1.002)
