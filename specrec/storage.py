@@ -129,7 +129,7 @@ def join(folder: str, *names: str) -> str:
 
 def parent(uri: str) -> str:
     """Return the folder that a file lies in."""
-    return uri.rpartition("/")[0]
+    return uri.rpartition("/")[0] or "/"
 
 
 def open_store(uri: str, config: StorageConfig) -> Store:

@@ -81,7 +81,7 @@ def decode(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Cli
         place = f" after {config.offset_seconds:g} s" if config.offset_seconds else ""
         raise TrackError(
             "too_short",
-            f"{label} holds {seconds:.3g} s of audio{place}, less than "
+            f"{label} holds {seconds:.2f} s of audio{place}, less than "
             f"audio.min_seconds={config.min_seconds:g}: upload the whole recording",
         )
     _require_sound(samples, config, label)
@@ -236,7 +236,8 @@ def _require_sound(samples: FloatArray, config: AudioConfig, label: str) -> None
     if peak < 10 ** (config.silence_db / 20):
         raise TrackError(
             "silent",
-            f"{label} has no sound above audio.silence_db={config.silence_db:g} dB in the analysed excerpt",
+            f"{label} has no sound above audio.silence_db={config.silence_db:g} dB in the analysed excerpt: "
+            "listen to it, and export it again",
         )
 
 

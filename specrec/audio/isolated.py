@@ -210,8 +210,8 @@ class _Child:
 def _timed_out(label: str, seconds: float) -> TrackError:
     return TrackError(
         "timed_out",
-        f"{label} was not analysed within extract.time_limit_seconds={seconds:g}: convert it to another format and "
-        "upload it again",
+        f"{label} was not analysed within extract.time_limit_seconds={seconds:g}: allow more, or convert it to "
+        "another format and upload it again",
     )
 
 

@@ -163,9 +163,12 @@ def _check_failures(run: Run, report: StageReport, final: bool) -> None:
     if named and failed / named > config.max_failed_share:
         codes = failing.groupBy("code").count().orderBy(F.desc("count"), "code").limit(3).collect()
         worst = ", ".join(f"{row['count']} {row['code']}" for row in codes)
+        others = failed - sum(row["count"] for row in codes)
+        worst += f", {others} others" if others else ""
         raise ExtractionError(
             f"{failed} of {named} audio files failed ({worst}), more than extract.max_failed_share="
-            f"{config.max_failed_share:g} allows: see `specrec quarantine`"
+            f"{config.max_failed_share:g} allows: see `specrec quarantine --warehouse {run.config.warehouse}`, "
+            "or allow more with --set extract.max_failed_share=1"
         )
     if not final:
         return
