@@ -116,6 +116,20 @@ def normalise(uri: str) -> str:
     return os.path.abspath(os.path.expanduser(uri))
 
 
+def for_delta_rs(root: str, config: StorageConfig) -> dict[str, str]:
+    """Return the options with which delta-rs reaches a folder or prefix; credentials: from the environment."""
+    if not is_s3(root):
+        return {}
+    options = {
+        "AWS_REGION": config.region,
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not config.path_style).lower(),
+    }
+    if config.endpoint_url:
+        options["AWS_ENDPOINT_URL"] = config.endpoint_url
+        options["AWS_ALLOW_HTTP"] = str(config.endpoint_url.startswith("http://")).lower()
+    return options
+
+
 def for_spark(uri: str) -> str:
     """Return the URI as Spark's file systems name it (``s3a://…``, ``file:/…``)."""
     uri = normalise(uri)

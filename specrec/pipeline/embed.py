@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -19,66 +19,64 @@ _MOST_RUNS = 50
 
 def embed(run: Run) -> None:
     """Compute the vectors that are missing or out of date, and delete those of tracks that are gone."""
-    config, warehouse = run.config, run.warehouse
+    config = run.config
     with run.stage("embed") as report:
         scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
-        features = _current(run, "audio_features")
-        report.rows_in = features.count()
-        gone = warehouse.read("embeddings").select("track_id").join(features, "track_id", "left_anti").distinct()
-        report.details["removed"] = gone.count()
-        if report.details["removed"]:
-            warehouse.delete("embeddings", gone)
-
         hashes = {
             "features": input_hash(config, "features", scaler),
             "spectrogram": input_hash(config, "spectrogram", pca),
             "hybrid": input_hash(config, "hybrid", scaler, pca),
         }
-        stale = _stale(run, hashes).persist(StorageLevel.DISK_ONLY)
-        try:
-            counts = {row.space: row["count"] for row in stale.groupBy("space").count().collect()}
-            of = {space: stale.where(F.col("space") == space).drop("space") for space in hashes}
-            vectors = []
-            if counts.get("features"):
-                todo = features.join(of["features"].select("track_id"), "track_id")
-                vectors.append(_in_space("features", embed_features(todo, config, scaler), of, scaler.version))
-            if counts.get("spectrogram"):
-                todo = _spectrograms(run, of["spectrogram"])
-                vectors.append(_in_space("spectrogram", embed_spectrograms(todo, config, pca), of, pca.version))
-            if vectors:
-                _write(run, reduce(DataFrame.unionByName, vectors))
-            if counts.get("hybrid"):
-                by_features, by_spectrogram = (
-                    _vectors(run, space).join(of["hybrid"].select("track_id"), "track_id")
-                    for space in ("features", "spectrogram")
-                )
-                joined = join_spaces(by_features, by_spectrogram, config)
-                _write(run, _in_space("hybrid", joined, of, None))
-        finally:
-            stale.unpersist()
-        report.rows_out = sum(counts.values())
-        report.details |= counts
-        if not counts and not report.details["removed"]:
+        compared = _compare(run, hashes)
+        gone = F.col("input_hash").isNull()
+        stale = ~gone & ~F.col("input_hash").eqNullSafe(F.col("old_hash"))
+        counts = compared.groupBy("space").agg(
+            F.count("input_hash").alias("wanted"),
+            F.count_if(gone).alias("gone"),
+            F.count_if(stale).alias("stale"),
+            F.count_if(stale & F.col("old_hash").isNotNull()).alias("replaced"),
+        )
+        found = {row.space: row for row in counts.collect()}  # one row a space
+        report.rows_in = max((row.wanted for row in found.values()), default=0)
+        report.details["removed"] = max((row.gone for row in found.values()), default=0)
+        if any(row.gone or row.replaced for row in found.values()):
+            old = compared.where(gone | (stale & F.col("old_hash").isNotNull()))
+            run.warehouse.delete("embeddings", old.select("space", "track_id"))
+        todo = compared.where(stale)
+        of = {space: todo.where(F.col("space") == space) for space, row in found.items() if row.stale}
+        # Appended, and never kept in Spark's cache: at each commit to a table it plans every cached query of that
+        # table anew. A run that dies in between leaves vectors missing, which the next finds.
+        first = []
+        if "features" in of:
+            rows = _current(run, "audio_features").join(of["features"].select("track_id"), "track_id")
+            first.append(_in_space(run, "features", embed_features(rows, config, scaler), hashes, scaler.version))
+        if "spectrogram" in of:
+            vectors = embed_spectrograms(_spectrograms(run, of["spectrogram"]), config, pca)
+            first.append(_in_space(run, "spectrogram", vectors, hashes, pca.version))
+        if first:
+            run.warehouse.append("embeddings", reduce(DataFrame.unionByName, first))
+        if "hybrid" in of:
+            by_features, by_spectrogram = (
+                _vectors(run, space, of["hybrid"]) for space in ("features", "spectrogram")
+            )
+            vectors = join_spaces(by_features, by_spectrogram, config)
+            run.warehouse.append("embeddings", _in_space(run, "hybrid", vectors, hashes, None))
+        report.details |= {space: found[space].stale for space in of}
+        report.rows_out = sum(found[space].stale for space in of)
+        if not of and not report.details["removed"]:
             report.unchanged()
 
 
-def _stale(run: Run, hashes: dict[str, Column]) -> DataFrame:
-    """Return ``space, track_id, input_hash, run_id`` of the vectors that are missing or out of date.
+def _compare(run: Run, hashes: dict[str, Column]) -> DataFrame:
+    """Return ``space, track_id, input_hash, run_id, old_hash``: the vectors that should be and those that are.
 
     ``run_id`` is that of the extraction.
     """
-    features = _current(run, "audio_features")
-    wanted = features.select(
-        "track_id",
-        "run_id",
-        F.explode(
-            F.array(
-                *(F.struct(F.lit(space).alias("space"), of.alias("input_hash")) for space, of in hashes.items())
-            )
-        ).alias("wanted"),
-    ).select("wanted.*", "track_id", "run_id")
-    done = run.warehouse.read("embeddings").select("space", "track_id", "input_hash")
-    return wanted.join(done, done.columns, "left_anti")
+    wanted = (F.struct(F.lit(space).alias("space"), of.alias("input_hash")) for space, of in hashes.items())
+    features = _current(run, "audio_features").select("track_id", "run_id", F.explode(F.array(*wanted)).alias("of"))
+    done = run.warehouse.read("embeddings").select("space", "track_id", F.col("input_hash").alias("old_hash"))
+    key = ["space", "track_id"]
+    return features.select(*key[1:], "run_id", "of.*").join(done, key, "full_outer")
 
 
 def _spectrograms(run: Run, stale: DataFrame) -> DataFrame:
@@ -95,18 +93,14 @@ def _current(run: Run, table: str) -> DataFrame:
     return run.warehouse.read(table).where(F.col("audio_hash") == run.config.audio_hash)
 
 
-def _vectors(run: Run, space: str) -> DataFrame:
-    return run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
+def _vectors(run: Run, space: str, of: DataFrame) -> DataFrame:
+    rows = run.warehouse.read("embeddings").where(F.col("space") == space)
+    return rows.select("track_id", "vector").join(of.select("track_id"), "track_id")
 
 
-def _in_space(space: str, vectors: DataFrame, stale: dict[str, DataFrame], version: int | None) -> DataFrame:
-    named = {"space": F.lit(space), "artefact_version": F.lit(version).cast("int")}
-    return vectors.join(stale[space].select("track_id", "input_hash"), "track_id").withColumns(named)
-
-
-def _write(run: Run, rows: DataFrame) -> None:
-    rows = rows.withColumns(run.stamp()).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        run.warehouse.upsert("embeddings", rows)
-    finally:
-        rows.unpersist()
+def _in_space(
+    run: Run, space: str, vectors: DataFrame, hashes: Mapping[str, Column], version: int | None
+) -> DataFrame:
+    made_from = _current(run, "audio_features").select("track_id", hashes[space].alias("input_hash"))
+    named = {"space": F.lit(space), "artefact_version": F.lit(version).cast("int"), **run.stamp()}
+    return vectors.join(made_from, "track_id").withColumns(named)

@@ -7,7 +7,9 @@ done only when all else of it is written. A run that dies is taken up by the nex
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial, reduce
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -39,8 +41,11 @@ def extract(run: Run) -> None:
         limits = config.extract
         # a file that broke the limits is tried again within others
         decoders = f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB"
-        removed = _forget(warehouse)
-        missing = _missing(run, decoders)
+        survey = _Survey(warehouse)
+        survey.forget_what_is_gone(warehouse)
+        removed, missing = survey.counts["removed"], survey.counts["missing"]
+        if missing:
+            _quarantine(run, survey.missing(), decoders)
         files = to_analyse(
             warehouse.read("tracks"),
             warehouse.read("audio_features"),
@@ -64,10 +69,13 @@ def extract(run: Run) -> None:
             run.lock.check()
             mine = warehouse.read("to_extract").where(F.col("portion") == portion)
             _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
-            _check_failures(run, report, final=False)
+            if portion + 1 < portions:
+                _check_failures(run, _Survey(warehouse).counts)
         if count or removed or missing:
-            _check_failures(run, report, final=True)
-        if not count and not removed and not missing:
+            counts = _Survey(warehouse).counts
+            _check_failures(run, counts)
+            _check_success(report, counts)
+        else:
             report.unchanged()
 
 
@@ -119,66 +127,86 @@ def _quarantine(run: Run, failed: DataFrame, decoders: str) -> None:
     run.warehouse.upsert("quarantine", rows)
 
 
-def _forget(warehouse: Warehouse) -> int:
-    """Delete what was extracted of tracks that are gone, or whose audio is; return how many."""
-    alive = warehouse.read("tracks").where("has_audio").select("track_id")
-    features = warehouse.read("audio_features").select("track_id")
-    gone = features.join(alive, "track_id", "left_anti")
-    removed = gone.count()
-    # mel spectrograms on their own: a run may have died between the two commits
-    spectrograms = warehouse.read("mel_spectrograms").select("track_id")
-    warehouse.delete("mel_spectrograms", spectrograms.join(alive, "track_id", "left_anti"))
-    if removed:
-        warehouse.delete("audio_features", gone)
-    named = warehouse.read("tracks").where("audio_uri is not null").select("track_id")
-    failed = warehouse.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
-    warehouse.delete("quarantine", failed.join(named, "track_id", "left_anti"))
-    return removed
+class _Survey:
+    """What the tables hold of each track, found in one pass over their keys."""
 
-
-def _missing(run: Run, decoders: str) -> int:
-    """Quarantine the tracks whose file is not on the store; return how many are new."""
-    absent = run.warehouse.read("tracks").where("audio_uri is not null and not has_audio")
-    known = run.warehouse.read("quarantine").where("stage = 'extract' and code = 'not_found'")
-    new = absent.join(known, ["track_id", "audio_uri"], "left_anti").select(
-        "track_id",
-        "audio_uri",
-        F.lit(None).cast("string").alias("audio_fingerprint"),
-        F.lit("not_found").alias("code"),
-        F.lit("the catalogue names a file that the store does not have: upload it or correct the row").alias(
-            "message"
-        ),
-    )
-    count = new.count()
-    if count:
-        _quarantine(run, new, decoders)
-    return count
-
-
-def _check_failures(run: Run, report: StageReport, final: bool) -> None:
-    config, warehouse = run.config.extract, run.warehouse
-    named = warehouse.read("tracks").where("audio_uri is not null").count()
-    failing = warehouse.read("quarantine").where("stage = 'extract'")
-    failed = failing.count()
-    if named and failed / named > config.max_failed_share:
-        codes = failing.groupBy("code").count().orderBy(F.desc("count"), "code").limit(3).collect()
-        worst = ", ".join(f"{row['count']} {row['code']}" for row in codes)
-        others = failed - sum(row["count"] for row in codes)
-        worst += f", {others} others" if others else ""
-        raise ExtractionError(
-            f"{failed} of {named} audio files failed ({worst}), more than extract.max_failed_share="
-            f"{config.max_failed_share:g} allows: see `specrec quarantine --warehouse {run.config.warehouse}`, "
-            "or allow more with --set extract.max_failed_share=1"
+    def __init__(self, warehouse: Warehouse) -> None:
+        failed = F.struct("code", F.col("audio_uri").alias("uri"))
+        parts = (
+            warehouse.read("tracks").select("track_id", "audio_uri", "has_audio"),
+            warehouse.read("audio_features").select("track_id", F.lit(True).alias("has_features")),
+            # on their own: a run may have died between the two commits
+            warehouse.read("mel_spectrograms").select("track_id", F.lit(True).alias("has_spectrogram")),
+            warehouse.read("quarantine").where("stage = 'extract'").select("track_id", failed.alias("failed")),
         )
-    if not final:
+        every = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
+        found = every.groupBy("track_id").agg(*(F.max(name).alias(name) for name in every.columns[1:]))
+        alive = F.coalesce("has_audio", F.lit(False))
+        named, failing = F.col("audio_uri").isNotNull(), F.col("failed").isNotNull()
+        known = (F.col("failed.code") == "not_found") & (F.col("failed.uri") == F.col("audio_uri"))
+        self._rows = found.select(
+            "track_id",
+            "audio_uri",
+            named.alias("named"),
+            failing.alias("failing"),
+            F.col("has_features").isNotNull().alias("with_features"),
+            (F.col("has_features").isNotNull() & ~alive).alias("removed"),
+            (F.col("has_spectrogram").isNotNull() & ~alive).alias("orphaned"),
+            (failing & ~named).alias("forgiven"),
+            (named & ~alive & ~F.coalesce(known, F.lit(False))).alias("missing"),
+        )
+        counts = self._rows.agg(*(F.count_if(name).alias(name) for name in self._rows.columns[2:])).first()
+        assert counts is not None
+        #: Tracks that name a file, fail, have features; features and spectrograms without audio, failures without
+        #: a file, and files that are not there though none has said so yet.
+        self.counts: dict[str, int] = counts.asDict()
+
+    def forget_what_is_gone(self, warehouse: Warehouse) -> None:
+        """Delete what was extracted of tracks that are gone, or whose audio is."""
+        for what, table in (("orphaned", "mel_spectrograms"), ("removed", "audio_features")):
+            if self.counts[what]:
+                warehouse.delete(table, self._rows.where(what).select("track_id"))
+        if self.counts["forgiven"]:
+            stage = F.lit("extract").alias("stage")
+            warehouse.delete("quarantine", self._rows.where("forgiven").select("track_id", stage))
+
+    def missing(self) -> DataFrame:
+        """Return the tracks whose file is newly found not to be on the store, as failed rows."""
+        return self._rows.where("missing").select(
+            "track_id",
+            "audio_uri",
+            F.lit(None).cast("string").alias("audio_fingerprint"),
+            F.lit("not_found").alias("code"),
+            F.lit("the catalogue names a file that the store does not have: upload it or correct the row").alias(
+                "message"
+            ),
+        )
+
+
+def _check_failures(run: Run, counts: Mapping[str, int]) -> None:
+    named, failed = counts["named"], counts["failing"]
+    if not named or failed / named <= run.config.extract.max_failed_share:
         return
+    failing = run.warehouse.read("quarantine").where("stage = 'extract'")
+    codes = failing.groupBy("code").count().orderBy(F.desc("count"), "code").limit(3).collect()
+    worst = ", ".join(f"{row['count']} {row['code']}" for row in codes)
+    others = failed - sum(row["count"] for row in codes)
+    worst += f", {others} others" if others else ""
+    raise ExtractionError(
+        f"{failed} of {named} audio files failed ({worst}), more than extract.max_failed_share="
+        f"{run.config.extract.max_failed_share:g} allows: see `specrec quarantine --warehouse "
+        f"{run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
+    )
+
+
+def _check_success(report: StageReport, counts: Mapping[str, int]) -> None:
     succeeded, tried = report.rows_out or 0, report.rows_in or 0
     nothing_tonight = tried >= _FEW and not succeeded
-    if nothing_tonight or (named and warehouse.read("audio_features").isEmpty()):
+    if nothing_tonight or (counts["named"] and not counts["with_features"]):
         raise ExtractionError(
             f"none of {tried} audio files could be analysed: see `specrec quarantine`"
             if tried
             else "no track of the catalogue has audio features: see `specrec quarantine`"
         )
-    if not named:
+    if not counts["named"]:
         raise ExtractionError("no track of the catalogue names an audio file: fill its column `audio`")

@@ -18,7 +18,6 @@ from specrec.embedding.spaces import describe, unpack_descriptions
 from specrec.embedding.statistics import fit_statistics
 from specrec.errors import SpecrecError
 from specrec.pipeline.run import Run, versions
-from specrec.warehouse.schemas import ARTEFACTS
 from specrec.warehouse.tables import Warehouse
 
 
@@ -84,7 +83,7 @@ def fit(run: Run, requested: bool = False) -> None:
             }
             for name, (arrays, count) in fitted.items()
         ]
-        run.warehouse.append("artefacts", run.warehouse.spark.createDataFrame(rows, ARTEFACTS).coalesce(1))
+        run.warehouse.append_few("artefacts", rows)
         run.artefacts = {}
         report.rows_out = len(rows)
         report.details |= {

@@ -60,10 +60,14 @@ def ingest(run: Run) -> None:
             counts = rows.agg(F.count("*").alias("rows"), F.count("track_id").alias("named")).first()
             assert counts is not None
             report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
-            report.rows_out = tracks.count()
-            report.details["repeated_rows"] = counts.named - report.rows_out
-            _synchronise(run, tracks, report)
+            changed = _compare(run, tracks, report)
+            report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
             _quarantine(run, rows, tracks)
+            if changed:
+                stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
+                run.warehouse.synchronise("tracks", stamped, changed="row_hash")
+            else:
+                report.unchanged()
         finally:
             tracks.unpersist()
             rows.unpersist()
@@ -114,7 +118,14 @@ def _with_audio(tracks: DataFrame, root: str, config: Config) -> DataFrame:
     return tracks.withColumn("row_hash", F.sha2(F.to_json(F.struct(*plain)), 256))
 
 
-def _synchronise(run: Run, tracks: DataFrame, report: StageReport) -> None:
+def _compare(run: Run, tracks: DataFrame, report: StageReport) -> bool:
+    """Report how the tracks differ from last night's; return whether they do at all.
+
+    Raises
+    ------
+    CatalogueError
+        If there are none, or too many are gone.
+    """
     before = run.warehouse.read("tracks").select(
         "track_id", F.col("row_hash").alias("old_hash"), F.col("has_audio").alias("had_audio")
     )
@@ -131,12 +142,14 @@ def _synchronise(run: Run, tracks: DataFrame, report: StageReport) -> None:
             F.count_if(lost_audio).alias("lost_audio"),
             F.count_if(F.col("had_audio")).alias("had_audio"),
             F.count_if(~added).alias("before"),
+            F.count_if(~removed).alias("now"),
         )
         .first()
     )
     assert counts is not None
+    report.rows_out = counts.now
     report.details |= {name: counts[name] for name in ("added", "changed", "removed", "lost_audio")}
-    if not report.rows_out:
+    if not counts.now:
         raise CatalogueError(f"the catalogue {run.config.catalogue.path} holds no track")
     for what, lost, of in (
         ("tracks", counts.removed, counts.before),
@@ -148,11 +161,7 @@ def _synchronise(run: Run, tracks: DataFrame, report: StageReport) -> None:
                 f"{run.config.catalogue.max_removed_share:g} allows; nothing was deleted. If they are meant to be "
                 "gone, run once with --set catalogue.max_removed_share=1"
             )
-    if counts.added or counts.changed or counts.removed:
-        stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
-        run.warehouse.synchronise("tracks", stamped, changed="row_hash")
-    else:
-        report.unchanged()
+    return bool(counts.added or counts.changed or counts.removed)
 
 
 def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
@@ -172,13 +181,16 @@ def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
         F.lit("forbidden_path").alias("code"),
         F.lit(f"only files under {root} are read: move the file or correct the catalogue").alias("message"),
     )
-    found = nameless.dropDuplicates(["track_id"]).unionByName(outside)
-    old = run.warehouse.read("quarantine").where("stage = 'ingest'")
     same = ["track_id", "code", "audio_uri"]
-    gone = old.join(found, same, "left_anti").select("track_id", "stage")
-    run.warehouse.delete("quarantine", gone)
-    new = found.join(old, same, "left_anti")
-    if new.isEmpty():
+    old = run.warehouse.read("quarantine").where("stage = 'ingest'").select(*same, "stage")
+    compared = nameless.dropDuplicates(["track_id"]).unionByName(outside).join(old, same, "full_outer")
+    is_new, is_gone = F.col("stage").isNull(), F.col("message").isNull()
+    counts = compared.agg(F.count_if(is_new).alias("new"), F.count_if(is_gone).alias("gone")).first()
+    assert counts is not None
+    new = compared.where(is_new).drop("stage")
+    if counts.gone:
+        run.warehouse.delete("quarantine", compared.where(is_gone).select("track_id", "stage"))
+    if not counts.new:
         return
     now = F.lit(datetime.now(UTC))
     run.warehouse.append(

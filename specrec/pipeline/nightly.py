@@ -53,7 +53,7 @@ def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: boo
         spark = get_spark(config)
         if "ingest" in stages:
             check_catalogue(spark, config)
-        warehouse = Warehouse(spark, config.warehouse)
+        warehouse = Warehouse(spark, config.warehouse, config.storage)
         with Progress(spark.sparkContext) as progress:
             run = Run(config, warehouse, run_id, lock, progress)
             warehouse.create_missing()

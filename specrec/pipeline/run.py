@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column
@@ -26,7 +27,6 @@ from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.pipeline.progress import Progress
 from specrec.warehouse.lock import WarehouseLock
-from specrec.warehouse.schemas import RUNS
 from specrec.warehouse.tables import Warehouse
 
 _VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn")
@@ -139,8 +139,7 @@ class Run:
             "config_hash": self.config.results_hash,
             "versions": versions(),
         }
-        spark = self.warehouse.spark
-        self.warehouse.append("runs", spark.createDataFrame([row], RUNS).coalesce(1))
+        self.warehouse.append_few("runs", [row])
 
 
 def new_run_id() -> str:
@@ -172,16 +171,22 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
         # the last exception of the text is the first that happened, on whichever machine
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-        lines = causes[-1:] or text.strip().splitlines()[:1] or [repr(error)]
-        return SpecrecError(f"Spark failed: {lines[0].strip()[:500]}")
+        told_of = causes[-1].strip()[:500] if causes else _first_line(error)
+        return SpecrecError(f"Spark failed: {told_of}")
+    if isinstance(error, DeltaError):
+        return SpecrecError(f"the warehouse cannot be written: {_first_line(error)}")
     return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0][:500]
 
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Raise what Spark throws as a SpecrecError; its own words go to the log, at level debug."""
+    """Raise what Spark or delta-rs throws as a SpecrecError; its own words go to the log, at level debug."""
     try:
         yield
-    except (PySparkException, Py4JError) as error:
-        get_logger().debug("spark_failed", error=str(error))
+    except (PySparkException, Py4JError, DeltaError) as error:
+        get_logger().debug("job_failed", error=str(error))
         raise as_specrec_error(error) or error from error

@@ -9,7 +9,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from specrec.config import StorageConfig
 from specrec.errors import SpecrecError
-from specrec.storage import is_s3, normalise
+from specrec.storage import for_delta_rs, normalise
 
 
 class Reader:
@@ -23,15 +23,7 @@ class Reader:
 
     def __init__(self, root: str, storage: StorageConfig) -> None:
         self._root = normalise(root)
-        self._options: dict[str, str] = {}
-        if is_s3(self._root):
-            self._options = {
-                "AWS_REGION": storage.region,
-                "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not storage.path_style).lower(),
-            }
-            if storage.endpoint_url:
-                self._options["AWS_ENDPOINT_URL"] = storage.endpoint_url
-                self._options["AWS_ALLOW_HTTP"] = str(storage.endpoint_url.startswith("http://")).lower()
+        self._options = for_delta_rs(root, storage)
 
     def table(self, name: str) -> DeltaTable:
         """Open a table.

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import deltalake
+import pyarrow as pa
 from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from specrec.storage import for_spark
-from specrec.warehouse.schemas import TABLES
+from specrec.config import StorageConfig
+from specrec.storage import for_delta_rs, for_spark, normalise
+from specrec.warehouse.schemas import TABLES, Table
 
 _HISTORY = 200
 
@@ -26,11 +30,14 @@ class Warehouse:
     ----------
     spark : the session.
     root : folder or ``s3a://`` prefix.
+    storage : how the store is reached.
     """
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    def __init__(self, spark: SparkSession, root: str, storage: StorageConfig) -> None:
         self.spark = spark
         self.root = for_spark(root).rstrip("/")
+        self._plain_root = normalise(root).rstrip("/")
+        self._options = for_delta_rs(root, storage)
 
     def path(self, name: str) -> str:
         """Return where a table lies."""
@@ -39,12 +46,13 @@ class Warehouse:
     def create_missing(self) -> None:
         """Create the tables that do not exist yet, empty, with their schemas and comments."""
         for table in TABLES.values():
-            if not DeltaTable.isDeltaTable(self.spark, self.path(table.name)):
-                builder = DeltaTable.create(self.spark).location(self.path(table.name))
-                builder = builder.addColumns(table.schema)
-                if table.partitioned_by:
-                    builder = builder.partitionedBy(*table.partitioned_by)
-                builder.execute()
+            deltalake.DeltaTable.create(
+                f"{self._plain_root}/{table.name}",
+                _delta_schema(table),
+                mode="ignore",
+                partition_by=list(table.partitioned_by),
+                storage_options=self._options,
+            )
 
     def read(self, name: str) -> DataFrame:
         """Return a table as it stands now."""
@@ -53,6 +61,16 @@ class Warehouse:
     def append(self, name: str, rows: DataFrame) -> None:
         """Add rows."""
         _shape(name, rows).write.format("delta").mode("append").save(self.path(name))
+
+    def append_few(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add a few rows that are in this process. No Spark job: that would take a second or two for one row."""
+        schema = pa.schema(_delta_schema(TABLES[name]).to_arrow())
+        deltalake.write_deltalake(
+            f"{self._plain_root}/{name}",
+            pa.Table.from_pylist([dict(row) for row in rows], schema),
+            mode="append",
+            storage_options=self._options,
+        )
 
     def replace(self, name: str, rows: DataFrame) -> None:
         """Make the table hold just these rows."""
@@ -157,6 +175,10 @@ def by_part(column: str, values: Mapping[str, str]) -> Column:
     """Return the value that belongs to each row's part."""
     pairs = [F.lit(text) for pair in values.items() for text in pair]
     return F.create_map(*pairs)[F.col(column)]
+
+
+def _delta_schema(table: Table) -> deltalake.Schema:
+    return deltalake.Schema.from_json(table.schema.json())  # Delta's own notation is Spark's
 
 
 def _shape(name: str, rows: DataFrame) -> DataFrame:

@@ -59,6 +59,7 @@ BUILD = REPOSITORY / "build" / "bench"
 MUSIC = REPOSITORY.parent / "shared" / "music"
 FORMATS = (".mp3", ".ogg", ".flac", ".wav")
 CORES = 2
+BLOCK = 10  # clips at a time, where two processes take turns
 CONFIG = load(None, (f"warehouse={BUILD / 'unused'}",), needs_catalogue=False)
 
 Contestant = Callable[[Path, bytes], Any]
@@ -109,18 +110,43 @@ def contestants() -> dict[str, Contestant]:
 
 
 def time_isolation(clips: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Time the child process that decodes for Spark's workers, against this one.
+    """Time the child process that decodes for Spark's workers against this one, by the clock and by the CPU.
 
-    These two alone: a child that idles while seven others compute finds the processor's caches cold each time,
-    which in Spark it does not.
+    Blocks of clips in turn, each process first in every other: a process that comes back from a pause finds the
+    processor's caches cold, which in Spark it does not do at every file.
+
+    Returns
+    -------
+    dict[str, ndarray]
+        ``here``, ``isolated``, ``here_cpu``, ``isolated_cpu``: seconds a clip, one value a block.
     """
+    found: dict[str, list[float]] = {"here": [], "isolated": [], "here_cpu": [], "isolated_cpu": []}
     with Analyst(CONFIG.audio, CONFIG.extract) as analyst:
 
         def isolated(path: Path, _: bytes) -> Any:
             with path.open("rb") as file:
                 return analyst.analyse(file, path.name)
 
-        return time_clips({"specrec": in_this_process, "isolated": isolated}, clips)
+        who: dict[str, Contestant] = {"here": in_this_process, "isolated": isolated}
+        for path in {path.suffix: path for path in clips}.values():  # as in time_clips
+            for contestant in who.values():
+                contestant(path, path.read_bytes())
+        blocks = [clips[first : first + BLOCK] for first in range(0, len(clips), BLOCK)] * 2
+        for index, block in enumerate(blocks):
+            for name in sorted(who, reverse=bool(index % 2)):
+                began, cpu = time.perf_counter(), cpu_seconds()
+                for path in block:
+                    who[name](path, path.read_bytes() if name == "here" else b"")
+                found[name].append((time.perf_counter() - began) / len(block))
+                found[f"{name}_cpu"].append((cpu_seconds() - cpu) / len(block))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def cpu_seconds() -> float:
+    """Return what this process and its children have had of the processor so far, in seconds."""
+    own = psutil.Process()
+    times = [process.cpu_times() for process in (own, *own.children())]
+    return sum(time.user + time.system for time in times)
 
 
 def time_clips(who: dict[str, Contestant], clips: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -142,7 +168,7 @@ def time_clips(who: dict[str, Contestant], clips: Sequence[Path]) -> dict[str, n
 
 
 def compare(seconds: dict[str, np.ndarray], isolation: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the ratios and their spread over the clips, from the seconds of both rounds."""
+    """Return the ratios and their spread over the clips, from the seconds a clip of both rounds."""
     own, rest = seconds["specrec"], seconds["essentia"] - seconds["essentia_loading"]
     ratios = {
         "ratio_vs_plain_loop": seconds["plain_loop"] / own,
@@ -152,7 +178,8 @@ def compare(seconds: dict[str, np.ndarray], isolation: dict[str, np.ndarray]) ->
         "ratio_vs_essentia_same_decoder": (rest + seconds["decoding"]) / own,
         "ratio_vs_opensmile": seconds["opensmile"] / own,
         "ratio_vs_floor": own / seconds["floor"],
-        "isolation_overhead": isolation["isolated"] / isolation["specrec"] - 1,
+        "isolation_overhead": isolation["isolated"] / isolation["here"] - 1,
+        "isolation_overhead_cpu": isolation["isolated_cpu"] / isolation["here_cpu"] - 1,
     }
     everyone = {**seconds, "isolated": isolation["isolated"]}
     milliseconds = {name: 1000 * values for name, values in everyone.items()}

@@ -31,8 +31,7 @@ def spark(s3: S3Server) -> Iterator[SparkSession]:
             "spark.shuffle_partitions=2",
             "spark.snapshot_partitions=1",
             # compiling and re-planning queries costs more than it saves on a few rows
-            "spark.conf={spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false', "
-            "spark.driver.extraJavaOptions: '-XX:TieredStopAtLevel=1'}",
+            "spark.conf={spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false'}",
             f"spark.jars_dir={Path(__file__).parents[2] / '.jars'}",
         )
         session = get_spark(load(None, settings))

@@ -90,7 +90,7 @@ def test_runs_say_what_each_stage_did(first_night: Night) -> None:
 
 
 def test_comments_of_every_column_reach_the_tables(first_night: Night, spark: SparkSession) -> None:
-    warehouse = Warehouse(spark, first_night.warehouse)
+    warehouse = Warehouse(spark, first_night.warehouse, first_night.config().storage)
     for name, table in TABLES.items():
         for field in warehouse.read(name).schema.fields:
             assert field.metadata["comment"] == table.schema[field.name].metadata["comment"], (name, field.name)
