@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup jars demo test unit integration e2e lint fuzz bench-extract format package clean
+.PHONY: help setup jars demo test unit integration e2e lint fuzz bench-extract bench-neighbours format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ fuzz: setup ## Analyse CASES mutated files, other ones each time (make fuzz CASE
 bench-extract: setup jars ## Time extraction beside librosa, Essentia, openSMILE, and in Spark (ten minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench/extract.py
+
+bench-neighbours: setup jars ## Time the search beside FAISS, hnswlib, voyager and MLlib (an hour the first time)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/python tests/bench/neighbours.py
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests || true

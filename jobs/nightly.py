@@ -1,6 +1,6 @@
 """Runs every stage in order: spark-submit jobs/nightly.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.nightly import STAGES
+from specrec.config import STAGES
 from specrec.pipeline.submit import submit
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import specrec
-from specrec.config import SYSTEMS, Config, load
+from specrec.config import STAGES, SYSTEMS, Config, Stage, load
 from specrec.errors import SpecrecError
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ def main() -> None:
 @_CONFIG
 @_SET
 @click.option("--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute what hangs on them")
-def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool) -> None:
+@click.option(
+    "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="run this stage alone; repeatable, in order"
+)
+def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool, stages: tuple[str, ...]) -> None:
     """Run the whole job: what is new or changed is extracted, and every list is brought up to date.
 
     \b
@@ -75,10 +78,12 @@ def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool) ->
       specrec nightly --config conf/local.yaml --set catalogue.path=tracks.csv --set catalogue.audio_root=clips
       specrec nightly --config conf/local.yaml --set catalogue.path=~/Music --set audio.clip_seconds=10
       specrec nightly --config conf/local.yaml --refit
+      specrec nightly --config conf/local.yaml --stage neighbours --stage recommend
     """  # noqa: D301
     from specrec.pipeline.nightly import run_stages
 
-    run_stages(load(config_path, overrides), refit=refit)
+    chosen: list[Stage] = [stage for stage in STAGES if not stages or stage in stages]
+    run_stages(load(config_path, overrides, needs_catalogue="ingest" in chosen), chosen, refit)
 
 
 @main.command()

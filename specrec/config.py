@@ -28,6 +28,10 @@ RECOMMEND_VERSION = 1
 System = Literal["features", "spectrogram", "hybrid"]
 SYSTEMS: tuple[System, ...] = get_args(System)
 
+Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "recommend"]
+#: In the order of a night.
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -179,12 +183,33 @@ class EmbeddingConfig(Section):
         return self
 
 
+#: Settings of the search that change how it is done and not what comes out.
+_NO_RESULT = {"block_rows", "rebuild_share", "recall_sample", "update_from"}
+
+
 class NeighboursConfig(Section):
     """The search for the nearest tracks."""
 
-    method: Literal["exact"] = Field(default="exact", description="exact: every block against every block")
+    method: Literal["auto", "exact", "approximate"] = Field(
+        default="auto", description="exact compares all with all; auto does so up to `exact_up_to` tracks"
+    )
+    exact_up_to: PositiveInt = Field(default=20_000, description="where exact search is about as fast")
     top_n: PositiveInt = Field(default=30, description="neighbours kept a track; more than recommend.top_n")
-    block_rows: PositiveInt = Field(default=4_096, description="tracks of one block")
+    cells: PositiveInt | None = Field(default=None, description="of the approximate search; null: by the tracks")
+    probes: PositiveInt | None = Field(
+        default=None, description="cells that a track is compared with, at least; null: what recall_floor needs"
+    )
+    recall_floor: float = Field(
+        default=0.97, gt=0, lt=1, description="share of the true neighbours that the lists must hold"
+    )
+    recall_sample: int = Field(default=1_000, ge=100, description="tracks that recall is measured on, each run")
+    rebuild_share: float = Field(
+        default=0.3, ge=0, le=1, description="a space of which more changed is searched as a whole"
+    )
+    update_from: int = Field(
+        default=10_000, ge=0, description="a space of fewer tracks is always searched as a whole: it is faster"
+    )
+    block_rows: PositiveInt = Field(default=16_384, description="tracks of one block")
 
 
 class RecommendConfig(Section):
@@ -241,6 +266,9 @@ class Config(Section):
 
     def artefact_hash(self, name: str) -> str:
         """Return the hash of what an artefact depends on, besides the tracks that it is fitted on."""
+        if name.endswith("_cells"):
+            space = name.removesuffix("_cells")
+            return _hash(self.space_hash(space), self.neighbours.cells, self.fit.seed)
         fit, own = self.fit, self.embedding.pca_components if name == "spectrogram_pca" else None
         samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
         return _hash(EMBEDDING_VERSION, name, self.audio_hash, samples, own)
@@ -256,7 +284,7 @@ class Config(Section):
 
     def neighbours_hash(self, space: str) -> str:
         """Return the hash of what a space's neighbours depend on, besides the embeddings. Blocks change nothing."""
-        return _hash(self.space_hash(space), self.neighbours.method, self.neighbours.top_n)
+        return _hash(self.space_hash(space), self.neighbours.model_dump(exclude=_NO_RESULT))
 
     def recommend_hash(self, system: str) -> str:
         """Return the hash of what a system's lists depend on, besides neighbours, embeddings and tracks."""

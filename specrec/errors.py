@@ -61,6 +61,7 @@ TRACK_ERROR_CODES: dict[str, str] = {
     "timed_out": "the decoder took longer than extract.time_limit_seconds",
     "out_of_memory": "the file needs more memory than extract.memory_limit_mb",
     "crashed_decoder": "the decoder's process died of the file",
+    "no_direction": "the track's vector is zero or not finite, and so like no other",
     "failed": "an unexpected error while the track was analysed",
 }
 

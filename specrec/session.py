@@ -14,7 +14,7 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from specrec.audio.isolated import ONE_THREAD
+from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
 from specrec.config import Config, SparkConfig, StorageConfig
 from specrec.errors import SpecrecError
 
@@ -105,7 +105,7 @@ def session_settings(config: Config) -> dict[str, str]:
     """Return the spark.* settings that a session of specrec runs with."""
     own = config.spark.conf
     java = f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}"
-    environment = dict(ONE_THREAD)
+    environment = ONE_THREAD | KEEP_FREED_MEMORY
     environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
     return {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -113,6 +113,8 @@ def session_settings(config: Config) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(config.spark.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": str(config.spark.snapshot_partitions),
+        # ids and a number of half a million tracks: cheaper sent to all than their vectors shuffled
+        "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # ten thousand spectrograms in one batch, which is the default, would be 1.6 GB

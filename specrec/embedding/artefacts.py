@@ -15,6 +15,7 @@ SCALER = "features_scaler"
 PCA = "spectrogram_pca"
 STATISTICS = "catalogue_statistics"
 NAMES = (SCALER, PCA, STATISTICS)
+_CELLS = "_cells"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Artefact:
     Attributes
     ----------
     name : str
-        One of :data:`NAMES`.
+        One of :data:`NAMES`, or what :func:`cells_of` returns.
     version : int
         1, 2, …
     arrays : dict of float64 arrays
@@ -37,6 +38,11 @@ class Artefact:
     version: int
     arrays: dict[str, FloatArray]
     fitted_tracks: int
+
+
+def cells_of(space: str) -> str:
+    """Return the name of the artefact that holds the cells of a space, in which neighbours are searched."""
+    return f"{space}{_CELLS}"
 
 
 def pack(arrays: dict[str, FloatArray]) -> bytes:

@@ -1,31 +1,138 @@
-"""The search inside one pair of blocks: numpy and BLAS, no Spark, no loop over rows."""
+"""The search inside one block of tracks: numpy and BLAS, no Spark, no loop over rows.
+
+Tracks lie in cells. A query names the cells that it probes, and each cell is compared with all its queries by one
+product of matrices. What comes out does not depend on how rows are grouped: float32 products only choose
+candidates, generously, and cosines in float64, each from its two rows alone, settle them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 FloatArray = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 #: float32 products of unit vectors err by less than this; candidates so near to the threshold are all kept
 #: and settled in float64.
-_SLACK = 4e-6
+_SLACK = np.float32(4e-6)
 _PAIRS_AT_ONCE = 1 << 15
-_QUERIES_AT_ONCE = 1 << 10
+_PRODUCTS_AT_ONCE = 1 << 22
+_CROWD = 16  # times as many candidates as neighbours are wanted: settled at once, to bound memory
 
 
-def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True)
+class Items:
+    """The tracks of a block, in the order of their cells.
+
+    Attributes
+    ----------
+    ids : track ids, Arrow strings, shape (m,).
+    vectors : float32, shape (m, dimensions).
+    cells : int32, shape (m,), ascending.
+    floors : float64, shape (m,): the cosine that a new track must have to enter an item's list, as it stands; inf
+        where nothing may enter.
+    """
+
+    ids: pa.Array
+    vectors: Vectors
+    cells: npt.NDArray[np.int32]
+    floors: FloatArray
+
+    @cached_property
+    def unit(self) -> Vectors:
+        """The vectors, with length 1."""
+        return unit(self.vectors)
+
+    @cached_property
+    def rank_of(self) -> IntArray:
+        """Each item's place in the order of the ids, which ties go by."""
+        ranks: IntArray = pc.rank(self.ids).to_numpy().astype(np.int64)
+        return ranks
+
+    def copies(self, top_n: int) -> IntArray:
+        """Return the items that can be in no list: at least `top_n` + 1 with lesser ids have the very same vector.
+
+        Without them a thousand copies of a track do not give a million candidates.
+        """
+        bits = self.vectors.view(np.uint32)
+        random = np.random.default_rng(0)
+        weights = random.integers(1 << 63, size=(1, bits.shape[1]), dtype=np.uint64)
+        of_vector = np.zeros(len(bits), np.uint64)
+        for column in range(bits.shape[1]):  # a sum that wraps around: the vector's hash
+            of_vector += bits[:, column] * weights[0, column]
+        order = np.lexsort((self.rank_of, of_vector))
+        return order[positions(of_vector[order]) > top_n]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Tracks that look for their nearest.
+
+    Attributes
+    ----------
+    vectors : float32, shape (q, dimensions).
+    thresholds : float64, shape (q,): nothing below it is of use; -inf where nothing is known.
+    own : int64, shape (q,): the query's own place among the items, -1 where it is not one of them.
+    is_new : bool, shape (q,): whether it may enter the lists of others.
+    probe_rows, probe_cells : int32, shape (probes,): which query probes which cell.
+    """
+
+    vectors: Vectors
+    thresholds: FloatArray
+    own: IntArray
+    is_new: npt.NDArray[np.bool_]
+    probe_rows: npt.NDArray[np.int32]
+    probe_cells: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of a query and an item, by their places, with their cosine in float64."""
+
+    rows: IntArray
+    columns: IntArray
+    cosines: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, which: npt.NDArray[Any] | slice) -> Pairs:
+        """Return some of them."""
+        return Pairs(self.rows[which], self.columns[which], self.cosines[which])
+
+    def with_(self, more: Pairs) -> Pairs:
+        """Return them and more."""
+        return Pairs(
+            np.concatenate([self.rows, more.rows]),
+            np.concatenate([self.columns, more.columns]),
+            np.concatenate([self.cosines, more.cosines]),
+        )
+
+
+def unit(vectors: Vectors) -> Vectors:
     """Return the rows divided by their lengths, float32; a zero row stays zero and is similar to nothing."""
     lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1, keepdims=True))
     return (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
-def exact_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> FloatArray:
+def has_direction(vectors: Vectors) -> npt.NDArray[np.bool_]:
+    """Tell which rows are finite and not zero, and so have cosines."""
+    squares = np.square(vectors, dtype=np.float64).sum(axis=1)  # large values must not overflow
+    found: npt.NDArray[np.bool_] = np.isfinite(squares) & (squares > 0)
+    return found
+
+
+def cosine(a: Vectors, b: Vectors) -> FloatArray:
     """Return the cosine of each row of `a` with the same row of `b`, in float64, shape (rows,).
 
     Each value depends on its two rows alone, not on what else is in the arrays, so that it is the same to the last
@@ -34,77 +141,84 @@ def exact_cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> Floa
     a64, b64 = _row_by_row(a), _row_by_row(b)
     length = np.sqrt((a64 * a64).sum(axis=1)) * np.sqrt((b64 * b64).sum(axis=1))
     products = (a64 * b64).sum(axis=1)  # not einsum, whose buffers cut rows where the batch has it
-    cosine: FloatArray = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
-    return cosine.clip(-1.0, 1.0)
+    cosines: FloatArray = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
+    return cosines.clip(-1.0, 1.0)
 
 
-def euclidean(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> FloatArray:
+def euclidean(a: Vectors, b: Vectors) -> FloatArray:
     """Return the distance of each row of `a` from the same row of `b`, in float64, shape (rows,)."""
     difference = _row_by_row(a) - _row_by_row(b)
     distance: FloatArray = np.sqrt((difference * difference).sum(axis=1))
     return distance
 
 
-def top_pairs(
-    queries: npt.NDArray[np.float32],
-    items: npt.NDArray[np.float32],
-    query_ids: npt.NDArray[Any],
-    item_ids: npt.NDArray[Any],
-    top_n: int,
-) -> tuple[IntArray, IntArray, FloatArray]:
-    """Find each query's nearest items by cosine; a track is never its own neighbour.
+def cosines_of(a: Vectors, rows: IntArray, b: Vectors, columns: IntArray) -> FloatArray:
+    """Return the cosines of pairs of rows, without holding all their copies at once."""
+    return np.concatenate([cosine(a[rows[at]], b[columns[at]]) for at in _pieces(len(rows))] or [np.zeros(0)])
+
+
+def distances_of(a: Vectors, rows: IntArray, b: Vectors, columns: IntArray) -> FloatArray:
+    """Return the Euclidean distances of pairs of rows, without holding all their copies at once."""
+    return np.concatenate([euclidean(a[rows[at]], b[columns[at]]) for at in _pieces(len(rows))] or [np.zeros(0)])
+
+
+def search(queries: Queries, items: Items, top_n: int) -> tuple[Pairs, Pairs]:
+    """Compare queries with the cells that they probe; a track is never its own neighbour.
 
     Parameters
     ----------
-    queries : float32, shape (q, dimensions).
-    items : float32, shape (m, dimensions).
-    query_ids, item_ids : track ids, shapes (q,) and (m,).
     top_n : how many a query.
 
     Returns
     -------
-    rows, columns : indices into queries and items, grouped by query, best first; equal cosines by item id.
-    cosines : float64.
+    nearest : each query's `top_n` nearest items that reach its threshold, grouped by query, best first; equal
+        cosines by item id.
+    entering : the pairs of a new query and an item whose floor it reaches, in no order.
     """
-    if not len(queries) or not len(items):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    order = np.argsort(item_ids, kind="stable")  # ties go to the lesser id
-    rank_of = np.empty(len(items), np.int64)
-    rank_of[order] = np.arange(len(items))
-    own = np.searchsorted(item_ids, query_ids, sorter=order).clip(max=len(items) - 1)
-    own = np.where(item_ids[order[own]] == query_ids, order[own], -1)
-    unit_items = unit(items)
-    kept: list[tuple[IntArray, IntArray, FloatArray]] = []
-    for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        some = slice(start, start + _QUERIES_AT_ONCE)
-        similar = unit(queries[some]) @ unit_items.T
-        itself = np.flatnonzero(own[some] >= 0)
-        similar[itself, own[some][itself]] = -np.inf
-        if top_n < len(items):
-            threshold = np.partition(similar, len(items) - top_n, axis=1)[:, len(items) - top_n]
+    unit_queries = unit(queries.vectors)
+    rows, columns, products, entering_rows, entering_columns = _scan(queries, unit_queries, items, top_n)
+    kept = _prune(rows, products, top_n)
+    rows, columns = rows[kept], columns[kept]
+    cosines = cosines_of(queries.vectors, rows, items.vectors, columns)
+    near = cosines >= queries.thresholds[rows]
+    nearest = Pairs(rows[near], columns[near], cosines[near])
+    nearest = nearest.take(best_first(nearest.rows, nearest.cosines, items.rank_of[nearest.columns], top_n))
+    cosines = cosines_of(queries.vectors, entering_rows, items.vectors, entering_columns)
+    reaching = cosines >= items.floors[entering_columns]
+    return nearest, Pairs(entering_rows, entering_columns, cosines).take(reaching)
+
+
+def nearest_cells(vectors: Vectors, centroids: Vectors, probes: int) -> npt.NDArray[np.int32]:
+    """Return each vector's `probes` nearest centroids by cosine, shape (rows, probes), in no order.
+
+    The same whatever else is in `vectors`: what float32 cannot tell apart is settled in float64, ties by number.
+    """
+    if probes >= len(centroids):
+        every = np.arange(len(centroids), dtype=np.int32)
+        return np.broadcast_to(every, (len(vectors), len(centroids)))
+    found = np.empty((len(vectors), probes), np.int32)
+    unit_centroids = unit(centroids)
+    step = max(_PRODUCTS_AT_ONCE // len(centroids), 1)
+    for start in range(0, len(vectors), step):
+        some = vectors[start : start + step]
+        products = unit(some) @ unit_centroids.T
+        place = len(centroids) - probes
+        if probes == 1:
+            last = products.max(axis=1, keepdims=True)
         else:
-            threshold = np.full(len(similar), -2.0)
-        near = similar >= np.maximum(threshold - _SLACK, -2.0)[:, None]
-        for few in _slices(near.sum(axis=1)):  # bounded memory, even among thousands of copies of one track
-            row, column = np.nonzero(near[few])
-            row = row + few.start + start
-            cosine = in_slices(exact_cosine, queries, row, items, column)
-            best = best_first(row, cosine, rank_of[column], top_n)
-            kept.append((row[best], column[best], cosine[best]))
-    rows, columns, cosines = (np.concatenate(part) for part in zip(*kept, strict=True))
-    return rows, columns, cosines
-
-
-def in_slices(
-    measure: Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], FloatArray],
-    queries: npt.NDArray[np.float32],
-    rows: IntArray,
-    items: npt.NDArray[np.float32],
-    columns: IntArray,
-) -> FloatArray:
-    """Return ``measure(queries[rows], items[columns])`` without holding all those copies at once."""
-    pieces = [slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(rows), _PAIRS_AT_ONCE)]
-    return np.concatenate([measure(queries[rows[at]], items[columns[at]]) for at in pieces] or [np.zeros(0)])
+            last = np.partition(products, place, axis=1)[:, place, None]
+        chosen = products > last + _SLACK
+        doubtful = (products >= last - _SLACK) & ~chosen
+        needed = probes - chosen.sum(axis=1)
+        clear = doubtful.sum(axis=1) == needed
+        chosen[clear] |= doubtful[clear]
+        rows, cells = np.nonzero(doubtful & ~clear[:, None])
+        exact = cosines_of(some, rows, centroids, cells)
+        order = np.lexsort((cells, -exact, rows))
+        order = order[positions(rows[order]) < needed[rows[order]]]
+        chosen[rows[order], cells[order]] = True
+        found[start : start + step] = np.nonzero(chosen)[1].reshape(len(some), probes)
+    return found
 
 
 def best_first(group: IntArray, score: FloatArray, tie: npt.NDArray[Any], top_n: int) -> IntArray:
@@ -121,16 +235,87 @@ def positions(group: npt.NDArray[Any]) -> IntArray:
     return np.arange(len(group)) - np.repeat(starts, np.diff(np.r_[starts, len(group)]))
 
 
-def _row_by_row(vectors: npt.NDArray[np.float32]) -> FloatArray:
+def runs(group: npt.NDArray[Any]) -> Iterator[tuple[Any, slice]]:
+    """Yield each run of equal values, and where it lies."""
+    if len(group):
+        edges = np.flatnonzero(np.r_[True, group[1:] != group[:-1], True])
+        for first, end in pairwise(edges.tolist()):
+            yield group[first], slice(first, end)
+
+
+def _scan(
+    queries: Queries, unit_queries: Vectors, items: Items, top_n: int
+) -> tuple[IntArray, IntArray, Vectors, IntArray, IntArray]:
+    """Return candidates by float32 products: rows, columns, products; and rows and columns of those entering."""
+    near: list[tuple[IntArray, IntArray, Vectors]] = []
+    entering: list[tuple[IntArray, IntArray]] = []
+    floors = items.floors.astype(np.float32) - _SLACK
+    copies = items.copies(top_n)
+    by_cell = np.argsort(queries.probe_cells, kind="stable")
+    for cell, at in runs(queries.probe_cells[by_cell]):
+        first, end = np.searchsorted(items.cells, [cell, cell + 1])
+        if first == end:
+            continue
+        probing = queries.probe_rows[by_cell[at]].astype(np.int64)
+        open_floors = np.isfinite(floors[first:end]).any() or (floors[first:end] < 0).any()
+        step = max(_PRODUCTS_AT_ONCE // (end - first), 1)
+        for start in range(0, len(probing), step):
+            rows = probing[start : start + step]
+            products = unit_queries[rows] @ items.unit[first:end].T
+            own = queries.own[rows] - first
+            itself = np.flatnonzero((own >= 0) & (own < end - first))
+            products[itself, own[itself]] = -np.inf
+            if open_floors and queries.is_new[rows].any():
+                reaching = products >= np.maximum(floors[first:end], np.float32(-2))
+                row, column = _nonzero(reaching & queries.is_new[rows][:, None])
+                entering.append((rows[row], column + first))
+            products[:, copies[(copies >= first) & (copies < end)] - first] = -np.inf
+            row, column = _nonzero(products >= _limits(queries.thresholds[rows], products, top_n)[:, None])
+            if len(row) > _CROWD * top_n * len(rows):
+                cosines = cosines_of(queries.vectors, rows[row], items.vectors, column + first)
+                best = best_first(row, cosines, items.rank_of[column + first], top_n)
+                row, column = row[best], column[best]
+            near.append((rows[row], column + first, products[row, column]))
+    none = np.zeros(0, np.int64)
+    found = [np.concatenate(part) for part in zip(*near, strict=True)] or [none, none, np.zeros(0, np.float32)]
+    into = [np.concatenate(part) for part in zip(*entering, strict=True)] or [none, none]
+    return found[0], found[1], found[2], into[0], into[1]
+
+
+def _limits(thresholds: FloatArray, products: Vectors, top_n: int) -> Vectors:
+    """Return the least product of each row that can be of use: its threshold's, or its own `top_n`-th."""
+    limits = thresholds.astype(np.float32)
+    unknown = np.flatnonzero(np.isneginf(limits))
+    if len(unknown) and top_n < products.shape[1]:
+        place = products.shape[1] - top_n
+        of_unknown = products if len(unknown) == len(products) else products[unknown]
+        limits[unknown] = np.partition(of_unknown, place, axis=1)[:, place]
+    # a product of unit vectors is never below -2, which what is left out has
+    limited: Vectors = np.maximum(limits - _SLACK, np.float32(-2))
+    return limited
+
+
+def _prune(rows: IntArray, products: Vectors, top_n: int) -> IntArray:
+    """Return which candidates can still be among their query's `top_n`, by float32 products."""
+    order = np.lexsort((-products, rows))
+    place = positions(rows[order])
+    limit = np.full(int(rows.max(initial=-1)) + 1, -np.inf, np.float32)
+    last = order[place == top_n - 1]
+    limit[rows[last]] = products[last] - 2 * _SLACK
+    kept: IntArray = order[(place < top_n) | (products[order] >= limit[rows[order]])]
+    return kept
+
+
+def _nonzero(hits: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+    places = np.flatnonzero(hits)  # faster than nonzero of two dimensions
+    rows, columns = np.divmod(places, hits.shape[1])
+    return rows, columns
+
+
+def _row_by_row(vectors: Vectors) -> FloatArray:
     """Return the vectors in float64, each contiguous: a sum over a row then does not depend on other rows."""
     return vectors.astype(np.float64, order="C")
 
 
-def _slices(counts: IntArray) -> list[slice]:
-    """Cut rows into slices of about `_PAIRS_AT_ONCE` candidates, one row at least."""
-    total = np.cumsum(counts)
-    edges = [0]
-    while edges[-1] < len(counts):
-        before = total[edges[-1] - 1] if edges[-1] else 0
-        edges.append(max(int(np.searchsorted(total, before + _PAIRS_AT_ONCE, side="right")), edges[-1] + 1))
-    return [slice(a, b) for a, b in pairwise(edges)]
+def _pieces(count: int) -> list[slice]:
+    return [slice(start, start + _PAIRS_AT_ONCE) for start in range(0, count, _PAIRS_AT_ONCE)]

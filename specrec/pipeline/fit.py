@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from specrec.config import SYSTEMS
 from specrec.embedding import artefacts as A
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
@@ -46,12 +49,12 @@ def fit(run: Run, requested: bool = False) -> None:
             report.details["drift"] = round(drift, 4)
             if drift > config.fit.max_drift:
                 reasons = dict.fromkeys(A.NAMES, f"drift {drift:.2f}")
-        report.details |= {name: version for name, version in _versions_of(current).items() if name not in reasons}
+        kept = {name: artefact for name, artefact in current.items() if name in A.NAMES and name not in reasons}
+        report.details |= {name: f"version {artefact.version}" for name, artefact in sorted(kept.items())}
         if not reasons:
             report.unchanged()
             return
-        of_sample = "\n".join(f"{row.track_id} {row.content_hash}" for row in sample.itertuples())
-        fitted_on = hashlib.sha256(of_sample.encode()).hexdigest()
+        fitted_on = hash_of(sample["track_id"], sample["content_hash"])
         fitted = {}
         if A.SCALER in reasons:
             fitted[A.SCALER] = feature_space.fit_scaler(matrix, layout), len(sample)
@@ -68,27 +71,48 @@ def fit(run: Run, requested: bool = False) -> None:
                     descriptions, described["sample_rate"].to_numpy(), config.audio
                 )
                 fitted[A.STATISTICS] = fit_statistics(sample, levels), len(sample)
-        rows = [
-            {
-                "name": name,
-                "version": _last_version(run.warehouse, name) + 1,
-                "config_hash": config.artefact_hash(name),
-                "payload": pack(arrays),
-                "fitted_tracks": count,
-                "fitted_on": fitted_on,
-                "reason": reasons[name],
-                "versions": versions(),
-                "run_id": run.run_id,
-                "created_at": datetime.now(UTC),
-            }
-            for name, (arrays, count) in fitted.items()
-        ]
-        run.warehouse.append_few("artefacts", rows)
-        run.artefacts = {}
-        report.rows_out = len(rows)
-        report.details |= {
-            name: f"version {row['version']} ({row['reason']})" for name, row in zip(fitted, rows, strict=True)
+        published = publish(run, fitted, reasons, fitted_on)
+        report.rows_out = len(published)
+        report.details |= {name: f"version {version} ({reasons[name]})" for name, version in published.items()}
+
+
+def publish(
+    run: Run,
+    fitted: Mapping[str, tuple[dict[str, Any], int]],
+    reasons: Mapping[str, str],
+    fitted_on: str,
+) -> dict[str, int]:
+    """Write the next version of artefacts, and return these versions.
+
+    Parameters
+    ----------
+    fitted : of each, its arrays and on how many tracks it was fitted.
+    reasons : why each was fitted.
+    fitted_on : hash of what it was fitted on.
+    """
+    rows = [
+        {
+            "name": name,
+            "version": _last_version(run.warehouse, name) + 1,
+            "config_hash": run.config.artefact_hash(name),
+            "payload": pack(arrays),
+            "fitted_tracks": count,
+            "fitted_on": fitted_on,
+            "reason": reasons[name],
+            "versions": versions(),
+            "run_id": run.run_id,
+            "created_at": datetime.now(UTC),
         }
+        for name, (arrays, count) in fitted.items()
+    ]
+    run.warehouse.append_few("artefacts", rows)
+    run.artefacts = {}
+    return {str(row["name"]): int(str(row["version"])) for row in rows}
+
+
+def hash_of(*columns: Iterable[str]) -> str:
+    """Return a short name of the rows that an artefact is fitted on."""
+    return hashlib.sha256("\n".join(map(" ".join, zip(*columns, strict=True))).encode()).hexdigest()
 
 
 def load_artefacts(run: Run) -> dict[str, Artefact]:
@@ -97,7 +121,7 @@ def load_artefacts(run: Run) -> dict[str, Artefact]:
         return run.artefacts
     table = run.warehouse.read("artefacts")
     wanted = F.lit(False)
-    for name in A.NAMES:
+    for name in (*A.NAMES, *map(A.cells_of, SYSTEMS)):
         wanted |= (F.col("name") == name) & (F.col("config_hash") == run.config.artefact_hash(name))
     newest = (
         table.where(wanted)
@@ -138,7 +162,3 @@ def _by_track(frame: DataFrame) -> pd.DataFrame:
 def _last_version(warehouse: Warehouse, name: str) -> int:
     row = warehouse.read("artefacts").where(F.col("name") == name).agg(F.max("version")).first()
     return (row[0] or 0) if row else 0
-
-
-def _versions_of(artefacts: dict[str, Artefact]) -> dict[str, str]:
-    return {name: f"version {artefact.version}" for name, artefact in sorted(artefacts.items())}

@@ -1,27 +1,398 @@
-"""Neighbours: ``embeddings`` become ``neighbours``, space by space, where a space changed."""
+"""Neighbours: ``embeddings`` become ``neighbours``, space by space, where a space changed.
+
+Only what can change is computed: a new or changed track is searched, a track whose list lost a member is searched
+anew, and a new track that is nearer than the last of a list enters it. A space is searched as a whole where nothing
+is known of it, where much of it changed, or where its cells no longer serve.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from specrec.config import SYSTEMS
-from specrec.neighbours.exact import exact_neighbours
-from specrec.pipeline.run import Run
+from specrec.embedding.artefacts import Artefact, cells_of
+from specrec.embedding.sample import sample_tracks
+from specrec.logs import get_logger
+from specrec.neighbours import cells as C
+from specrec.neighbours.cells import Layout
+from specrec.neighbours.kernel import Vectors, has_direction, nearest_cells
+from specrec.neighbours.recall import Recall, recall, true_neighbours
+from specrec.neighbours.search import (
+    NEW,
+    SETTLED,
+    STALE,
+    UNSEARCHABLE,
+    count_cells,
+    find,
+    pack,
+    unsearchable,
+)
+from specrec.pipeline.fit import hash_of, load_artefacts, publish
+from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.tables import by_part, states_of
+
+#: Cells that became this much less even since they were trained are trained anew.
+_MOST_IMBALANCE = 1.5
+#: Of the neighbours that may be missed, this share is, so that some remain to be.
+_HEADROOM = 0.8
+_KEY = ["space", "track_id"]
+
+
+@dataclass
+class _Space:
+    """What is known of a space before it is searched."""
+
+    tracks: int
+    centroids: Vectors
+    cells: Artefact | None
+    rebuild: str | None
+    new: int = 0
+    stale: int = 0
+    probes: int = 1
+    sample: pd.DataFrame = field(default_factory=pd.DataFrame)
+    truth: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def find_neighbours(run: Run) -> None:
-    """Search the spaces whose vectors or search settings changed since they were last searched."""
-    config, warehouse = run.config.neighbours, run.warehouse
+    """Bring the lists of every space up to date whose vectors or search settings changed.
+
+    What each search is worth, its recall on a sample, is in ``runs``; where it is below
+    ``neighbours.recall_floor``, more cells are probed until it holds.
+    """
+    warehouse = run.warehouse
     with run.stage("neighbours") as report:
-        embeddings, known = warehouse.read("embeddings"), warehouse.states("neighbours")
-        by_space = states_of(embeddings, "space", "track_id", "input_hash")
+        known = warehouse.states("neighbours")
+        by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
         now = {space: f"{run.config.neighbours_hash(space)}:{by_space.get(space)}" for space in SYSTEMS}
         changed: dict[str, str] = {space: state for space, state in now.items() if known.get(space) != state}
         if changed:
-            vectors = embeddings.where(F.col("space").isin(*changed)).select("space", "track_id", "vector")
-            found = exact_neighbours(vectors, config.top_n, config.block_rows)
-            hashes = by_part("space", {space: run.config.neighbours_hash(space) for space in changed})
-            rows = found.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
-            warehouse.replace_parts("neighbours", "space", rows, changed)
+            tracks = {
+                space: int(by_space[space].partition(":")[0]) if space in by_space else 0 for space in changed
+            }
+            report.rows_in = sum(tracks.values())
+            empty = {space: state for space, state in changed.items() if not tracks[space]}
+            if empty:
+                nothing = warehouse.read("neighbours").where(F.lit(False))
+                warehouse.replace_parts("neighbours", "space", nothing, empty)
+            reasons: dict[str, str | None] = {
+                space: _why_rebuild(known.get(space), state, tracks[space] < run.config.neighbours.update_from)
+                for space, state in changed.items()
+                if space not in empty
+            }
+            while reasons:
+                reasons = _update(run, report, changed, tracks, reasons)
         report.parts(changed, warehouse.counts("neighbours", "space") if changed else {}, SYSTEMS)
+
+
+def _why_rebuild(before: str | None, now: str, is_small: bool) -> str | None:
+    if before is None:
+        return "first"
+    if before.partition(":")[0] != now.partition(":")[0]:
+        return "settings"
+    return "few tracks" if is_small else None
+
+
+def _update(
+    run: Run,
+    report: StageReport,
+    changed: Mapping[str, str],
+    tracks: Mapping[str, int],
+    reasons: Mapping[str, str | None],
+) -> dict[str, str | None]:
+    """Search spaces and write their lists; return those, with the reason, to be searched again as a whole."""
+    states = _states(run, reasons).persist(StorageLevel.MEMORY_AND_DISK)
+    packed = None
+    try:
+        spaces = _survey(run, states, tracks, reasons)
+        frames = [_tracks(run, states, space, of.rebuild) for space, of in spaces.items()]
+        every = frames[0]
+        for frame in frames[1:]:
+            every = every.unionByName(frame)
+        packed = pack(every, {space: of.centroids for space, of in spaces.items()})
+        packed = packed.persist(StorageLevel.MEMORY_AND_DISK)
+        counts = count_cells(packed)
+        worn_out = _worn_out(spaces, counts, run.config.neighbours.cells)
+        if worn_out:
+            return {space: worn_out.get(space, reason) for space, reason in reasons.items()}
+        _choose_probes(run, packed, spaces)
+        layouts = _layouts(run, spaces, counts)
+        _write(run, find(packed, layouts, run.config.neighbours.top_n), states, spaces, changed)
+        _quarantine(run, packed, any(UNSEARCHABLE in of_space for of_space in counts.values()))
+    finally:
+        states.unpersist()
+        if packed is not None:
+            packed.unpersist()
+    return _report(run, report, spaces)
+
+
+def _states(run: Run, reasons: Mapping[str, str | None]) -> DataFrame:
+    """Return ``space, track_id, input_hash, state, floor`` of every track of the spaces.
+
+    ``floor`` is the cosine of a settled track's last neighbour. A list that is not full is searched anew.
+    """
+    embeddings = run.warehouse.read("embeddings").select(*_KEY, "input_hash")
+    whole = [space for space, reason in reasons.items() if reason]
+    rebuilt = embeddings.where(F.col("space").isin(whole)).withColumns(_searched_anew())
+    updated = [space for space, reason in reasons.items() if not reason]
+    if not updated:
+        return rebuilt
+    embeddings = embeddings.where(F.col("space").isin(updated))
+    lists = run.warehouse.read("neighbours").where(F.col("space").isin(updated))
+    top_n = run.config.neighbours.top_n
+    before = (
+        lists.where(F.col("rank").isin(1, top_n))
+        .groupBy(*_KEY)
+        .agg(
+            F.max("input_hash").alias("old_hash"),
+            F.max(F.when(F.col("rank") == top_n, F.col("cosine"))).alias("floor"),
+        )
+    )
+    compared = before.join(embeddings, _KEY, "full_outer")
+    is_old = F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False))
+    lost = compared.where(F.col("old_hash").isNotNull() & ~is_old).select("space", F.col("track_id").alias("lost"))
+    members = lists.select(*_KEY, F.col("neighbour_id").alias("lost"))
+    broken = members.join(lost, ["space", "lost"], "left_semi").select(*_KEY).distinct()
+    state = F.when(~is_old, NEW).when(F.col("broken") | F.col("floor").isNull(), STALE).otherwise(SETTLED)
+    settled = (
+        compared.where("input_hash is not null")
+        .join(broken.withColumn("broken", F.lit(True)), _KEY, "left")
+        .withColumn("state", state.cast("int"))
+        .withColumn("floor", F.when(F.col("state") == SETTLED, F.col("floor")).otherwise(math.inf))
+    )
+    return rebuilt.unionByName(settled.select(*_KEY, "input_hash", "state", "floor"))
+
+
+def _searched_anew() -> dict[str, Column]:
+    return {"state": F.lit(STALE), "floor": F.lit(math.inf)}
+
+
+def _survey(
+    run: Run, states: DataFrame, tracks: Mapping[str, int], reasons: Mapping[str, str | None]
+) -> dict[str, _Space]:
+    """Decide how each space is searched."""
+    config = run.config.neighbours
+    by_state: dict[str, dict[int, int]] = {space: {} for space in reasons}
+    for row in states.groupBy("space", "state").count().collect():
+        by_state[row.space][row.state] = row["count"]
+    spaces = {}
+    for space, given in reasons.items():
+        count, of_state = tracks[space], by_state[space]
+        fresh = sum(n for state, n in of_state.items() if state != SETTLED)
+        too_many = fresh > config.rebuild_share * count
+        reason = given or (f"{fresh} of {count} tracks changed" if too_many else None)
+        is_exact = config.method == "exact" or (config.method == "auto" and count <= config.exact_up_to)
+        found = None if is_exact else _cells(run, space, count, reason)
+        centroids = C.one_cell() if found is None else found.arrays["centroids"].astype(np.float32)
+        spaces[space] = _Space(count, centroids, found, reason, of_state.get(NEW, 0), of_state.get(STALE, 0))
+    return spaces
+
+
+def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | None:
+    """Return the cells of a space, trained where there are none that fit; None if no vector has a direction."""
+    name, wanted = cells_of(space), run.config.neighbours.cells or C.default_cells(tracks)
+    cells = load_artefacts(run).get(name)
+    if cells is not None:
+        trained = len(cells.arrays["centroids"])
+        if reason in (None, "settings", "few tracks") or (str(reason).startswith("recall") and trained >= wanted):
+            return cells
+    size, seed = C.sample_size(wanted), run.config.fit.seed
+    vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
+    sample = _collect(sample_tracks(vectors, size, seed))  # bounded: sample_size
+    if sample.empty:
+        return None
+    matrix = _matrix(sample)
+    centroids = C.train(matrix, wanted, seed)
+    evenness = C.imbalance(np.bincount(nearest_cells(matrix, centroids, 1)[:, 0], minlength=len(centroids)))
+    fitted = {name: ({"centroids": centroids, "imbalance": np.array(evenness)}, len(matrix))}
+    publish(run, fitted, {name: "first" if cells is None else reason or ""}, hash_of(sample["track_id"]))
+    return load_artefacts(run)[name]
+
+
+def _collect(rows: DataFrame) -> pd.DataFrame:
+    """Return tracks with their vectors, those that have a direction, by track_id."""
+    collected: pd.DataFrame = rows.toPandas()
+    if not collected.empty:
+        collected = collected[has_direction(_matrix(collected))]
+    return collected.sort_values("track_id", ignore_index=True)
+
+
+def _matrix(tracks: pd.DataFrame) -> Vectors:
+    return np.stack(tracks["vector"].to_list()).astype(np.float32)
+
+
+def _tracks(run: Run, states: DataFrame, space: str, rebuild: str | None) -> DataFrame:
+    vectors = run.warehouse.read("embeddings").where(F.col("space") == space)
+    if rebuild:
+        return vectors.select(*_KEY, "input_hash", "vector").withColumns(_searched_anew())
+    of_space = states.where(F.col("space") == space).select("track_id", "state", "floor")
+    return vectors.select(*_KEY, "input_hash", "vector").join(of_space, "track_id")
+
+
+def _worn_out(
+    spaces: Mapping[str, _Space], counts: Mapping[str, Mapping[int, int]], configured: int | None
+) -> dict[str, str]:
+    """Return the spaces, with the reason, whose cells are to be trained anew."""
+    found = {}
+    for space, of in spaces.items():
+        if of.cells is None or of.rebuild:
+            continue
+        now = C.imbalance(_as_array(counts.get(space, {}), len(of.centroids)))
+        if now > _MOST_IMBALANCE * float(of.cells.arrays["imbalance"]):
+            found[space] = f"cells are uneven: {now:.1f} times the work of even ones"
+        elif not configured and C.default_cells(of.tracks) >= 2 * len(of.centroids):
+            found[space] = f"{len(of.centroids)} cells are too few for {of.tracks} tracks"
+    return found
+
+
+def _as_array(counts: Mapping[int, int], cells: int) -> np.ndarray:
+    array = np.zeros(cells, np.int64)
+    for cell, count in counts.items():
+        if cell != UNSEARCHABLE:
+            array[cell] = count
+    return array
+
+
+def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> None:
+    """Set how many cells are probed, and keep the sample's true neighbours to measure the lists by."""
+    config = run.config.neighbours
+    approximate = {space: of for space, of in spaces.items() if of.cells is not None}
+    if not approximate:
+        return
+    embeddings = run.warehouse.read("embeddings")
+    for space, of in approximate.items():
+        vectors = embeddings.where(F.col("space") == space).select("track_id", "vector")
+        of.sample = _collect(sample_tracks(vectors, config.recall_sample, run.config.fit.seed))
+    truth = true_neighbours(packed, {space: of.sample for space, of in approximate.items()}, config.top_n)
+    for space, of in approximate.items():
+        of.truth = truth[truth["space"] == space]
+        similar = _matrix(of.sample) @ of.centroids.T
+        rank_of = np.empty(similar.shape, np.int64)
+        np.put_along_axis(rank_of, np.argsort(-similar, axis=1), np.arange(similar.shape[1])[None, :], axis=1)
+        rows = pd.Index(of.sample["track_id"]).get_indexer(of.truth["track_id"])
+        recalls = C.recall_by_probes(rank_of[rows, of.truth["cell"]], len(of.centroids))
+        # somewhat above it, or the next nights' updates would soon fall below
+        needed = C.needed_probes(recalls, 1 - _HEADROOM * (1 - config.recall_floor))
+        of.probes = max(config.probes or 1, needed, of.probes)
+        if config.probes and needed > config.probes:
+            get_logger().warning(
+                "probes_raised", space=space, configured=config.probes, probes=needed, floor=config.recall_floor
+            )
+
+
+def _layouts(run: Run, spaces: Mapping[str, _Space], counts: Mapping[str, Mapping[int, int]]) -> dict[str, Layout]:
+    layouts: dict[str, Layout] = {}
+    target = 0
+    for space, of in spaces.items():
+        visits = None
+        if of.cells is not None:
+            probed = nearest_cells(_matrix(of.sample), of.centroids, of.probes)
+            visits = np.bincount(probed.ravel(), minlength=len(of.centroids))
+        layouts[space] = C.lay_out(
+            of.centroids,
+            _as_array(counts.get(space, {}), len(of.centroids)),
+            run.config.neighbours.block_rows,
+            first_target=target,
+            probes=of.probes,
+            # a pair is found from either side: with more probes on the one, none is lost to the other
+            probes_of_new=min(2 * of.probes, len(of.centroids)),
+            visits=visits,
+        )
+        target += layouts[space].targets
+    return layouts
+
+
+def _write(
+    run: Run, found: DataFrame, states: DataFrame, spaces: Mapping[str, _Space], changed: Mapping[str, str]
+) -> None:
+    warehouse, top_n = run.warehouse, run.config.neighbours.top_n
+    updated = [space for space, of in spaces.items() if not of.rebuild]
+    hashes = by_part("space", {space: run.config.neighbours_hash(space) for space in spaces})
+    stamp = {"config_hash": hashes, "run_id": F.lit(run.run_id)}
+    written = {space: changed[space] for space in spaces}
+    if not updated:
+        warehouse.replace_parts("neighbours", "space", found.withColumns(stamp), written)
+        return
+    found = found.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        found.count()  # from here on Spark knows how large it is, and broadcasts it where it is small
+        fresh, entering = found.where("rank is not null"), found.where("rank is null")
+        old = warehouse.read("neighbours").where(F.col("space").isin(updated)).select(*found.columns)
+        settled = states.where(F.col("space").isin(updated) & (F.col("state") == SETTLED)).select(*_KEY)
+        old = old.join(settled, _KEY, "left_semi")
+        entered = entering.select(*_KEY).distinct()
+        nearest = Window.partitionBy(*_KEY).orderBy(F.desc("cosine"), "neighbour_id")
+        contested = old.join(entered, _KEY, "left_semi").unionByName(entering)
+        merged = contested.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)
+        rows = fresh.unionByName(merged).unionByName(old.join(entered, _KEY, "left_anti"))
+        warehouse.replace_parts("neighbours", "space", rows.withColumns(stamp), written)
+    finally:
+        found.unpersist()
+
+
+def _quarantine(run: Run, packed: DataFrame, any_found: bool) -> None:
+    """Note the tracks whose vectors have no direction; forget those that have one now."""
+    warehouse = run.warehouse
+    old = warehouse.read("quarantine").where("stage = 'neighbours'")
+    if not any_found:
+        warehouse.delete("quarantine", old.select("track_id", "stage"))
+        return
+    now = F.lit(datetime.now(UTC))
+    spaces = F.array_join(F.sort_array(F.collect_set("space")), ", ")
+    found = unsearchable(packed).groupBy("track_id").agg(spaces.alias("spaces"))
+    before = old.select("track_id", F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first"))
+    rows = found.join(before, "track_id", "left").select(
+        "track_id",
+        F.lit("neighbours").alias("stage"),
+        *(F.lit(None).cast("string").alias(name) for name in ("audio_uri", "audio_fingerprint", "audio_hash")),
+        F.lit("no_direction").alias("code"),
+        F.concat(
+            F.lit("the vector is zero or not finite and so like nothing, in "),
+            "spaces",
+            F.lit(": listen to the file, and replace it if it holds no music"),
+        ).alias("message"),
+        F.lit(None).cast("string").alias("decoder"),
+        (F.coalesce("old_attempts", F.lit(0)) + 1).alias("attempts"),
+        F.coalesce("old_first", now).alias("first_seen"),
+        now.alias("last_seen"),
+        F.lit(run.run_id).alias("run_id"),
+    )
+    rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        warehouse.delete("quarantine", old.join(rows, "track_id", "left_anti").select("track_id", "stage"))
+        warehouse.upsert("quarantine", rows)
+    finally:
+        rows.unpersist()
+
+
+def _report(run: Run, report: StageReport, spaces: Mapping[str, _Space]) -> dict[str, str | None]:
+    """Say what was done and what it is worth; return the spaces whose recall is below the floor."""
+    config = run.config.neighbours
+    again: dict[str, str | None] = {}
+    for space, of in spaces.items():
+        what = f"all searched ({of.rebuild})" if of.rebuild else f"{of.new} new, {of.stale} lost a neighbour"
+        how = "exact"
+        if of.cells is not None:
+            measured = _measure(run, space, of)
+            how = f"{len(of.centroids)} cells (version {of.cells.version}), {of.probes} probes"
+            how += f", recall@{config.top_n} {measured}"
+            if measured.mean < config.recall_floor and not of.rebuild:
+                again[space] = f"recall {measured.mean:.3f} is below neighbours.recall_floor"
+        report.details[f"{space}_search"] = f"{what}; {how}"
+    for space, reason in again.items():
+        get_logger().warning("neighbours_searched_again", space=space, reason=reason)
+    return again
+
+
+def _measure(run: Run, space: str, of: _Space) -> Recall:
+    lists = run.warehouse.read("neighbours").where(F.col("space") == space)
+    lists = lists.where(F.col("track_id").isin(of.sample["track_id"].to_list()))
+    return recall(lists.select("track_id", "cosine").toPandas(), of.truth)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from specrec.config import Config
+from specrec.config import STAGES, Config, Stage
 from specrec.logs import configure, get_logger
 from specrec.pipeline.embed import embed
 from specrec.pipeline.extract import extract
@@ -18,8 +18,7 @@ from specrec.session import get_spark
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.tables import Warehouse
 
-#: In the order of a night.
-STAGES: dict[str, Callable[[Run], None]] = {
+_RUN: dict[Stage, Callable[[Run], None]] = {
     "ingest": ingest,
     "extract": extract,
     "fit": fit,
@@ -29,7 +28,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 
 
-def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: bool = False) -> str:
+def run_stages(config: Config, stages: Sequence[Stage] = STAGES, refit: bool = False) -> str:
     """Run stages on the configured warehouse and return the run's id.
 
     Whatever can be checked is checked before the first table is touched: what ends there has written nothing.
@@ -37,7 +36,7 @@ def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: boo
     Parameters
     ----------
     config : the configuration.
-    stages : names of :data:`STAGES`, in the order to run them.
+    stages : names of :data:`~specrec.config.STAGES`, in the order to run them.
     refit : fit the artefacts anew.
 
     Raises
@@ -61,6 +60,6 @@ def run_stages(config: Config, stages: Sequence[str] = tuple(STAGES), refit: boo
                 if name == "fit":
                     fit(run, requested=refit)
                 else:
-                    STAGES[name](run)
+                    _RUN[name](run)
     get_logger().info("run_done", run_id=run_id)
     return run_id

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from specrec.config import load
+from specrec.config import Stage, load
 from specrec.errors import SpecrecError
 from specrec.pipeline.nightly import run_stages
 
 
-def submit(name: str, stages: Sequence[str]) -> None:
+def submit(name: str, stages: Sequence[Stage]) -> None:
     """Run stages as a spark-submit script: parse the command line, run, exit with 0 or, on an error, with 2."""
 
     @click.command(

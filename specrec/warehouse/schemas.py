@@ -123,7 +123,7 @@ MEL_SPECTROGRAMS = T.StructType(
 QUARANTINE = T.StructType(
     [
         _TRACK_ID,
-        _field("stage", _TEXT, "the stage that failed: ingest or extract", nullable=False),
+        _field("stage", _TEXT, "the stage that failed: ingest, extract or neighbours", nullable=False),
         _field("audio_uri", _TEXT, "the file, or what the catalogue says of it"),
         _field("code", _TEXT, "stable error code (specrec.errors.TRACK_ERROR_CODES)", nullable=False),
         _field("message", _TEXT, "what happened and what can be done"),
@@ -159,6 +159,7 @@ NEIGHBOURS = T.StructType(
         _field("neighbour_id", _TEXT, "the neighbour's track_id", nullable=False),
         _field("cosine", _DOUBLE, "cosine similarity, -1 to 1", nullable=False),
         _field("euclidean", _DOUBLE, "Euclidean distance of the same two vectors", nullable=False),
+        _field("input_hash", _TEXT, "which vector of the track was searched: its embeddings.input_hash"),
         _field("config_hash", _TEXT, "the configuration that this row depends on"),
         _RUN_ID,
     ]

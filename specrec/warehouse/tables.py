@@ -44,15 +44,20 @@ class Warehouse:
         return f"{self.root}/{name}"
 
     def create_missing(self) -> None:
-        """Create the tables that do not exist yet, empty, with their schemas and comments."""
+        """Create the tables that do not exist yet, empty, and add the columns that older ones lack."""
         for table in TABLES.values():
-            deltalake.DeltaTable.create(
+            schema = _delta_schema(table)
+            found = deltalake.DeltaTable.create(
                 f"{self._plain_root}/{table.name}",
-                _delta_schema(table),
+                schema,
                 mode="ignore",
                 partition_by=list(table.partitioned_by),
                 storage_options=self._options,
             )
+            known = {field.name for field in found.schema().fields}
+            missing = [field for field in schema.fields if field.name not in known]
+            if missing:
+                found.alter.add_columns(missing)
 
     def read(self, name: str) -> DataFrame:
         """Return a table as it stands now."""

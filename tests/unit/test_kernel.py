@@ -1,10 +1,21 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specrec.neighbours import kernel
-from specrec.neighbours.kernel import euclidean, exact_cosine, positions, top_pairs, unit
+from specrec.neighbours.kernel import (
+    Items,
+    Queries,
+    cosine,
+    euclidean,
+    nearest_cells,
+    positions,
+    runs,
+    search,
+    unit,
+)
 
 
 def _ids(n, prefix="t"):
@@ -13,6 +24,32 @@ def _ids(n, prefix="t"):
 
 def _vectors(n, dimensions, seed=0):
     return np.random.default_rng(seed).standard_normal((n, dimensions)).astype(np.float32)
+
+
+def _items(vectors, ids, cells=None, floors=np.inf):
+    cells = np.zeros(len(ids), np.int32) if cells is None else cells
+    return Items(pa.array(list(ids), pa.string()), vectors, cells, np.broadcast_to(floors, len(ids)).astype(float))
+
+
+def _queries(vectors, own, probes=None, thresholds=-np.inf, is_new=False):
+    rows, cells = probes or (np.arange(len(vectors)), np.zeros(len(vectors)))
+    return Queries(
+        vectors=vectors,
+        thresholds=np.broadcast_to(thresholds, len(vectors)).astype(float),
+        own=np.array(own, np.int64),
+        is_new=np.broadcast_to(is_new, len(vectors)),
+        probe_rows=np.array(rows, np.int32),
+        probe_cells=np.array(cells, np.int32),
+    )
+
+
+def top_pairs(queries, items, query_ids, item_ids, top_n):
+    """Search where all items lie in one cell."""
+    place = {item_id: at for at, item_id in enumerate(item_ids)}
+    own = [place.get(query_id, -1) for query_id in query_ids]
+    nearest, entering = search(_queries(queries, own), _items(items, item_ids), top_n)
+    assert len(entering) == 0
+    return nearest.rows, nearest.columns, nearest.cosines
 
 
 def _brute(queries, items, query_ids, item_ids, top_n):
@@ -32,8 +69,8 @@ def _lists(queries, items, query_ids, item_ids, top_n):
     rows, columns, cosines = top_pairs(queries, items, query_ids, item_ids, top_n)
     assert (np.diff(rows) >= 0).all()
     found = {query_id: [] for query_id in query_ids}
-    for row, column, cosine in zip(rows, columns, cosines, strict=True):
-        found[query_ids[row]].append((-cosine, item_ids[column]))
+    for row, column, score in zip(rows, columns, cosines, strict=True):
+        found[query_ids[row]].append((-score, item_ids[column]))
     return found
 
 
@@ -155,34 +192,34 @@ def test_lists_do_not_depend_on_how_items_are_cut_into_blocks(seed, cut, top_n):
 def test_a_cosine_is_the_same_to_the_last_bit_whatever_else_is_in_the_batch(dimensions, order):
     a = np.asarray(_vectors(200, dimensions), order=order)
     b = np.asarray(_vectors(200, dimensions, seed=1), order=order)
-    whole, distances = exact_cosine(a, b), euclidean(a, b)
+    whole, distances = cosine(a, b), euclidean(a, b)
     rng = np.random.default_rng(3)
     subsets = [rng.permutation(200)[:size] for size in (1, 2, 3, 17, 199)] + [np.array([i]) for i in range(20)]
     for subset in subsets:
-        np.testing.assert_array_equal(exact_cosine(a[subset], b[subset]), whole[subset])
+        np.testing.assert_array_equal(cosine(a[subset], b[subset]), whole[subset])
         np.testing.assert_array_equal(euclidean(a[subset], b[subset]), distances[subset])
-        np.testing.assert_array_equal(exact_cosine(b[subset], a[subset]), whole[subset])  # either way round
+        np.testing.assert_array_equal(cosine(b[subset], a[subset]), whole[subset])  # either way round
 
 
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
 def test_cosines_do_not_depend_on_length(size):
     a, b = _vectors(20, 8), _vectors(20, 8, seed=1)
-    np.testing.assert_allclose(exact_cosine(a * np.float32(size), b), exact_cosine(a, b), atol=1e-6)
+    np.testing.assert_allclose(cosine(a * np.float32(size), b), cosine(a, b), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(unit(a * np.float32(size)), axis=1), 1, atol=1e-6)
 
 
 def test_cosines_and_distances_agree():
     a, b = unit(_vectors(50, 8)), unit(_vectors(50, 8, seed=1))
-    np.testing.assert_allclose(euclidean(a, b) ** 2, 2 - 2 * exact_cosine(a, b), atol=1e-6)
-    assert exact_cosine(a, a) == pytest.approx(1, abs=1e-15)
-    assert exact_cosine(a, -a) == pytest.approx(-1, abs=1e-15)
-    assert (np.abs(exact_cosine(a, a)) <= 1).all()
+    np.testing.assert_allclose(euclidean(a, b) ** 2, 2 - 2 * cosine(a, b), atol=1e-6)
+    assert cosine(a, a) == pytest.approx(1, abs=1e-15)
+    assert cosine(a, -a) == pytest.approx(-1, abs=1e-15)
+    assert (np.abs(cosine(a, a)) <= 1).all()
 
 
 def test_a_zero_vector_is_similar_to_nothing():
     zero, others = np.zeros((3, 4), np.float32), _vectors(3, 4)
-    assert (exact_cosine(zero, others) == 0).all()
-    assert (exact_cosine(zero, zero) == 0).all()
+    assert (cosine(zero, others) == 0).all()
+    assert (cosine(zero, zero) == 0).all()
     assert (unit(zero) == 0).all()
 
 
@@ -194,3 +231,93 @@ def test_positions_count_from_zero_in_every_run(values):
         expected.append(expected[-1] + 1 if value == previous else 0)
         previous = value
     assert positions(group).tolist() == expected
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_every_query_meets_just_the_cells_that_it_probes(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    vectors = np.round(rng.standard_normal((40, 4)), 1).astype(np.float32) + np.float32(0.01)
+    cells = np.sort(rng.integers(0, 5, 40)).astype(np.int32)
+    ids, top_n = rng.permutation(_ids(40)), data.draw(st.integers(1, 8))
+    probes = np.nonzero(rng.random((40, 5)) < 0.5)
+    threshold = data.draw(st.sampled_from([-np.inf, 0.0, 0.9]))
+    queries = _queries(vectors, np.arange(40), probes, thresholds=threshold)
+    nearest, _ = search(queries, _items(vectors, ids, cells), top_n)
+    for row in range(40):
+        seen = np.flatnonzero(np.isin(cells, probes[1][probes[0] == row]) & (np.arange(40) != row))
+        cosines = cosine(vectors[np.full(len(seen), row)], vectors[seen])
+        expected = sorted((-c, ids[i]) for c, i in zip(cosines, seen, strict=True) if c >= threshold)[:top_n]
+        mine = nearest.rows == row
+        assert [ids[i] for i in nearest.columns[mine]] == [item_id for _, item_id in expected]
+        np.testing.assert_array_equal(nearest.cosines[mine], [-score for score, _ in expected])
+
+
+def test_a_new_query_enters_just_the_lists_whose_floor_it_reaches():
+    vectors, others = _vectors(30, 6), _vectors(5, 6, seed=1)
+    pairs = cosine(others[np.repeat(np.arange(5), 30)], vectors[np.tile(np.arange(30), 5)]).reshape(5, 30)
+    floors = np.sort(pairs, axis=0)[3]  # of each item: the second nearest of the five queries
+    floors[:3] = [-np.inf, np.inf, pairs[0, 2]]  # a list that is not full, one that is closed, one that is equalled
+    is_new = np.array([True, True, True, False, True])
+    _, entering = search(
+        _queries(others, np.full(5, -1), is_new=is_new), _items(vectors, _ids(30), None, floors), 3
+    )
+    expected = np.argwhere((pairs >= floors) & is_new[:, None])
+    found = sorted(zip(entering.rows.tolist(), entering.columns.tolist(), strict=True))
+    assert found == [tuple(pair) for pair in expected.tolist()]
+    np.testing.assert_array_equal(entering.cosines, pairs[entering.rows, entering.columns])
+
+
+def test_thousands_of_copies_take_little_memory(monkeypatch):
+    copies, top_n, most = 3000, 10, 0
+    vectors = np.concatenate([np.tile(_vectors(1, 8), (copies, 1)), _vectors(100, 8, seed=1)])
+    ids = np.random.default_rng(5).permutation(_ids(len(vectors)))
+
+    def counting(a, rows, b, columns, of=kernel.cosines_of):
+        nonlocal most
+        most = max(most, len(rows))
+        return of(a, rows, b, columns)
+
+    monkeypatch.setattr(kernel, "cosines_of", counting)
+    rows, columns, _ = top_pairs(vectors, vectors, ids, ids, top_n)
+    assert most <= 3 * top_n * len(vectors)
+    least = sorted(ids[:copies])[: top_n + 1]
+    for row in (0, 17, int(np.flatnonzero(ids == least[0])[0])):
+        assert list(ids[columns[rows == row]]) == [item_id for item_id in least if item_id != ids[row]][:top_n]
+
+
+def test_near_copies_are_settled_before_they_fill_the_memory(monkeypatch):
+    vectors = (1 + 1e-7 * np.random.default_rng(0).integers(0, 9, (400, 8))).astype(np.float32)
+    ids = _ids(400)
+    whole = _lists(vectors, vectors, ids, ids, 2)
+    monkeypatch.setattr(kernel, "_CROWD", 1 << 20)
+    assert _lists(vectors, vectors, ids, ids, 2) == whole
+
+
+@pytest.mark.parametrize("probes", [1, 3, 20])
+def test_nearest_cells_are_those_of_the_highest_cosine(probes):
+    vectors, centroids = _vectors(200, 8), _vectors(20, 8, seed=1)
+    centroids[7] = centroids[3]  # a tie: the lesser number goes first
+    found = np.sort(nearest_cells(vectors, centroids, probes), axis=1)
+    for row in range(200):
+        cosines = cosine(np.tile(vectors[row], (20, 1)), centroids)
+        assert found[row].tolist() == sorted(np.lexsort((np.arange(20), -cosines))[:probes].tolist())
+
+
+def test_nearest_cells_do_not_depend_on_what_else_is_asked():
+    vectors, centroids = _vectors(300, 64), _vectors(50, 64, seed=1)
+    centroids[25:] = centroids[:25] * (1 + np.float32(1e-7))  # which float32 cannot tell apart
+    whole = np.sort(nearest_cells(vectors, centroids, 7), axis=1)
+    for size in (1, 3, 64):
+        for start in range(0, 300, 100):
+            some = np.sort(nearest_cells(vectors[start : start + size], centroids, 7), axis=1)
+            np.testing.assert_array_equal(some, whole[start : start + size])
+
+
+def test_runs_are_found_with_their_places():
+    assert [(value, at.start, at.stop) for value, at in runs(np.array([4, 4, 1, 1, 1, 4]))] == [
+        (4, 0, 2),
+        (1, 2, 5),
+        (4, 5, 6),
+    ]
+    assert list(runs(np.zeros(0, np.int64))) == []

@@ -1,0 +1,566 @@
+"""The search in Spark: every track meets the tracks of the cells that it probes. Nothing gathers the catalogue.
+
+Tracks travel packed, a block of some thousand in one row: Spark moves few large rows, and Python reads their
+vectors without a copy. A search is three shuffles:
+
+1. *pack, scatter*: vectors go to the block that their cell lies in;
+2. *meet at home, send out*: in its own block a track finds its first neighbours; with the worst of them as a
+   threshold it goes, once, to each other block in which it probes a cell;
+3. *meet abroad*: there it is compared with those cells; only what beats the threshold comes back;
+   *merge*: the home block ranks what was found.
+
+A settled track, whose list still stands, is not sent; new tracks that are compared with it and beat the last of its
+list are its candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from specrec.errors import SpecrecError
+from specrec.neighbours.cells import Layout
+from specrec.neighbours.kernel import (
+    Items,
+    Pairs,
+    Queries,
+    Vectors,
+    best_first,
+    distances_of,
+    has_direction,
+    nearest_cells,
+    positions,
+    runs,
+    search,
+)
+
+Batches = Iterator[pa.RecordBatch]
+
+#: A track's state: its list stands; it must be searched anew; so must it, and the others do not know it yet.
+SETTLED, STALE, NEW = 0, 1, 2
+
+# Kinds of packed rows, in the order in which a task needs them.
+_PIECE, _ITEMS, _IDS, _QUERIES, _NEAREST, _ENTERING = range(6)
+UNSEARCHABLE = -1
+
+_QUERIES_AT_ONCE = 1 << 14
+_ROWS_AT_ONCE = 1 << 16
+
+_PACKED = pa.schema(
+    {
+        "space": pa.string(),
+        "target": pa.int32(),  # where it goes
+        "kind": pa.int32(),
+        "dimensions": pa.int32(),
+        "ids": pa.list_(pa.string()),
+        "hashes": pa.list_(pa.string()),
+        "vectors": pa.binary(),  # float32
+        "cells": pa.binary(),  # int32
+        "floors": pa.binary(),  # float64: of items, what a new neighbour must reach; of queries, the threshold
+        "states": pa.binary(),  # int8
+        "places": pa.binary(),  # int64: of queries and what is found for them, in the home block
+        "home": pa.int32(),  # the target to answer to
+        "probe_rows": pa.binary(),  # int32
+        "probe_cells": pa.binary(),  # int32
+        "cosines": pa.binary(),  # float64
+        "distances": pa.binary(),  # float64
+    }
+)
+_PACKED_DDL = (
+    "space string, target int, kind int, dimensions int, ids array<string>, hashes array<string>, vectors binary, "
+    "cells binary, floors binary, states binary, places binary, home int, probe_rows binary, probe_cells binary, "
+    "cosines binary, distances binary"
+)
+
+_FOUND = pa.schema(
+    {
+        "space": pa.string(),
+        "track_id": pa.string(),
+        "rank": pa.int32(),
+        "neighbour_id": pa.string(),
+        "cosine": pa.float64(),
+        "euclidean": pa.float64(),
+        "input_hash": pa.string(),
+    }
+)
+_FOUND_DDL = (
+    "space string, track_id string, rank int, neighbour_id string, cosine double, euclidean double, "
+    "input_hash string"
+)
+
+
+def pack(tracks: DataFrame, centroids: Mapping[str, Vectors]) -> DataFrame:
+    """Return tracks packed, some thousand a row, in the order of their cells.
+
+    Parameters
+    ----------
+    tracks : ``space, track_id, input_hash, vector, state, floor``; a space's vectors are of one length.
+    centroids : of each space.
+    """
+    columns = ("space", "track_id", "input_hash", "vector", "state", "floor")
+    return tracks.select(*columns).mapInArrow(_pack(dict(centroids)), _PACKED_DDL)
+
+
+def count_cells(packed: DataFrame) -> dict[str, dict[int, int]]:
+    """Return how many tracks lie in each cell of each space; under UNSEARCHABLE, those with no direction."""
+
+    def count(batches: Batches) -> Batches:
+        for row in _rows(batches):
+            cells, counts = np.unique(row.array("cells", np.int32), return_counts=True)
+            yield pa.RecordBatch.from_pydict({"space": [row.space] * len(cells), "cell": cells, "n": counts})
+
+    cells = packed.select("space", "kind", "cells").mapInArrow(count, "space string, cell int, n long")
+    found: dict[str, dict[int, int]] = {}
+    for row in cells.groupBy("space", "cell").agg(F.sum("n").alias("n")).collect():  # bounded: MOST_CELLS a space
+        found.setdefault(row.space, {})[row.cell] = row.n
+    return found
+
+
+def packed_tracks(batches: Batches) -> Iterator[tuple[str, Items]]:
+    """Yield packed tracks as the kernel takes them, inside Spark's Python workers, with their space."""
+    for row in _rows(batches):
+        if row.number("kind") == _PIECE and len(row.texts("ids")):
+            yield row.space, _items(row)
+
+
+def unsearchable(packed: DataFrame) -> DataFrame:
+    """Return ``space, track_id`` of the tracks whose vector has no direction: zero, or not finite."""
+    return packed.where(F.col("kind") == UNSEARCHABLE).select("space", F.explode("ids").alias("track_id"))
+
+
+def find(packed: DataFrame, layouts: Mapping[str, Layout], top_n: int) -> DataFrame:
+    """Return ``space, track_id, rank, neighbour_id, cosine, euclidean, input_hash``.
+
+    With a rank, the complete list of a track that is new or stale; with none, what may enter a settled track's
+    list. Whatever the number of partitions and the order of rows, the result is the same; where every cell is
+    probed, it does not depend on the layout either.
+    """
+    layouts = dict(layouts)
+    targets = sum(layout.targets for layout in layouts.values())
+
+    def by_target(rows: DataFrame) -> DataFrame:
+        return rows.repartitionById(targets, "target").sortWithinPartitions("target", "kind")
+
+    searchable = packed.where(F.col("kind") == _PIECE)
+    pieces = searchable.mapInArrow(_scatter(layouts), _PACKED_DDL)
+    sent = by_target(pieces).mapInArrow(_meet_at_home(layouts, top_n), _PACKED_DDL)
+    found = by_target(sent).mapInArrow(_meet_abroad(layouts, top_n), _PACKED_DDL)
+    return by_target(found).mapInArrow(_merge(top_n), _FOUND_DDL)
+
+
+class _Row:
+    """A packed row: its arrays are views of Arrow's memory."""
+
+    def __init__(self, batch: pa.RecordBatch, index: int) -> None:
+        self._batch, self._index = batch, index
+        self.space: str = batch.column("space")[index].as_py()
+
+    def number(self, name: str) -> int:
+        value: int = self._batch.column(name)[self._index].as_py()
+        return value
+
+    def array(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.frombuffer(self._batch.column(name)[self._index].as_buffer(), dtype)
+
+    def vectors(self) -> Vectors:
+        vectors: Vectors = self.array("vectors", np.float32).reshape(-1, self.number("dimensions"))
+        return vectors
+
+    def texts(self, name: str) -> pa.Array:
+        return self._batch.column(name)[self._index].values
+
+    def as_batch(self) -> pa.RecordBatch:
+        return self._batch.slice(self._index, 1)
+
+
+def _rows(batches: Batches) -> Iterator[_Row]:
+    for batch in batches:
+        for index in range(batch.num_rows):
+            yield _Row(batch, index)
+
+
+def _items(row: _Row) -> Items:
+    return Items(row.texts("ids"), row.vectors(), row.array("cells", np.int32), row.array("floors", np.float64))
+
+
+def _by_target(batches: Batches) -> Iterator[tuple[int, Iterator[_Row]]]:
+    return groupby(_rows(batches), key=lambda row: row.number("target"))
+
+
+def _row(**values: Any) -> pa.RecordBatch:
+    columns = []
+    for field in _PACKED:
+        value = values.get(field.name)
+        if value is None:
+            column = pa.nulls(1, field.type)
+        elif pa.types.is_list(field.type):
+            column = pa.ListArray.from_arrays(pa.array([0, len(value)], pa.int32()), pa.array(value, pa.string()))
+        elif pa.types.is_binary(field.type):
+            column = pa.array([np.ascontiguousarray(value).tobytes()], field.type)
+        else:
+            column = pa.array([value], field.type)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=_PACKED)
+
+
+def _pack(centroids: dict[str, Vectors]) -> Callable[[Batches], Batches]:
+    def pack_batches(batches: Batches) -> Batches:
+        for batch in batches:
+            for space in pc.unique(batch.column("space")).to_pylist():
+                yield from _pack_space(
+                    space, batch.filter(pc.equal(batch.column("space"), space)), centroids[space]
+                )
+
+    return pack_batches
+
+
+def _pack_space(space: str, tracks: pa.RecordBatch, centroids: Vectors) -> Batches:
+    lengths = pc.list_value_length(tracks.column("vector")).to_numpy(zero_copy_only=False)
+    _check_lengths(space, {*lengths.tolist(), centroids.shape[1] if len(centroids) > 1 else lengths[0]})
+    vectors = tracks.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(len(lengths), -1)
+    vectors = vectors.astype(np.float32, copy=False)
+    ids, hashes = tracks.column("track_id"), tracks.column("input_hash")
+    good = has_direction(vectors)
+    common = {"space": space, "target": -1, "dimensions": vectors.shape[1]}
+    if not good.all():
+        cells = np.full((~good).sum(), UNSEARCHABLE, np.int32)
+        yield _row(**common, kind=UNSEARCHABLE, ids=ids.filter(pa.array(~good)), cells=cells)
+    cells = nearest_cells(vectors[good], centroids, 1)[:, 0] if good.any() else np.zeros(0, np.int32)
+    order = np.argsort(cells, kind="stable")
+    places = np.flatnonzero(good)[order]
+    yield _row(
+        **common,
+        kind=_PIECE,
+        ids=ids.take(pa.array(places)),
+        hashes=hashes.take(pa.array(places)),
+        vectors=vectors[places],
+        cells=cells[order],
+        floors=tracks.column("floor").to_numpy(zero_copy_only=False)[places].astype(np.float64),
+        states=tracks.column("state").to_numpy(zero_copy_only=False)[places].astype(np.int8),
+    )
+
+
+def _check_lengths(space: str, lengths: set[int]) -> None:
+    if len(lengths) > 1:
+        raise SpecrecError(
+            f"the vectors of the space {space} are not all of one length: run the job once with --refit"
+        )
+
+
+def _scatter(layouts: dict[str, Layout]) -> Callable[[Batches], Batches]:
+    def scatter(batches: Batches) -> Batches:
+        for row in _rows(batches):
+            layout, ids, hashes = layouts[row.space], row.texts("ids"), row.texts("hashes")
+            cells = row.array("cells", np.int32)
+            of_id = pd.util.hash_array(np.asarray(ids.to_numpy(zero_copy_only=False), object), categorize=False)
+            homes = layout.home(cells, of_id)
+            vectors, floors = row.vectors(), row.array("floors", np.float64)
+            states = row.array("states", np.int8)
+            order = np.argsort(homes, kind="stable")
+            for home, at in runs(homes[order]):
+                some = order[at]
+                yield _row(
+                    space=row.space,
+                    target=layout.target(home),
+                    kind=_PIECE,
+                    dimensions=vectors.shape[1],
+                    ids=ids.take(pa.array(some)),
+                    hashes=hashes.take(pa.array(some)),
+                    vectors=vectors[some],
+                    cells=cells[some],
+                    floors=floors[some],
+                    states=states[some],
+                )
+
+    return scatter
+
+
+@dataclass(frozen=True)
+class _Home:
+    """A block's tracks, in the order of their cells and ids, whatever order they came in."""
+
+    hashes: pa.Array
+    items: Items
+    states: npt.NDArray[np.int8]
+
+    @classmethod
+    def join(cls, rows: list[_Row]) -> _Home:
+        _check_lengths(rows[0].space, {row.number("dimensions") for row in rows})
+        ids = pa.concat_arrays([row.texts("ids") for row in rows])
+        cells = np.concatenate([row.array("cells", np.int32) for row in rows])
+        order = np.lexsort((pc.rank(ids).to_numpy(), cells))
+        ids = ids.take(pa.array(order))
+        vectors = np.concatenate([row.vectors() for row in rows])[order]
+        floors = np.concatenate([row.array("floors", np.float64) for row in rows])[order]
+        return cls(
+            hashes=pa.concat_arrays([row.texts("hashes") for row in rows]).take(pa.array(order)),
+            items=Items(ids, vectors, cells[order], floors),
+            states=np.concatenate([row.array("states", np.int8) for row in rows])[order],
+        )
+
+
+def _meet_at_home(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches], Batches]:
+    def meet(batches: Batches) -> Batches:
+        for target, of_target in _by_target(batches):
+            rows = list(of_target)  # a block
+            space, layout = rows[0].space, layouts[rows[0].space]
+            block, home = layout.block_of(target), _Home.join(rows)
+            del rows
+            yield _row(
+                space=space, target=target, kind=_IDS, ids=home.items.ids, hashes=home.hashes, states=home.states
+            )
+            for share in range(int(layout.shares[block])):
+                yield _row(
+                    space=space,
+                    target=target + share,
+                    kind=_ITEMS,
+                    home=target,
+                    dimensions=home.items.vectors.shape[1],
+                    ids=home.items.ids,
+                    vectors=home.items.vectors,
+                    cells=home.items.cells,
+                    floors=home.items.floors,
+                )
+            asking = np.flatnonzero(home.states != SETTLED)
+            if len(asking):
+                probing, probed = _probes(layout, home, asking, top_n)
+                queries, nearest, entering = _search_home(
+                    layout, block, home, asking, probing=probing, probed=probed, top_n=top_n
+                )
+                names = home.items.ids.take(pa.array(asking))
+                yield from _answer_queries(nearest, queries, home.items, places=asking, space=space, target=target)
+                yield from _answer_items(entering, queries, home.items, names=names, space=space, target=target)
+                yield from _send(
+                    layout,
+                    block,
+                    queries,
+                    probing=probing,
+                    probed=probed,
+                    names=names,
+                    places=asking,
+                    space=space,
+                    target=target,
+                )
+
+    return meet
+
+
+def _probes(
+    layout: Layout, home: _Home, asking: npt.NDArray[np.int64], top_n: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return who of `asking`, by place in it, probes which cell."""
+    rows, cells = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+    for new, at_least in ((False, layout.probes), (True, layout.probes_of_new)):
+        some, probes = np.flatnonzero((home.states[asking] == NEW) == new), at_least
+        while len(some):
+            probed = nearest_cells(home.items.vectors[asking[some]], layout.centroids, probes)
+            # cells of a few tracks do not fill a list: further ones then
+            enough = layout.counts[probed].sum(axis=1) > top_n
+            enough |= probes >= len(layout.centroids)
+            rows.append(np.repeat(some[enough], probed.shape[1]).astype(np.int32))
+            cells.append(probed[enough].ravel())
+            some, probes = some[~enough], 2 * probes
+    return np.concatenate(rows), np.concatenate(cells)
+
+
+def _search_home(
+    layout: Layout,
+    block: int,
+    home: _Home,
+    asking: npt.NDArray[np.int64],
+    *,
+    probing: npt.NDArray[np.int32],
+    probed: npt.NDArray[np.int32],
+    top_n: int,
+) -> tuple[Queries, Pairs, Pairs]:
+    """Search in the track's own cell, and with what that gave as a threshold in the block's other cells."""
+    items = home.items
+    here = (layout.first[probed] <= block) & (block < layout.first[probed] + layout.parts[probed])
+    in_own_cell = here & (probed == items.cells[asking][probing])
+    queries = Queries(
+        vectors=items.vectors[asking],
+        thresholds=np.full(len(asking), -np.inf),
+        own=asking,
+        is_new=home.states[asking] == NEW,
+        probe_rows=probing[in_own_cell],
+        probe_cells=probed[in_own_cell],
+    )
+    nearest, entering = search(queries, items, top_n)
+    queries = replace(queries, thresholds=_thresholds(nearest, len(asking), top_n))
+    rest = here & ~in_own_cell
+    if rest.any():
+        others = replace(queries, probe_rows=probing[rest], probe_cells=probed[rest])
+        more, also_entering = search(others, items, top_n)
+        nearest, entering = nearest.with_(more), entering.with_(also_entering)
+        nearest = nearest.take(best_first(nearest.rows, nearest.cosines, items.rank_of[nearest.columns], top_n))
+        queries = replace(queries, thresholds=_thresholds(nearest, len(asking), top_n))
+    return queries, nearest, entering
+
+
+def _thresholds(nearest: Pairs, count: int, top_n: int) -> npt.NDArray[np.float64]:
+    """Return the cosine of each query's last neighbour, -inf where its list is not yet full."""
+    thresholds = np.full(count, -np.inf)
+    last = positions(nearest.rows) == top_n - 1
+    thresholds[nearest.rows[last]] = nearest.cosines[last]
+    return thresholds
+
+
+def _answer_queries(
+    pairs: Pairs, queries: Queries, items: Items, *, places: npt.NDArray[np.int64], space: str, target: int
+) -> Batches:
+    """Send what was found for queries to their home, where `places` says which tracks they are."""
+    if len(pairs):
+        yield _row(
+            space=space,
+            target=target,
+            kind=_NEAREST,
+            ids=items.ids.take(pa.array(pairs.columns)),
+            places=places[pairs.rows],
+            cosines=pairs.cosines,
+            distances=distances_of(queries.vectors, pairs.rows, items.vectors, pairs.columns),
+        )
+
+
+def _answer_items(
+    pairs: Pairs, queries: Queries, items: Items, *, names: pa.Array, space: str, target: int
+) -> Batches:
+    """Send the queries, of which `names` are the ids, that may enter the lists of items to the items' home."""
+    if len(pairs):
+        yield _row(
+            space=space,
+            target=target,
+            kind=_ENTERING,
+            ids=names.take(pa.array(pairs.rows)),
+            places=pairs.columns,
+            cosines=pairs.cosines,
+            distances=distances_of(queries.vectors, pairs.rows, items.vectors, pairs.columns),
+        )
+
+
+def _send(
+    layout: Layout,
+    block: int,
+    queries: Queries,
+    *,
+    probing: npt.NDArray[np.int32],
+    probed: npt.NDArray[np.int32],
+    names: pa.Array,
+    places: npt.NDArray[np.int64],
+    space: str,
+    target: int,
+) -> Batches:
+    """Send each query to every other block in which it probes a cell, once."""
+    parts = layout.parts[probed]
+    pair = np.repeat(np.arange(len(parts)), parts)
+    probing, probed = probing[pair], probed[pair]
+    blocks = layout.first[probed] + positions(pair)
+    order = np.lexsort((probing, blocks))
+    order = order[blocks[order] != block]
+    for other, at in runs(blocks[order]):
+        who, which = np.unique(probing[order[at]], return_inverse=True)
+        yield _row(
+            space=space,
+            target=layout.target(other, block),
+            kind=_QUERIES,
+            home=target,
+            dimensions=queries.vectors.shape[1],
+            ids=names.take(pa.array(who)),
+            vectors=queries.vectors[who],
+            floors=queries.thresholds[who],
+            states=np.where(queries.is_new[who], NEW, STALE).astype(np.int8),
+            places=places[who],
+            probe_rows=which.astype(np.int32),
+            probe_cells=probed[order[at]],
+        )
+
+
+def _meet_abroad(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches], Batches]:
+    def meet(batches: Batches) -> Batches:
+        for _, rows in _by_target(batches):
+            items, here, waiting = None, -1, list[_Row]()
+            for row in rows:
+                kind = row.number("kind")
+                if kind == _ITEMS:
+                    here, items = row.number("home"), _items(row)
+                elif kind == _QUERIES:
+                    waiting.append(row)
+                    if sum(len(one.texts("ids")) for one in waiting) >= _QUERIES_AT_ONCE:
+                        yield from _search_abroad(waiting, items, here, top_n)
+                        waiting = []
+                else:
+                    yield row.as_batch()
+            yield from _search_abroad(waiting, items, here, top_n)
+
+    return meet
+
+
+def _search_abroad(rows: list[_Row], items: Items | None, here: int, top_n: int) -> Batches:
+    if items is None or not rows:
+        return
+    counts = np.array([len(row.texts("ids")) for row in rows])
+    starts = np.cumsum(counts) - counts
+    probes = [row.array("probe_rows", np.int32) + start for row, start in zip(rows, starts, strict=True)]
+    queries = Queries(
+        vectors=np.concatenate([row.vectors() for row in rows]),
+        thresholds=np.concatenate([row.array("floors", np.float64) for row in rows]),
+        own=np.full(int(counts.sum()), -1, np.int64),
+        is_new=np.concatenate([row.array("states", np.int8) for row in rows]) == NEW,
+        probe_rows=np.concatenate(probes).astype(np.int32),
+        probe_cells=np.concatenate([row.array("probe_cells", np.int32) for row in rows]),
+    )
+    places = np.concatenate([row.array("places", np.int64) for row in rows])
+    names = pa.concat_arrays([row.texts("ids") for row in rows])
+    nearest, entering = search(queries, items, top_n)
+    space = rows[0].space
+    of_message = np.searchsorted(starts, nearest.rows, side="right") - 1
+    for number, at in runs(of_message):
+        home = rows[number].number("home")
+        yield from _answer_queries(nearest.take(at), queries, items, places=places, space=space, target=home)
+    yield from _answer_items(entering, queries, items, names=names, space=space, target=here)
+
+
+def _merge(top_n: int) -> Callable[[Batches], Batches]:
+    def merge(batches: Batches) -> Batches:
+        for _, of_target in _by_target(batches):
+            rows = {kind: list(some) for kind, some in groupby(of_target, key=lambda row: row.number("kind"))}
+            ids = rows[_IDS][0]
+            for kind in (_NEAREST, _ENTERING):
+                if kind in rows:
+                    yield from _lists(ids, rows[kind], top_n if kind == _NEAREST else None)
+
+    return merge
+
+
+def _lists(home: _Row, rows: list[_Row], top_n: int | None) -> Batches:
+    places = np.concatenate([row.array("places", np.int64) for row in rows])
+    cosines = np.concatenate([row.array("cosines", np.float64) for row in rows])
+    distances = np.concatenate([row.array("distances", np.float64) for row in rows])
+    names = pa.concat_arrays([row.texts("ids") for row in rows])
+    ties = pc.rank(names, tiebreaker="dense").to_numpy()
+    order = best_first(places, cosines, ties, top_n or len(places))
+    ranks = pa.array(positions(places[order]) + 1, pa.int32()) if top_n else pa.nulls(len(order), pa.int32())
+    of_track = pa.array(places[order])
+    found = pa.RecordBatch.from_arrays(
+        [
+            pa.array([home.space] * len(order), pa.string()),
+            home.texts("ids").take(of_track),
+            ranks,
+            names.take(pa.array(order)),
+            pa.array(cosines[order]),
+            pa.array(distances[order]),
+            home.texts("hashes").take(of_track),
+        ],
+        schema=_FOUND,
+    )
+    for start in range(0, len(order), _ROWS_AT_ONCE):
+        yield found.slice(start, _ROWS_AT_ONCE)

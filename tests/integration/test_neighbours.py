@@ -1,0 +1,273 @@
+"""The contract of the stage `neighbours`, for exact and for approximate search, on vectors made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from vectors import write_embeddings
+
+from specrec.config import load
+from specrec.pipeline.nightly import run_stages
+from specrec.warehouse.reader import Reader
+
+TOP_N = 10
+METHODS = {
+    "exact": ("neighbours.method=exact", "neighbours.block_rows=150"),
+    "approximate": ("neighbours.method=approximate", "neighbours.cells=16", "neighbours.block_rows=120"),
+}
+
+
+class Searched:
+    """A warehouse of embeddings, searched by one method."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self.folder = folder
+        places = (f"warehouse={folder}", f"neighbours.top_n={TOP_N}", "log.level=error")
+        few = (
+            "recommend.top_n=5",
+            "neighbours.recall_sample=100",
+            "neighbours.rebuild_share=0.9",
+            "neighbours.update_from=0",
+        )
+        self.config = load(None, (*places, *few, *settings), needs_catalogue=False)
+        self.reader = Reader(self.config.warehouse, self.config.storage)
+
+    def put(self, ids: Any, vectors: Any, space: str = "hybrid") -> Searched:
+        write_embeddings(self.folder, space, list(ids), np.asarray(vectors, np.float32))
+        return self
+
+    def run(self) -> dict[str, str]:
+        """Search, and return what `runs` says of it."""
+        run_id = run_stages(self.config, ["neighbours"])
+        (row,) = self.reader.rows("runs", [("run_id", "=", run_id)])
+        details: dict[str, str] = row["details"]
+        return details
+
+    def rows(self, space: str = "hybrid") -> list[dict[str, Any]]:
+        columns = ["track_id", "rank", "neighbour_id", "cosine", "euclidean", "input_hash"]
+        rows = self.reader.rows("neighbours", [("space", "=", space)], columns)
+        return sorted(rows, key=lambda row: (row["track_id"], row["rank"]))
+
+    def lists(self, space: str = "hybrid") -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for row in self.rows(space):
+            found.setdefault(row["track_id"], []).append(row["neighbour_id"])
+        return found
+
+
+Search = Callable[..., Searched]
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def search(method: str, tmp_path: Path) -> Search:
+    def make(name: str = "warehouse", *settings: str) -> Searched:
+        return Searched(tmp_path / name, *METHODS[method], *settings)
+
+    return make
+
+
+def _ids(count: int, prefix: str = "t") -> np.ndarray:
+    return np.random.default_rng(1).permutation([f"{prefix}{i:04d}" for i in range(count)])
+
+
+def _clustered(count: int, dimensions: int = 12, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((12, dimensions))
+    return (centres[rng.integers(12, size=count)] + 0.6 * rng.standard_normal((count, dimensions))).astype(
+        np.float32
+    )
+
+
+def _true_lists(ids: np.ndarray, vectors: np.ndarray) -> dict[str, list[str]]:
+    unit = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    similar = np.round(unit @ unit.T, 12)
+    found = {}
+    for row, track_id in enumerate(ids):
+        others = [i for i in np.lexsort((ids, -similar[row])) if i != row]
+        found[track_id] = [str(ids[i]) for i in others[:TOP_N]]
+    return found
+
+
+def _recall(found: dict[str, list[str]], truth: dict[str, list[str]]) -> float:
+    return float(np.mean([len(set(found[track]) & set(nearest)) / TOP_N for track, nearest in truth.items()]))
+
+
+def test_lists_are_the_nearest_in_order_without_the_track_itself(search: Search, method: str) -> None:
+    ids, vectors = _ids(400), _clustered(400)
+    searched = search().put(ids, vectors)
+    details = searched.run()
+    place = {track_id: row for row, track_id in enumerate(ids)}
+    by_track: dict[str, list[dict[str, Any]]] = {}
+    for row in searched.rows():
+        by_track.setdefault(row["track_id"], []).append(row)
+        a, b = vectors[place[row["track_id"]]].astype(float), vectors[place[row["neighbour_id"]]].astype(float)
+        assert row["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-12)
+        assert row["euclidean"] == pytest.approx(np.linalg.norm(a - b), abs=1e-12)
+    assert set(by_track) == set(ids)
+    for track_id, rows in by_track.items():
+        assert [row["rank"] for row in rows] == list(range(1, TOP_N + 1))
+        assert track_id not in {row["neighbour_id"] for row in rows}
+        assert len({row["neighbour_id"] for row in rows}) == TOP_N
+        order = [(-row["cosine"], row["neighbour_id"]) for row in rows]
+        assert order == sorted(order)
+    recall = _recall(searched.lists(), _true_lists(ids, vectors))
+    if method == "exact":
+        assert recall == 1
+        assert details["hybrid_search"] == "all searched (first); exact"
+    else:
+        assert recall >= 0.97
+        assert "16 cells (version 1)" in details["hybrid_search"]
+        said = float(details["hybrid_search"].partition("recall@10 ")[2].partition(" ")[0])
+        assert said == pytest.approx(recall, abs=0.02)  # on a sample of 100
+
+
+def test_neither_partitions_nor_blocks_nor_a_second_run_change_a_row(search: Search) -> None:
+    ids, vectors = _ids(300), np.round(_clustered(300), 1)  # rounded: ties
+    whole = search("whole").put(ids, vectors)
+    whole.run()
+    order = np.random.default_rng(3).permutation(300)
+    other = search("other", "neighbours.block_rows=37").put(ids[order[:100]], vectors[order[:100]])
+    for start in (100, 200):  # as several files
+        where = other.folder / "embeddings"
+        some = order[start : start + 100]
+        search("more").put(ids[some], vectors[some])
+        import deltalake
+
+        deltalake.write_deltalake(
+            str(where),
+            deltalake.DeltaTable(str(other.folder.parent / "more" / "embeddings")).to_pyarrow_table(),
+            mode="append",
+        )
+    other.run()
+    assert other.rows() == whole.rows()
+
+
+def test_what_changed_alone_is_searched_and_the_lists_are_those_of_a_rebuild(search: Search, method: str) -> None:
+    ids, vectors = _ids(400), _clustered(400)
+    searched = search().put(ids[:380], vectors[:380])
+    searched.run()
+    # ten are gone, ten have another vector, twenty are new
+    kept, now = np.r_[10:400], vectors.copy()
+    now[20:30] = _clustered(10, seed=5)
+    searched.put(ids[kept], now[kept])
+    details = searched.run()
+    assert details["hybrid_search"].startswith("30 new, ")
+    assert "all searched" not in details["hybrid_search"]
+    rebuilt = search("rebuilt").put(ids[kept], now[kept])
+    rebuilt.run()
+    truth = _true_lists(ids[kept], now[kept])
+    if method == "exact":
+        assert searched.rows() == rebuilt.rows()
+        assert searched.lists() == truth
+    else:
+        assert set(searched.lists()) == set(ids[kept])
+        assert _recall(searched.lists(), truth) >= _recall(rebuilt.lists(), truth) - 0.002
+    again = searched.run()
+    assert again["hybrid"] == "unchanged"
+
+
+def test_a_catalogue_smaller_than_a_list_and_one_that_outgrows_it(search: Search) -> None:
+    ids, vectors = _ids(30), _clustered(30)
+    searched = search("w", "neighbours.rebuild_share=1", "neighbours.cells=2").put(ids[:1], vectors[:1])
+    searched.run()
+    assert searched.lists() == {}
+    for count in (4, 30):
+        searched.put(ids[:count], vectors[:count])
+        searched.run()
+        lists = searched.lists()
+        assert set(lists) == set(ids[:count])
+        assert {len(nearest) for nearest in lists.values()} == {min(count - 1, TOP_N)}
+    assert searched.lists() == _true_lists(ids, vectors)
+
+
+def test_a_thousand_copies_of_a_track_fill_each_others_lists(search: Search) -> None:
+    ids = _ids(1100)
+    vectors = np.concatenate([np.tile(_clustered(1, seed=9), (1000, 1)), _clustered(100)])
+    searched = search().put(ids, vectors)
+    searched.run()
+    lists, copies = searched.lists(), set(ids[:1000])
+    assert all(len(nearest) == TOP_N for nearest in lists.values())
+    assert all(set(lists[track]) <= copies for track in copies)
+    searched.put(np.r_[ids, ["t-new"]], np.concatenate([vectors, vectors[:1]]))  # before all others by its id
+    assert "1 new, 0 lost" in searched.run()["hybrid_search"]
+    assert all(searched.lists()[track][0] == "t-new" for track in copies)
+
+
+def test_vectors_without_a_direction_are_quarantined_and_heal(search: Search) -> None:
+    ids, vectors = _ids(120), _clustered(120)
+    bad = vectors.copy()
+    bad[0], bad[1, 3], bad[2, 0] = 0, np.nan, np.inf
+    searched = search().put(ids, bad)
+    searched.run()
+    assert set(searched.lists()) == set(ids[3:])
+    assert not {ids[0], ids[1], ids[2]} & {name for nearest in searched.lists().values() for name in nearest}
+    rows = searched.reader.rows("quarantine")
+    assert {(row["track_id"], row["stage"], row["code"]) for row in rows} == {
+        (ids[row], "neighbours", "no_direction") for row in range(3)
+    }
+    assert "hybrid" in rows[0]["message"]
+    searched.put(ids, vectors).run()
+    assert searched.reader.rows("quarantine") == []
+    assert set(searched.lists()) == set(ids)
+
+
+def test_spaces_of_different_dimensions_are_searched_together_and_apart(search: Search) -> None:
+    ids, wide, narrow = _ids(150), _clustered(150, 20), _clustered(150, 3)
+    searched = search().put(ids, wide, "features").put(ids, narrow, "spectrogram")
+    searched.run()
+    alone = search("alone").put(ids, narrow, "spectrogram")
+    alone.run()
+    assert searched.rows("spectrogram") == alone.rows("spectrogram")
+    before = searched.rows("features")
+    narrow[0] = narrow[1]
+    details = searched.put(ids, narrow, "spectrogram").run()
+    assert details["features"] == "unchanged"
+    assert searched.rows("features") == before
+
+
+def test_probes_are_raised_until_the_floor_holds(tmp_path: Path) -> None:
+    ids, vectors = _ids(600), np.random.default_rng(0).standard_normal((600, 12)).astype(np.float32)
+    settings = (*METHODS["approximate"], "neighbours.probes=1", "neighbours.recall_floor=0.9")
+    searched = Searched(tmp_path, *settings).put(ids, vectors)
+    details = searched.run()["hybrid_search"]
+    probes = int(details.partition(" probes")[0].rpartition(" ")[2])
+    assert probes > 1
+    assert _recall(searched.lists(), _true_lists(ids, vectors)) >= 0.88
+
+
+def test_cells_that_do_not_serve_any_more_are_trained_anew(tmp_path: Path) -> None:
+    settings = (
+        "neighbours.method=approximate",
+        "neighbours.rebuild_share=1",
+        "neighbours.recall_floor=0.9",
+    )
+    ids, vectors = _ids(900), _clustered(900)
+    searched = Searched(tmp_path, *settings).put(ids[:60], vectors[:60])
+    searched.run()
+    searched.put(ids, vectors)
+    details = searched.run()["hybrid_search"]
+    assert "cells are" in details
+    assert "version 2" in details
+    assert _recall(searched.lists(), _true_lists(ids, vectors)) >= 0.9
+
+
+def test_vectors_of_several_lengths_end_the_run_in_one_line(tmp_path: Path) -> None:
+    from specrec.errors import SpecrecError
+
+    searched = Searched(tmp_path, *METHODS["exact"]).put(_ids(20), _clustered(20, 4))
+    import deltalake
+
+    other = Searched(tmp_path / "other").put(_ids(5, "u"), _clustered(5, 6))
+    rows = deltalake.DeltaTable(str(other.folder / "embeddings")).to_pyarrow_table()
+    deltalake.write_deltalake(str(searched.folder / "embeddings"), rows, mode="append")
+    with pytest.raises(SpecrecError, match="not all of one length"):
+        searched.run()
