@@ -193,4 +193,4 @@ def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
 
 def needed_probes(recalls: Sequence[float] | npt.NDArray[np.float64], floor: float) -> int:
     """Return the least number of probes whose recall is not below the floor."""
-    return int(np.searchsorted(np.asarray(recalls), floor - 1e-12)) + 1
+    return min(int(np.searchsorted(np.asarray(recalls), floor - 1e-12)) + 1, len(recalls))

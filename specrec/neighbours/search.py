@@ -93,6 +93,7 @@ _FOUND = pa.schema(
         "input_hash": pa.string(),
     }
 )
+_COUNTS = pa.schema({"space": pa.string(), "cell": pa.int32(), "n": pa.int64()})
 _FOUND_DDL = (
     "space string, track_id string, rank int, neighbour_id string, cosine double, euclidean double, "
     "input_hash string"
@@ -117,7 +118,8 @@ def count_cells(packed: DataFrame) -> dict[str, dict[int, int]]:
     def count(batches: Batches) -> Batches:
         for row in _rows(batches):
             cells, counts = np.unique(row.array("cells", np.int32), return_counts=True)
-            yield pa.RecordBatch.from_pydict({"space": [row.space] * len(cells), "cell": cells, "n": counts})
+            rows = {"space": [row.space] * len(cells), "cell": cells, "n": counts}
+            yield pa.RecordBatch.from_pydict(rows, _COUNTS)
 
     cells = packed.select("space", "kind", "cells").mapInArrow(count, "space string, cell int, n long")
     found: dict[str, dict[int, int]] = {}
@@ -235,7 +237,9 @@ def _pack_space(space: str, tracks: pa.RecordBatch, centroids: Vectors) -> Batch
     if not good.all():
         cells = np.full((~good).sum(), UNSEARCHABLE, np.int32)
         yield _row(**common, kind=UNSEARCHABLE, ids=ids.filter(pa.array(~good)), cells=cells)
-    cells = nearest_cells(vectors[good], centroids, 1)[:, 0] if good.any() else np.zeros(0, np.int32)
+    if not good.any():
+        return
+    cells = nearest_cells(vectors[good], centroids, 1)[:, 0]
     order = np.argsort(cells, kind="stable")
     places = np.flatnonzero(good)[order]
     yield _row(
@@ -252,9 +256,12 @@ def _pack_space(space: str, tracks: pa.RecordBatch, centroids: Vectors) -> Batch
 
 def _check_lengths(space: str, lengths: set[int]) -> None:
     if len(lengths) > 1:
-        raise SpecrecError(
-            f"the vectors of the space {space} are not all of one length: run the job once with --refit"
-        )
+        raise SpecrecError(different_lengths(space))
+
+
+def different_lengths(space: str) -> str:
+    """Return what to say of a space whose vectors cannot be compared."""
+    return f"the vectors of the space {space} are not all of one length: run the job once with --refit"
 
 
 def _scatter(layouts: dict[str, Layout]) -> Callable[[Batches], Batches]:
@@ -316,9 +323,7 @@ def _meet_at_home(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches],
             space, layout = rows[0].space, layouts[rows[0].space]
             block, home = layout.block_of(target), _Home.join(rows)
             del rows
-            yield _row(
-                space=space, target=target, kind=_IDS, ids=home.items.ids, hashes=home.hashes, states=home.states
-            )
+            yield _row(space=space, target=target, kind=_IDS, ids=home.items.ids, hashes=home.hashes)
             for share in range(int(layout.shares[block])):
                 yield _row(
                     space=space,
@@ -391,7 +396,8 @@ def _search_home(
         vectors=items.vectors[asking],
         thresholds=np.full(len(asking), -np.inf),
         own=asking,
-        is_new=home.states[asking] == NEW,
+        # one that has so many copies before it can enter no list, and a thousand copies not each other's
+        is_new=((home.states == NEW) & ~np.isin(np.arange(len(home.states)), items.copies(top_n)))[asking],
         probe_rows=probing[in_own_cell],
         probe_cells=probed[in_own_cell],
     )

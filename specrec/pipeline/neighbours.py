@@ -8,7 +8,7 @@ is known of it, where much of it changed, or where its cells no longer serve.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from specrec.config import SYSTEMS
 from specrec.embedding.artefacts import Artefact, cells_of
 from specrec.embedding.sample import sample_tracks
+from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.neighbours import cells as C
 from specrec.neighbours.cells import Layout
@@ -32,6 +33,7 @@ from specrec.neighbours.search import (
     STALE,
     UNSEARCHABLE,
     count_cells,
+    different_lengths,
     find,
     pack,
     unsearchable,
@@ -60,6 +62,7 @@ class _Space:
     probes: int = 1
     sample: pd.DataFrame = field(default_factory=pd.DataFrame)
     truth: pd.DataFrame = field(default_factory=pd.DataFrame)
+    recall: Recall | None = None
 
 
 def find_neighbours(run: Run) -> None:
@@ -72,12 +75,14 @@ def find_neighbours(run: Run) -> None:
     with run.stage("neighbours") as report:
         known = warehouse.states("neighbours")
         by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
-        now = {space: f"{run.config.neighbours_hash(space)}:{by_space.get(space)}" for space in SYSTEMS}
+        tracks: dict[str, int] = {space: int(by_space.get(space, "0").partition(":")[0]) for space in SYSTEMS}
+        now = {
+            space: f"{run.config.neighbours_hash(space)}:{_method(run, count)}:{by_space.get(space)}"
+            for space, count in tracks.items()
+        }
         changed: dict[str, str] = {space: state for space, state in now.items() if known.get(space) != state}
         if changed:
-            tracks = {
-                space: int(by_space[space].partition(":")[0]) if space in by_space else 0 for space in changed
-            }
+            tracks = {space: tracks[space] for space in changed}
             report.rows_in = sum(tracks.values())
             empty = {space: state for space, state in changed.items() if not tracks[space]}
             if empty:
@@ -96,9 +101,19 @@ def find_neighbours(run: Run) -> None:
 def _why_rebuild(before: str | None, now: str, is_small: bool) -> str | None:
     if before is None:
         return "first"
-    if before.partition(":")[0] != now.partition(":")[0]:
+    old, new = before.split(":"), now.split(":")
+    if old[0] != new[0]:
         return "settings"
+    if (old[1], new[1]) == ("approximate", "exact"):  # what stands was not found by comparing with all
+        return "exact from now on"
     return "few tracks" if is_small else None
+
+
+def _method(run: Run, tracks: int) -> str:
+    config = run.config.neighbours
+    if config.method == "auto":
+        return "exact" if tracks <= config.exact_up_to else "approximate"
+    return config.method
 
 
 def _update(
@@ -125,13 +140,14 @@ def _update(
             return {space: worn_out.get(space, reason) for space, reason in reasons.items()}
         _choose_probes(run, packed, spaces)
         layouts = _layouts(run, spaces, counts)
-        _write(run, find(packed, layouts, run.config.neighbours.top_n), states, spaces, changed)
-        _quarantine(run, packed, any(UNSEARCHABLE in of_space for of_space in counts.values()))
+        _quarantine(run, packed, counts)
+        again = _write(run, find(packed, layouts, run.config.neighbours.top_n), states, spaces, changed)
     finally:
         states.unpersist()
         if packed is not None:
             packed.unpersist()
-    return _report(run, report, spaces)
+    _report(run, report, spaces)
+    return again
 
 
 def _states(run: Run, reasons: Mapping[str, str | None]) -> DataFrame:
@@ -181,32 +197,34 @@ def _survey(
     """Decide how each space is searched."""
     config = run.config.neighbours
     by_state: dict[str, dict[int, int]] = {space: {} for space in reasons}
-    for row in states.groupBy("space", "state").count().collect():
-        by_state[row.space][row.state] = row["count"]
+    if not all(reasons.values()):
+        for row in states.groupBy("space", "state").count().collect():
+            by_state[row.space][row.state] = row["count"]
     spaces = {}
     for space, given in reasons.items():
         count, of_state = tracks[space], by_state[space]
         fresh = sum(n for state, n in of_state.items() if state != SETTLED)
-        too_many = fresh > config.rebuild_share * count
+        too_many = fresh >= config.rebuild_share * count
         reason = given or (f"{fresh} of {count} tracks changed" if too_many else None)
-        is_exact = config.method == "exact" or (config.method == "auto" and count <= config.exact_up_to)
-        found = None if is_exact else _cells(run, space, count, reason)
+        found = None if _method(run, count) == "exact" else _cells(run, space, count, reason)
         centroids = C.one_cell() if found is None else found.arrays["centroids"].astype(np.float32)
         spaces[space] = _Space(count, centroids, found, reason, of_state.get(NEW, 0), of_state.get(STALE, 0))
     return spaces
 
 
 def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | None:
-    """Return the cells of a space, trained where there are none that fit; None if no vector has a direction."""
+    """Return the cells of a space; None if no vector has a direction.
+
+    A search of all trains them anew, as the vectors may be of another scaler, PCA or number of dimensions.
+    """
     name, wanted = cells_of(space), run.config.neighbours.cells or C.default_cells(tracks)
     cells = load_artefacts(run).get(name)
     if cells is not None:
         trained = len(cells.arrays["centroids"])
-        if reason in (None, "settings", "few tracks") or (str(reason).startswith("recall") and trained >= wanted):
+        if reason is None or (reason.startswith("recall") and trained >= wanted):
             return cells
     size, seed = C.sample_size(wanted), run.config.fit.seed
-    vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
-    sample = _collect(sample_tracks(vectors, size, seed))  # bounded: sample_size
+    sample = _sample(run, space, size)  # bounded: sample_size
     if sample.empty:
         return None
     matrix = _matrix(sample)
@@ -217,12 +235,16 @@ def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | 
     return load_artefacts(run)[name]
 
 
-def _collect(rows: DataFrame) -> pd.DataFrame:
-    """Return tracks with their vectors, those that have a direction, by track_id."""
-    collected: pd.DataFrame = rows.toPandas()
-    if not collected.empty:
-        collected = collected[has_direction(_matrix(collected))]
-    return collected.sort_values("track_id", ignore_index=True)
+def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
+    """Return ``track_id, vector`` of some tracks, those that have a direction, by track_id."""
+    vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
+    chosen = sample_tracks(vectors.select("track_id"), size, run.config.fit.seed)  # vectors are not sorted
+    found: pd.DataFrame = vectors.join(chosen, "track_id", "left_semi").toPandas()
+    if found["vector"].map(len).nunique() > 1:
+        raise SpecrecError(different_lengths(space))
+    if not found.empty:
+        found = found[has_direction(_matrix(found))]
+    return found.sort_values("track_id", ignore_index=True)
 
 
 def _matrix(tracks: pd.DataFrame) -> Vectors:
@@ -267,10 +289,13 @@ def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) ->
     approximate = {space: of for space, of in spaces.items() if of.cells is not None}
     if not approximate:
         return
-    embeddings = run.warehouse.read("embeddings")
     for space, of in approximate.items():
-        vectors = embeddings.where(F.col("space") == space).select("track_id", "vector")
-        of.sample = _collect(sample_tracks(vectors, config.recall_sample, run.config.fit.seed))
+        of.sample = _sample(run, space, config.recall_sample)
+        if of.sample.empty:  # nothing to measure by: all cells
+            of.cells, of.probes = None, len(of.centroids)
+    approximate = {space: of for space, of in approximate.items() if of.cells is not None}
+    if not approximate:
+        return
     truth = true_neighbours(packed, {space: of.sample for space, of in approximate.items()}, config.top_n)
     for space, of in approximate.items():
         of.truth = truth[truth["space"] == space]
@@ -310,54 +335,82 @@ def _layouts(run: Run, spaces: Mapping[str, _Space], counts: Mapping[str, Mappin
     return layouts
 
 
+def _lists(run: Run, found: DataFrame, states: DataFrame, updated: Sequence[str]) -> DataFrame:
+    """Return the lists of the spaces that are updated: those found, and those that stand with what entered them."""
+    fresh, entering = found.where("rank is not null"), found.where("rank is null")
+    old = run.warehouse.read("neighbours").where(F.col("space").isin(*updated)).select(*found.columns)
+    settled = states.where(F.col("space").isin(*updated) & (F.col("state") == SETTLED)).select(*_KEY)
+    old = old.join(settled, _KEY, "left_semi")
+    entered = entering.select(*_KEY).distinct()
+    nearest = Window.partitionBy(*_KEY).orderBy(F.desc("cosine"), "neighbour_id")
+    contested = old.join(entered, _KEY, "left_semi").unionByName(entering)
+    merged = contested.withColumn("rank", F.row_number().over(nearest))
+    merged = merged.where(F.col("rank") <= run.config.neighbours.top_n)
+    return fresh.unionByName(merged).unionByName(old.join(entered, _KEY, "left_anti"))
+
+
 def _write(
     run: Run, found: DataFrame, states: DataFrame, spaces: Mapping[str, _Space], changed: Mapping[str, str]
-) -> None:
-    warehouse, top_n = run.warehouse, run.config.neighbours.top_n
+) -> dict[str, str | None]:
+    """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones."""
     updated = [space for space, of in spaces.items() if not of.rebuild]
-    hashes = by_part("space", {space: run.config.neighbours_hash(space) for space in spaces})
-    stamp = {"config_hash": hashes, "run_id": F.lit(run.run_id)}
-    written = {space: changed[space] for space in spaces}
     if not updated:
-        warehouse.replace_parts("neighbours", "space", found.withColumns(stamp), written)
-        return
+        _replace(run, found, {space: changed[space] for space in spaces})
+        for space, of in spaces.items():
+            _measure(run, run.warehouse.read("neighbours"), space, of)
+        return {}
     found = found.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         found.count()  # from here on Spark knows how large it is, and broadcasts it where it is small
-        fresh, entering = found.where("rank is not null"), found.where("rank is null")
-        old = warehouse.read("neighbours").where(F.col("space").isin(updated)).select(*found.columns)
-        settled = states.where(F.col("space").isin(updated) & (F.col("state") == SETTLED)).select(*_KEY)
-        old = old.join(settled, _KEY, "left_semi")
-        entered = entering.select(*_KEY).distinct()
-        nearest = Window.partitionBy(*_KEY).orderBy(F.desc("cosine"), "neighbour_id")
-        contested = old.join(entered, _KEY, "left_semi").unionByName(entering)
-        merged = contested.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)
-        rows = fresh.unionByName(merged).unionByName(old.join(entered, _KEY, "left_anti"))
-        warehouse.replace_parts("neighbours", "space", rows.withColumns(stamp), written)
+        rows = _lists(run, found, states, updated)
+        for space, of in spaces.items():
+            _measure(run, rows, space, of)
+        floor = run.config.neighbours.recall_floor
+        below: dict[str, str | None] = {
+            space: f"recall {of.recall.mean:.3f} is below neighbours.recall_floor"
+            for space, of in spaces.items()
+            if of.recall is not None and of.recall.mean < floor and not of.rebuild
+        }
+        written = {space: changed[space] for space in spaces if space not in below}
+        if written:
+            _replace(run, rows.where(F.col("space").isin(*written)), written)
+        for space, reason in below.items():
+            get_logger().warning("neighbours_searched_again", space=space, reason=reason)
+        return below
     finally:
         found.unpersist()
 
 
-def _quarantine(run: Run, packed: DataFrame, any_found: bool) -> None:
+def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
+    hashes = by_part("space", {space: run.config.neighbours_hash(space) for space in states})
+    stamped = rows.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
+    run.warehouse.replace_parts("neighbours", "space", stamped, states)
+
+
+def _measure(run: Run, lists: DataFrame, space: str, of: _Space) -> None:
+    if of.cells is not None:
+        of_sample = F.col("track_id").isin(of.sample["track_id"].to_list())
+        rows = lists.where((F.col("space") == space) & of_sample)
+        of.recall = recall(rows.select("track_id", "cosine").toPandas(), of.truth)
+
+
+def _quarantine(run: Run, packed: DataFrame, counts: Mapping[str, Mapping[int, int]]) -> None:
     """Note the tracks whose vectors have no direction; forget those that have one now."""
-    warehouse = run.warehouse
-    old = warehouse.read("quarantine").where("stage = 'neighbours'")
-    if not any_found:
+    warehouse, stage = run.warehouse, F.concat(F.lit("neighbours/"), "space")
+    old = warehouse.read("quarantine").where(F.col("stage").isin(*(f"neighbours/{space}" for space in counts)))
+    found = unsearchable(packed).select("track_id", stage.alias("stage"))
+    if not any(UNSEARCHABLE in of_space for of_space in counts.values()):
         warehouse.delete("quarantine", old.select("track_id", "stage"))
         return
-    now = F.lit(datetime.now(UTC))
-    spaces = F.array_join(F.sort_array(F.collect_set("space")), ", ")
-    found = unsearchable(packed).groupBy("track_id").agg(spaces.alias("spaces"))
-    before = old.select("track_id", F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first"))
-    rows = found.join(before, "track_id", "left").select(
-        "track_id",
-        F.lit("neighbours").alias("stage"),
+    key, now = ["track_id", "stage"], F.lit(datetime.now(UTC))
+    before = old.select(*key, F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first"))
+    rows = found.join(before, key, "left").select(
+        *key,
         *(F.lit(None).cast("string").alias(name) for name in ("audio_uri", "audio_fingerprint", "audio_hash")),
         F.lit("no_direction").alias("code"),
-        F.concat(
-            F.lit("the vector is zero or not finite and so like nothing, in "),
-            "spaces",
-            F.lit(": listen to the file, and replace it if it holds no music"),
+        F.lit(
+            "the vector is zero or not finite, and so like no other: listen to the file, and replace it if it "
+            "holds no music"
         ).alias("message"),
         F.lit(None).cast("string").alias("decoder"),
         (F.coalesce("old_attempts", F.lit(0)) + 1).alias("attempts"),
@@ -365,34 +418,16 @@ def _quarantine(run: Run, packed: DataFrame, any_found: bool) -> None:
         now.alias("last_seen"),
         F.lit(run.run_id).alias("run_id"),
     )
-    rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        warehouse.delete("quarantine", old.join(rows, "track_id", "left_anti").select("track_id", "stage"))
-        warehouse.upsert("quarantine", rows)
-    finally:
-        rows.unpersist()
+    warehouse.delete("quarantine", old.join(found, key, "left_anti").select(*key))
+    warehouse.upsert("quarantine", rows)
 
 
-def _report(run: Run, report: StageReport, spaces: Mapping[str, _Space]) -> dict[str, str | None]:
-    """Say what was done and what it is worth; return the spaces whose recall is below the floor."""
-    config = run.config.neighbours
-    again: dict[str, str | None] = {}
+def _report(run: Run, report: StageReport, spaces: Mapping[str, _Space]) -> None:
+    """Say what was done and what it is worth."""
     for space, of in spaces.items():
         what = f"all searched ({of.rebuild})" if of.rebuild else f"{of.new} new, {of.stale} lost a neighbour"
         how = "exact"
         if of.cells is not None:
-            measured = _measure(run, space, of)
             how = f"{len(of.centroids)} cells (version {of.cells.version}), {of.probes} probes"
-            how += f", recall@{config.top_n} {measured}"
-            if measured.mean < config.recall_floor and not of.rebuild:
-                again[space] = f"recall {measured.mean:.3f} is below neighbours.recall_floor"
+            how += f", recall@{run.config.neighbours.top_n} {of.recall}"
         report.details[f"{space}_search"] = f"{what}; {how}"
-    for space, reason in again.items():
-        get_logger().warning("neighbours_searched_again", space=space, reason=reason)
-    return again
-
-
-def _measure(run: Run, space: str, of: _Space) -> Recall:
-    lists = run.warehouse.read("neighbours").where(F.col("space") == space)
-    lists = lists.where(F.col("track_id").isin(of.sample["track_id"].to_list()))
-    return recall(lists.select("track_id", "cosine").toPandas(), of.truth)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column
@@ -171,22 +170,16 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
         # the last exception of the text is the first that happened, on whichever machine
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-        told_of = causes[-1].strip()[:500] if causes else _first_line(error)
-        return SpecrecError(f"Spark failed: {told_of}")
-    if isinstance(error, DeltaError):
-        return SpecrecError(f"the warehouse cannot be written: {_first_line(error)}")
+        lines = causes[-1:] or text.strip().splitlines()[:1] or [repr(error)]
+        return SpecrecError(f"Spark failed: {lines[0].strip()[:500]}")
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:500]
 
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Raise what Spark or delta-rs throws as a SpecrecError; its own words go to the log, at level debug."""
+    """Raise what Spark throws as a SpecrecError; its own words go to the log, at level debug."""
     try:
         yield
-    except (PySparkException, Py4JError, DeltaError) as error:
-        get_logger().debug("job_failed", error=str(error))
+    except (PySparkException, Py4JError) as error:
+        get_logger().debug("spark_failed", error=str(error))
         raise as_specrec_error(error) or error from error

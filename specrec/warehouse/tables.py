@@ -7,16 +7,19 @@ its input it was made from, so that the next run can tell, without reading it, t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import deltalake
 import pyarrow as pa
 from delta.tables import DeltaTable
+from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.config import StorageConfig
+from specrec.errors import StorageError
 from specrec.storage import for_delta_rs, for_spark, normalise
 from specrec.warehouse.schemas import TABLES, Table
 
@@ -47,17 +50,18 @@ class Warehouse:
         """Create the tables that do not exist yet, empty, and add the columns that older ones lack."""
         for table in TABLES.values():
             schema = _delta_schema(table)
-            found = deltalake.DeltaTable.create(
-                f"{self._plain_root}/{table.name}",
-                schema,
-                mode="ignore",
-                partition_by=list(table.partitioned_by),
-                storage_options=self._options,
-            )
-            known = {field.name for field in found.schema().fields}
-            missing = [field for field in schema.fields if field.name not in known]
-            if missing:
-                found.alter.add_columns(missing)
+            with self._by_delta_rs(table.name) as place:
+                found = deltalake.DeltaTable.create(
+                    place,
+                    schema,
+                    mode="ignore",
+                    partition_by=list(table.partitioned_by),
+                    storage_options=self._options,
+                )
+                known = {field.name for field in found.schema().fields}
+                missing = [field for field in schema.fields if field.name not in known]
+                if missing:
+                    found.alter.add_columns(missing)
 
     def read(self, name: str) -> DataFrame:
         """Return a table as it stands now."""
@@ -70,12 +74,19 @@ class Warehouse:
     def append_few(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add a few rows that are in this process. No Spark job: that would take a second or two for one row."""
         schema = pa.schema(_delta_schema(TABLES[name]).to_arrow())
-        deltalake.write_deltalake(
-            f"{self._plain_root}/{name}",
-            pa.Table.from_pylist([dict(row) for row in rows], schema),
-            mode="append",
-            storage_options=self._options,
-        )
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema)
+        with self._by_delta_rs(name) as place:
+            deltalake.write_deltalake(place, table, mode="append", storage_options=self._options)
+
+    @contextmanager
+    def _by_delta_rs(self, name: str) -> Iterator[str]:
+        """Yield a table's place; what delta-rs has to complain of is told in one line."""
+        place = f"{self._plain_root}/{name}"
+        try:
+            yield place
+        except (DeltaError, OSError) as error:
+            told = (str(error).strip().splitlines() or [repr(error)])[0][:500]
+            raise StorageError(f"the table {place} cannot be written: {told}") from None
 
     def replace(self, name: str, rows: DataFrame) -> None:
         """Make the table hold just these rows."""

@@ -6,8 +6,8 @@ The vectors are the hybrid embeddings, of 256 dimensions, of the clips of ../sha
 multiplied: each new one mixes a clip with one of its eight nearest and moves by three differences between other
 clips and one of theirs, so that they have the spread of real ones, also near by. Every contestant is a process of
 its own, on two cores, one after the other; the time of specrec is that of its stage `neighbours`, from the table
-`embeddings` to the table `neighbours`, training, measuring its recall and writing included. FAISS has its vectors in
-memory and writes nothing; it and exact FAISS search for a tenth of the tracks, and that time counts tenfold.
+`embeddings` to the table `neighbours`, training, measuring its recall and writing included. FAISS has its vectors
+in memory and writes nothing; it searches for a tenth of the tracks, and that time counts tenfold.
 """
 
 from __future__ import annotations

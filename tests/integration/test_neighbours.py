@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pytest
 from vectors import write_embeddings
 
 from specrec.config import load
+from specrec.errors import SpecrecError
 from specrec.pipeline.nightly import run_stages
 from specrec.warehouse.reader import Reader
 
@@ -140,8 +142,6 @@ def test_neither_partitions_nor_blocks_nor_a_second_run_change_a_row(search: Sea
         where = other.folder / "embeddings"
         some = order[start : start + 100]
         search("more").put(ids[some], vectors[some])
-        import deltalake
-
         deltalake.write_deltalake(
             str(where),
             deltalake.DeltaTable(str(other.folder.parent / "more" / "embeddings")).to_pyarrow_table(),
@@ -202,25 +202,48 @@ def test_a_thousand_copies_of_a_track_fill_each_others_lists(search: Search) -> 
     assert all(searched.lists()[track][0] == "t-new" for track in copies)
 
 
-def test_vectors_without_a_direction_are_quarantined_and_heal(search: Search) -> None:
+def test_vectors_without_a_direction_are_quarantined_and_heal(tmp_path: Path) -> None:
     ids, vectors = _ids(120), _clustered(120)
     bad = vectors.copy()
     bad[0], bad[1, 3], bad[2, 0] = 0, np.nan, np.inf
-    searched = search().put(ids, bad)
+    searched = Searched(tmp_path, *METHODS["approximate"]).put(ids, bad)
     searched.run()
     assert set(searched.lists()) == set(ids[3:])
     assert not {ids[0], ids[1], ids[2]} & {name for nearest in searched.lists().values() for name in nearest}
     rows = searched.reader.rows("quarantine")
     assert {(row["track_id"], row["stage"], row["code"]) for row in rows} == {
-        (ids[row], "neighbours", "no_direction") for row in range(3)
+        (ids[row], "neighbours/hybrid", "no_direction") for row in range(3)
     }
-    assert "hybrid" in rows[0]["message"]
+    assert "replace it" in rows[0]["message"]
     searched.put(ids, vectors).run()
     assert searched.reader.rows("quarantine") == []
     assert set(searched.lists()) == set(ids)
 
 
-def test_spaces_of_different_dimensions_are_searched_together_and_apart(search: Search) -> None:
+def test_vectors_none_of_which_has_a_direction_break_nothing(tmp_path: Path) -> None:
+    searched = Searched(tmp_path, *METHODS["approximate"]).put(_ids(30), np.zeros((30, 4)))
+    searched.run()
+    assert searched.rows() == []
+    assert len(searched.reader.rows("quarantine")) == 30
+    searched.put(_ids(30), _clustered(30, 4)).run()
+    assert len(searched.lists()) == 30
+
+
+def test_a_catalogue_that_shrinks_to_exact_search_keeps_no_approximate_list(tmp_path: Path) -> None:
+    ids, vectors = _ids(400), np.random.default_rng(0).standard_normal((400, 12)).astype(np.float32)
+    settings = ("neighbours.exact_up_to=395", "neighbours.recall_floor=0.6", "neighbours.cells=16")
+    searched = Searched(tmp_path, *settings).put(ids, vectors)
+    assert "cells" in searched.run()["hybrid_search"]
+    assert _recall(searched.lists(), _true_lists(ids, vectors)) < 1
+    details = searched.put(ids[:390], vectors[:390]).run()
+    assert details["hybrid_search"] == "all searched (exact from now on); exact"
+    assert searched.lists() == _true_lists(ids[:390], vectors[:390])
+
+
+def test_spaces_of_different_dimensions_are_searched_together_and_apart(tmp_path: Path) -> None:
+    def search(name: str = "together") -> Searched:
+        return Searched(tmp_path / name, *METHODS["approximate"])
+
     ids, wide, narrow = _ids(150), _clustered(150, 20), _clustered(150, 3)
     searched = search().put(ids, wide, "features").put(ids, narrow, "spectrogram")
     searched.run()
@@ -261,11 +284,7 @@ def test_cells_that_do_not_serve_any_more_are_trained_anew(tmp_path: Path) -> No
 
 
 def test_vectors_of_several_lengths_end_the_run_in_one_line(tmp_path: Path) -> None:
-    from specrec.errors import SpecrecError
-
     searched = Searched(tmp_path, *METHODS["exact"]).put(_ids(20), _clustered(20, 4))
-    import deltalake
-
     other = Searched(tmp_path / "other").put(_ids(5, "u"), _clustered(5, 6))
     rows = deltalake.DeltaTable(str(other.folder / "embeddings")).to_pyarrow_table()
     deltalake.write_deltalake(str(searched.folder / "embeddings"), rows, mode="append")

@@ -1,4 +1,4 @@
-"""The 385 clips of real music in ../shared, through the whole job: three nights on disk, one on S3, one rebuild."""
+"""A third of the real music in ../shared, through the whole job: three nights on disk, one on S3, one rebuild."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def test_real_music_from_disk_and_s3_and_after_a_change(tmp_path: Path, s3: S3Se
             os.symlink(MUSIC / part / row["audio"], tmp_path / "music" / part / row["audio"])
             rows.append(row | {"audio": f"{part}/{row['audio']}"})
     random.Random(0).shuffle(rows)
+    rows = rows[::3]  # of every genre and format
     held_back, rows = rows[:5], rows[5:]
     catalogue = write_csv(tmp_path / "music" / "tracks.csv", rows)
     night = Night(str(catalogue), f"{tmp_path}/warehouse", ("audio.clip_seconds=30",))
