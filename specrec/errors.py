@@ -44,6 +44,12 @@ class TrackError(Exception):
         self.message = message
 
 
+def first_line(error: BaseException | str) -> str:
+    """Return what an exception says, in one line of 500 characters at most; its type if it says nothing."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (said or [repr(error)])[0][:500]
+
+
 #: Every code that ``quarantine.code`` can hold, with what it means. Codes are a contract: never renamed.
 TRACK_ERROR_CODES: dict[str, str] = {
     "missing_track_id": "the catalogue's row has no track_id",

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from specrec.config import CatalogueConfig
-from specrec.errors import CatalogueError
+from specrec.errors import CatalogueError, first_line
 from specrec.storage import for_spark, is_s3, normalise, parent
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES
 
@@ -53,7 +53,7 @@ def read_table(spark: SparkSession, path: str, kind: str) -> DataFrame:
     try:
         return reader.load(for_spark(path))
     except AnalysisException as error:
-        raise CatalogueError(f"cannot read the catalogue {path} as {kind}: {_first_line(error)}") from None
+        raise CatalogueError(f"cannot read the catalogue {path} as {kind}: {first_line(error)}") from None
 
 
 def conform(raw: DataFrame) -> DataFrame:
@@ -133,7 +133,3 @@ def _typed(column: Column, kind: T.DataType) -> Column:
         return column.cast("string").try_cast("double").try_cast(kind)
     value = column.cast("string").try_cast(kind)
     return F.nanvl(value, F.lit(None).cast(kind)) if isinstance(kind, T.DoubleType) else value
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -59,19 +59,23 @@ class Items:
         ranks: IntArray = pc.rank(self.ids).to_numpy().astype(np.int64)
         return ranks
 
-    def copies(self, top_n: int) -> IntArray:
-        """Return the items that can be in no list: at least `top_n` + 1 with lesser ids have the very same vector.
+    @cached_property
+    def copy_number(self) -> IntArray:
+        """How many items with lesser ids have the very same vector.
 
-        Without them a thousand copies of a track do not give a million candidates.
+        One that has more than `top_n` such twins can be in no list: without it a thousand copies of a track do
+        not give a million candidates.
         """
         bits = self.vectors.view(np.uint32)
         random = np.random.default_rng(0)
-        weights = random.integers(1 << 63, size=(1, bits.shape[1]), dtype=np.uint64)
+        weights = random.integers(1 << 63, size=(1, bits.shape[1]), dtype=np.uint64)[0]
         of_vector = np.zeros(len(bits), np.uint64)
         for column in range(bits.shape[1]):  # a sum that wraps around: the vector's hash
-            of_vector += bits[:, column] * weights[0, column]
+            of_vector += bits[:, column] * weights[column]
         order = np.lexsort((self.rank_of, of_vector))
-        return order[positions(of_vector[order]) > top_n]
+        numbers = np.empty(len(bits), np.int64)
+        numbers[order] = positions(of_vector[order])
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -250,14 +254,14 @@ def _scan(
     near: list[tuple[IntArray, IntArray, Vectors]] = []
     entering: list[tuple[IntArray, IntArray]] = []
     floors = items.floors.astype(np.float32) - _SLACK
-    copies = items.copies(top_n)
+    copies = np.flatnonzero(items.copy_number > top_n)
     by_cell = np.argsort(queries.probe_cells, kind="stable")
     for cell, at in runs(queries.probe_cells[by_cell]):
         first, end = np.searchsorted(items.cells, [cell, cell + 1])
         if first == end:
             continue
         probing = queries.probe_rows[by_cell[at]].astype(np.int64)
-        open_floors = np.isfinite(floors[first:end]).any() or (floors[first:end] < 0).any()
+        open_floors = (floors[first:end] < np.inf).any()
         step = max(_PRODUCTS_AT_ONCE // (end - first), 1)
         for start in range(0, len(probing), step):
             rows = probing[start : start + step]

@@ -34,6 +34,11 @@ class Recall:
         return f"{self.mean:.4f} ± {self.margin:.4f} ({self.tracks} tracks)"
 
 
+def matrix_of(tracks: pd.DataFrame) -> Vectors:
+    """Return the column ``vector`` as an array, float32, shape (rows, dimensions)."""
+    return np.stack(tracks["vector"].to_list()).astype(np.float32)
+
+
 def true_neighbours(packed: DataFrame, samples: Mapping[str, pd.DataFrame], top_n: int) -> pd.DataFrame:
     """Return the nearest of all tracks: ``space, track_id, neighbour_id, cosine, cell`` (the neighbour's).
 
@@ -67,7 +72,7 @@ def recall(found: pd.DataFrame, truth: pd.DataFrame) -> Recall:
 
 
 def _compare_with_all(samples: dict[str, pd.DataFrame], top_n: int) -> Callable[[Batches], Batches]:
-    vectors = {space: np.stack(rows["vector"].to_list()).astype(np.float32) for space, rows in samples.items()}
+    vectors = {space: matrix_of(rows) for space, rows in samples.items()}
     ids = {space: rows["track_id"].to_numpy(object) for space, rows in samples.items()}
 
     def compare(batches: Batches) -> Batches:

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from specrec.errors import SpecrecError
 from specrec.neighbours.cells import Layout
@@ -76,12 +77,6 @@ _PACKED = pa.schema(
         "distances": pa.binary(),  # float64
     }
 )
-_PACKED_DDL = (
-    "space string, target int, kind int, dimensions int, ids array<string>, hashes array<string>, vectors binary, "
-    "cells binary, floors binary, states binary, places binary, home int, probe_rows binary, probe_cells binary, "
-    "cosines binary, distances binary"
-)
-
 _FOUND = pa.schema(
     {
         "space": pa.string(),
@@ -94,10 +89,6 @@ _FOUND = pa.schema(
     }
 )
 _COUNTS = pa.schema({"space": pa.string(), "cell": pa.int32(), "n": pa.int64()})
-_FOUND_DDL = (
-    "space string, track_id string, rank int, neighbour_id string, cosine double, euclidean double, "
-    "input_hash string"
-)
 
 
 def pack(tracks: DataFrame, centroids: Mapping[str, Vectors]) -> DataFrame:
@@ -109,7 +100,7 @@ def pack(tracks: DataFrame, centroids: Mapping[str, Vectors]) -> DataFrame:
     centroids : of each space.
     """
     columns = ("space", "track_id", "input_hash", "vector", "state", "floor")
-    return tracks.select(*columns).mapInArrow(_pack(dict(centroids)), _PACKED_DDL)
+    return tracks.select(*columns).mapInArrow(_pack(dict(centroids)), from_arrow_schema(_PACKED))
 
 
 def count_cells(packed: DataFrame) -> dict[str, dict[int, int]]:
@@ -121,7 +112,7 @@ def count_cells(packed: DataFrame) -> dict[str, dict[int, int]]:
             rows = {"space": [row.space] * len(cells), "cell": cells, "n": counts}
             yield pa.RecordBatch.from_pydict(rows, _COUNTS)
 
-    cells = packed.select("space", "kind", "cells").mapInArrow(count, "space string, cell int, n long")
+    cells = packed.select("space", "kind", "cells").mapInArrow(count, from_arrow_schema(_COUNTS))
     found: dict[str, dict[int, int]] = {}
     for row in cells.groupBy("space", "cell").agg(F.sum("n").alias("n")).collect():  # bounded: MOST_CELLS a space
         found.setdefault(row.space, {})[row.cell] = row.n
@@ -131,7 +122,7 @@ def count_cells(packed: DataFrame) -> dict[str, dict[int, int]]:
 def packed_tracks(batches: Batches) -> Iterator[tuple[str, Items]]:
     """Yield packed tracks as the kernel takes them, inside Spark's Python workers, with their space."""
     for row in _rows(batches):
-        if row.number("kind") == _PIECE and len(row.texts("ids")):
+        if row.number("kind") == _PIECE:
             yield row.space, _items(row)
 
 
@@ -154,10 +145,10 @@ def find(packed: DataFrame, layouts: Mapping[str, Layout], top_n: int) -> DataFr
         return rows.repartitionById(targets, "target").sortWithinPartitions("target", "kind")
 
     searchable = packed.where(F.col("kind") == _PIECE)
-    pieces = searchable.mapInArrow(_scatter(layouts), _PACKED_DDL)
-    sent = by_target(pieces).mapInArrow(_meet_at_home(layouts, top_n), _PACKED_DDL)
-    found = by_target(sent).mapInArrow(_meet_abroad(layouts, top_n), _PACKED_DDL)
-    return by_target(found).mapInArrow(_merge(top_n), _FOUND_DDL)
+    pieces = searchable.mapInArrow(_scatter(layouts), from_arrow_schema(_PACKED))
+    sent = by_target(pieces).mapInArrow(_meet_at_home(layouts, top_n), from_arrow_schema(_PACKED))
+    found = by_target(sent).mapInArrow(_meet_abroad(layouts, top_n), from_arrow_schema(_PACKED))
+    return by_target(found).mapInArrow(_merge(top_n), from_arrow_schema(_FOUND))
 
 
 class _Row:
@@ -343,8 +334,8 @@ def _meet_at_home(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches],
                     layout, block, home, asking, probing=probing, probed=probed, top_n=top_n
                 )
                 names = home.items.ids.take(pa.array(asking))
-                yield from _answer_queries(nearest, queries, home.items, places=asking, space=space, target=target)
-                yield from _answer_items(entering, queries, home.items, names=names, space=space, target=target)
+                yield from _nearest_of(nearest, queries, home.items, places=asking, space=space, target=target)
+                yield from _entering_of(entering, queries, home.items, names=names, space=space, target=target)
                 yield from _send(
                     layout,
                     block,
@@ -397,7 +388,7 @@ def _search_home(
         thresholds=np.full(len(asking), -np.inf),
         own=asking,
         # one that has so many copies before it can enter no list, and a thousand copies not each other's
-        is_new=((home.states == NEW) & ~np.isin(np.arange(len(home.states)), items.copies(top_n)))[asking],
+        is_new=((home.states == NEW) & (items.copy_number <= top_n))[asking],
         probe_rows=probing[in_own_cell],
         probe_cells=probed[in_own_cell],
     )
@@ -421,33 +412,40 @@ def _thresholds(nearest: Pairs, count: int, top_n: int) -> npt.NDArray[np.float6
     return thresholds
 
 
-def _answer_queries(
+def _nearest_of(
     pairs: Pairs, queries: Queries, items: Items, *, places: npt.NDArray[np.int64], space: str, target: int
 ) -> Batches:
     """Send what was found for queries to their home, where `places` says which tracks they are."""
-    if len(pairs):
-        yield _row(
-            space=space,
-            target=target,
-            kind=_NEAREST,
-            ids=items.ids.take(pa.array(pairs.columns)),
-            places=places[pairs.rows],
-            cosines=pairs.cosines,
-            distances=distances_of(queries.vectors, pairs.rows, items.vectors, pairs.columns),
-        )
+    ids, at = items.ids.take(pa.array(pairs.columns)), places[pairs.rows]
+    yield from _answer(_NEAREST, pairs, queries, items, ids=ids, places=at, space=space, target=target)
 
 
-def _answer_items(
+def _entering_of(
     pairs: Pairs, queries: Queries, items: Items, *, names: pa.Array, space: str, target: int
 ) -> Batches:
     """Send the queries, of which `names` are the ids, that may enter the lists of items to the items' home."""
+    ids = names.take(pa.array(pairs.rows))
+    yield from _answer(_ENTERING, pairs, queries, items, ids=ids, places=pairs.columns, space=space, target=target)
+
+
+def _answer(
+    kind: int,
+    pairs: Pairs,
+    queries: Queries,
+    items: Items,
+    *,
+    ids: pa.Array,
+    places: npt.NDArray[np.int64],
+    space: str,
+    target: int,
+) -> Batches:
     if len(pairs):
         yield _row(
             space=space,
             target=target,
-            kind=_ENTERING,
-            ids=names.take(pa.array(pairs.rows)),
-            places=pairs.columns,
+            kind=kind,
+            ids=ids,
+            places=places,
             cosines=pairs.cosines,
             distances=distances_of(queries.vectors, pairs.rows, items.vectors, pairs.columns),
         )
@@ -493,16 +491,18 @@ def _send(
 def _meet_abroad(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches], Batches]:
     def meet(batches: Batches) -> Batches:
         for _, rows in _by_target(batches):
-            items, here, waiting = None, -1, list[_Row]()
+            items, here = None, -1
+            waiting, held = list[_Row](), 0
             for row in rows:
                 kind = row.number("kind")
                 if kind == _ITEMS:
                     here, items = row.number("home"), _items(row)
                 elif kind == _QUERIES:
                     waiting.append(row)
-                    if sum(len(one.texts("ids")) for one in waiting) >= _QUERIES_AT_ONCE:
+                    held += len(row.texts("ids"))
+                    if held >= _QUERIES_AT_ONCE:
                         yield from _search_abroad(waiting, items, here, top_n)
-                        waiting = []
+                        waiting, held = [], 0
                 else:
                     yield row.as_batch()
             yield from _search_abroad(waiting, items, here, top_n)
@@ -531,8 +531,8 @@ def _search_abroad(rows: list[_Row], items: Items | None, here: int, top_n: int)
     of_message = np.searchsorted(starts, nearest.rows, side="right") - 1
     for number, at in runs(of_message):
         home = rows[number].number("home")
-        yield from _answer_queries(nearest.take(at), queries, items, places=places, space=space, target=home)
-    yield from _answer_items(entering, queries, items, names=names, space=space, target=here)
+        yield from _nearest_of(nearest.take(at), queries, items, places=places, space=space, target=home)
+    yield from _entering_of(entering, queries, items, names=names, space=space, target=here)
 
 
 def _merge(top_n: int) -> Callable[[Batches], Batches]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial, reduce
 
 from pyspark import StorageLevel
@@ -18,6 +17,7 @@ from pyspark.sql import functions as F
 from specrec.audio.extraction import extract as extract_files
 from specrec.audio.extraction import to_analyse
 from specrec.errors import ExtractionError
+from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.tables import Warehouse
 
@@ -45,7 +45,7 @@ def extract(run: Run) -> None:
         survey.forget_what_is_gone(warehouse)
         removed, missing = survey.counts["removed"], survey.counts["missing"]
         if missing:
-            _quarantine(run, survey.missing(), decoders)
+            quarantine(run, _stamped(run, survey.missing(), decoders))
         files = to_analyse(
             warehouse.read("tracks"),
             warehouse.read("audio_features"),
@@ -93,7 +93,7 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
         if n_bad:  # in this order: once in quarantine, a file is not looked at again
             for table in ("audio_features", "mel_spectrograms"):
                 tables.delete(table, bad.select("track_id"))
-            _quarantine(run, bad, decoders)
+            quarantine(run, _stamped(run, bad, decoders))
         if n_good:
             tables.upsert("mel_spectrograms", good)
             healed = tables.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
@@ -105,12 +105,9 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
     report.rows_failed = (report.rows_failed or 0) + n_bad
 
 
-def _quarantine(run: Run, failed: DataFrame, decoders: str) -> None:
-    """Note failed tracks: ``track_id, audio_uri, audio_fingerprint, code, message``."""
-    now = F.lit(datetime.now(UTC))
-    old = run.warehouse.read("quarantine").where("stage = 'extract'")
-    before = old.select("track_id", F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first"))
-    rows = failed.join(before, "track_id", "left").select(
+def _stamped(run: Run, failed: DataFrame, decoders: str) -> DataFrame:
+    """Return ``track_id, audio_uri, audio_fingerprint, code, message`` with what was tried."""
+    return failed.select(
         "track_id",
         F.lit("extract").alias("stage"),
         "audio_uri",
@@ -119,12 +116,7 @@ def _quarantine(run: Run, failed: DataFrame, decoders: str) -> None:
         F.lit(decoders).alias("decoder"),
         "audio_fingerprint",
         F.lit(run.config.audio_hash).alias("audio_hash"),
-        (F.coalesce("old_attempts", F.lit(0)) + 1).alias("attempts"),
-        F.coalesce("old_first", now).alias("first_seen"),
-        now.alias("last_seen"),
-        F.lit(run.run_id).alias("run_id"),
     )
-    run.warehouse.upsert("quarantine", rows)
 
 
 class _Survey:

@@ -19,6 +19,7 @@ from specrec.catalogue.sources import (
 )
 from specrec.config import Config
 from specrec.errors import CatalogueError
+from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.storage import is_s3, normalise, open_store, parent
 from specrec.warehouse.schemas import TRACKS
@@ -190,18 +191,5 @@ def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
     new = compared.where(is_new).drop("stage")
     if counts.gone:
         run.warehouse.delete("quarantine", compared.where(is_gone).select("track_id", "stage"))
-    if not counts.new:
-        return
-    now = F.lit(datetime.now(UTC))
-    run.warehouse.append(
-        "quarantine",
-        new.select(
-            "*",
-            F.lit("ingest").alias("stage"),
-            *(F.lit(None).cast("string").alias(c) for c in ("decoder", "audio_fingerprint", "audio_hash")),
-            F.lit(1).alias("attempts"),
-            now.alias("first_seen"),
-            now.alias("last_seen"),
-            F.lit(run.run_id).alias("run_id"),
-        ),
-    )
+    if counts.new:
+        quarantine(run, new.withColumn("stage", F.lit("ingest")))

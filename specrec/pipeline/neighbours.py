@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,8 @@ from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.neighbours import cells as C
 from specrec.neighbours.cells import Layout
-from specrec.neighbours.kernel import Vectors, has_direction, nearest_cells
-from specrec.neighbours.recall import Recall, recall, true_neighbours
+from specrec.neighbours.kernel import IntArray, Vectors, has_direction, nearest_cells
+from specrec.neighbours.recall import Recall, matrix_of, recall, true_neighbours
 from specrec.neighbours.search import (
     NEW,
     SETTLED,
@@ -39,6 +39,7 @@ from specrec.neighbours.search import (
     unsearchable,
 )
 from specrec.pipeline.fit import hash_of, load_artefacts, publish
+from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.tables import by_part, states_of
 
@@ -63,6 +64,19 @@ class _Space:
     sample: pd.DataFrame = field(default_factory=pd.DataFrame)
     truth: pd.DataFrame = field(default_factory=pd.DataFrame)
     recall: Recall | None = None
+    in_cell: IntArray = field(init=False)
+    has_unsearchable: bool = False
+
+    def __post_init__(self) -> None:
+        self.in_cell = np.zeros(len(self.centroids), np.int64)
+
+    def count(self, tracks: Mapping[int, int]) -> None:
+        """Note how many tracks lie in each cell; `tracks` as of :func:`count_cells`."""
+        for cell, count in tracks.items():
+            if cell == UNSEARCHABLE:
+                self.has_unsearchable = True
+            else:
+                self.in_cell[cell] = count
 
 
 def find_neighbours(run: Run) -> None:
@@ -129,18 +143,16 @@ def _update(
     try:
         spaces = _survey(run, states, tracks, reasons)
         frames = [_tracks(run, states, space, of.rebuild) for space, of in spaces.items()]
-        every = frames[0]
-        for frame in frames[1:]:
-            every = every.unionByName(frame)
-        packed = pack(every, {space: of.centroids for space, of in spaces.items()})
+        packed = pack(reduce(DataFrame.unionByName, frames), {space: of.centroids for space, of in spaces.items()})
         packed = packed.persist(StorageLevel.MEMORY_AND_DISK)
-        counts = count_cells(packed)
-        worn_out = _worn_out(spaces, counts, run.config.neighbours.cells)
+        for space, counts in count_cells(packed).items():
+            spaces[space].count(counts)
+        worn_out = _worn_out(spaces, run.config.neighbours.cells)
         if worn_out:
             return {space: worn_out.get(space, reason) for space, reason in reasons.items()}
         _choose_probes(run, packed, spaces)
-        layouts = _layouts(run, spaces, counts)
-        _quarantine(run, packed, counts)
+        layouts = _layouts(run, spaces)
+        _quarantine(run, packed, spaces)
         again = _write(run, find(packed, layouts, run.config.neighbours.top_n), states, spaces, changed)
     finally:
         states.unpersist()
@@ -227,7 +239,7 @@ def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | 
     sample = _sample(run, space, size)  # bounded: sample_size
     if sample.empty:
         return None
-    matrix = _matrix(sample)
+    matrix = matrix_of(sample)
     centroids = C.train(matrix, wanted, seed)
     evenness = C.imbalance(np.bincount(nearest_cells(matrix, centroids, 1)[:, 0], minlength=len(centroids)))
     fitted = {name: ({"centroids": centroids, "imbalance": np.array(evenness)}, len(matrix))}
@@ -243,12 +255,8 @@ def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
     if found["vector"].map(len).nunique() > 1:
         raise SpecrecError(different_lengths(space))
     if not found.empty:
-        found = found[has_direction(_matrix(found))]
+        found = found[has_direction(matrix_of(found))]
     return found.sort_values("track_id", ignore_index=True)
-
-
-def _matrix(tracks: pd.DataFrame) -> Vectors:
-    return np.stack(tracks["vector"].to_list()).astype(np.float32)
 
 
 def _tracks(run: Run, states: DataFrame, space: str, rebuild: str | None) -> DataFrame:
@@ -259,15 +267,13 @@ def _tracks(run: Run, states: DataFrame, space: str, rebuild: str | None) -> Dat
     return vectors.select(*_KEY, "input_hash", "vector").join(of_space, "track_id")
 
 
-def _worn_out(
-    spaces: Mapping[str, _Space], counts: Mapping[str, Mapping[int, int]], configured: int | None
-) -> dict[str, str]:
+def _worn_out(spaces: Mapping[str, _Space], configured: int | None) -> dict[str, str]:
     """Return the spaces, with the reason, whose cells are to be trained anew."""
     found = {}
     for space, of in spaces.items():
         if of.cells is None or of.rebuild:
             continue
-        now = C.imbalance(_as_array(counts.get(space, {}), len(of.centroids)))
+        now = C.imbalance(of.in_cell)
         if now > _MOST_IMBALANCE * float(of.cells.arrays["imbalance"]):
             found[space] = f"cells are uneven: {now:.1f} times the work of even ones"
         elif not configured and C.default_cells(of.tracks) >= 2 * len(of.centroids):
@@ -275,31 +281,24 @@ def _worn_out(
     return found
 
 
-def _as_array(counts: Mapping[int, int], cells: int) -> np.ndarray:
-    array = np.zeros(cells, np.int64)
-    for cell, count in counts.items():
-        if cell != UNSEARCHABLE:
-            array[cell] = count
-    return array
-
-
 def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> None:
     """Set how many cells are probed, and keep the sample's true neighbours to measure the lists by."""
     config = run.config.neighbours
-    approximate = {space: of for space, of in spaces.items() if of.cells is not None}
-    if not approximate:
-        return
-    for space, of in approximate.items():
+    approximate = {}
+    for space, of in spaces.items():
+        if of.cells is None:
+            continue
         of.sample = _sample(run, space, config.recall_sample)
         if of.sample.empty:  # nothing to measure by: all cells
             of.cells, of.probes = None, len(of.centroids)
-    approximate = {space: of for space, of in approximate.items() if of.cells is not None}
+        else:
+            approximate[space] = of
     if not approximate:
         return
     truth = true_neighbours(packed, {space: of.sample for space, of in approximate.items()}, config.top_n)
     for space, of in approximate.items():
         of.truth = truth[truth["space"] == space]
-        similar = _matrix(of.sample) @ of.centroids.T
+        similar = matrix_of(of.sample) @ of.centroids.T
         rank_of = np.empty(similar.shape, np.int64)
         np.put_along_axis(rank_of, np.argsort(-similar, axis=1), np.arange(similar.shape[1])[None, :], axis=1)
         rows = pd.Index(of.sample["track_id"]).get_indexer(of.truth["track_id"])
@@ -313,17 +312,17 @@ def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) ->
             )
 
 
-def _layouts(run: Run, spaces: Mapping[str, _Space], counts: Mapping[str, Mapping[int, int]]) -> dict[str, Layout]:
+def _layouts(run: Run, spaces: Mapping[str, _Space]) -> dict[str, Layout]:
     layouts: dict[str, Layout] = {}
     target = 0
     for space, of in spaces.items():
         visits = None
         if of.cells is not None:
-            probed = nearest_cells(_matrix(of.sample), of.centroids, of.probes)
+            probed = nearest_cells(matrix_of(of.sample), of.centroids, of.probes)
             visits = np.bincount(probed.ravel(), minlength=len(of.centroids))
         layouts[space] = C.lay_out(
             of.centroids,
-            _as_array(counts.get(space, {}), len(of.centroids)),
+            of.in_cell,
             run.config.neighbours.block_rows,
             first_target=target,
             probes=of.probes,
@@ -394,32 +393,26 @@ def _measure(run: Run, lists: DataFrame, space: str, of: _Space) -> None:
         of.recall = recall(rows.select("track_id", "cosine").toPandas(), of.truth)
 
 
-def _quarantine(run: Run, packed: DataFrame, counts: Mapping[str, Mapping[int, int]]) -> None:
+def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> None:
     """Note the tracks whose vectors have no direction; forget those that have one now."""
     warehouse, stage = run.warehouse, F.concat(F.lit("neighbours/"), "space")
-    old = warehouse.read("quarantine").where(F.col("stage").isin(*(f"neighbours/{space}" for space in counts)))
+    old = warehouse.read("quarantine").where(F.col("stage").isin(*(f"neighbours/{space}" for space in spaces)))
     found = unsearchable(packed).select("track_id", stage.alias("stage"))
-    if not any(UNSEARCHABLE in of_space for of_space in counts.values()):
+    if not any(of.has_unsearchable for of in spaces.values()):
         warehouse.delete("quarantine", old.select("track_id", "stage"))
         return
-    key, now = ["track_id", "stage"], F.lit(datetime.now(UTC))
-    before = old.select(*key, F.col("attempts").alias("old_attempts"), F.col("first_seen").alias("old_first"))
-    rows = found.join(before, key, "left").select(
-        *key,
-        *(F.lit(None).cast("string").alias(name) for name in ("audio_uri", "audio_fingerprint", "audio_hash")),
-        F.lit("no_direction").alias("code"),
-        F.lit(
-            "the vector is zero or not finite, and so like no other: listen to the file, and replace it if it "
-            "holds no music"
-        ).alias("message"),
-        F.lit(None).cast("string").alias("decoder"),
-        (F.coalesce("old_attempts", F.lit(0)) + 1).alias("attempts"),
-        F.coalesce("old_first", now).alias("first_seen"),
-        now.alias("last_seen"),
-        F.lit(run.run_id).alias("run_id"),
+    rows = found.withColumns(
+        {
+            "code": F.lit("no_direction"),
+            "message": F.lit(
+                "the vector is zero or not finite, and so like no other: listen to the file, and replace it if it "
+                "holds no music"
+            ),
+        }
     )
+    key = ["track_id", "stage"]
     warehouse.delete("quarantine", old.join(found, key, "left_anti").select(*key))
-    warehouse.upsert("quarantine", rows)
+    quarantine(run, rows)
 
 
 def _report(run: Run, report: StageReport, spaces: Mapping[str, _Space]) -> None:

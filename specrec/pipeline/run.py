@@ -22,7 +22,7 @@ import specrec
 from specrec import errors
 from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
-from specrec.errors import SpecrecError
+from specrec.errors import SpecrecError, first_line
 from specrec.logs import get_logger
 from specrec.pipeline.progress import Progress
 from specrec.warehouse.lock import WarehouseLock
@@ -170,8 +170,7 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
         # the last exception of the text is the first that happened, on whichever machine
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-        lines = causes[-1:] or text.strip().splitlines()[:1] or [repr(error)]
-        return SpecrecError(f"Spark failed: {lines[0].strip()[:500]}")
+        return SpecrecError(f"Spark failed: {first_line(causes[-1] if causes else error)}")
     return None
 
 

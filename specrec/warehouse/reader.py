@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from specrec.config import StorageConfig
-from specrec.errors import SpecrecError
+from specrec.errors import SpecrecError, first_line
 from specrec.storage import for_delta_rs, normalise
 
 
@@ -39,7 +39,7 @@ class Reader:
         except TableNotFoundError:
             raise SpecrecError(f"there is no table {path}: run `specrec nightly` first") from None
         except (DeltaError, OSError) as error:
-            raise SpecrecError(f"cannot read {path}: {str(error).strip().splitlines()[0]}") from None
+            raise SpecrecError(f"cannot read {path}: {first_line(error)}") from None
 
     def rows(
         self, name: str, filters: list[tuple[str, str, Any]] | None = None, columns: list[str] | None = None

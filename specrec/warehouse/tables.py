@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.config import StorageConfig
-from specrec.errors import StorageError
+from specrec.errors import StorageError, first_line
 from specrec.storage import for_delta_rs, for_spark, normalise
 from specrec.warehouse.schemas import TABLES, Table
 
@@ -85,8 +85,7 @@ class Warehouse:
         try:
             yield place
         except (DeltaError, OSError) as error:
-            told = (str(error).strip().splitlines() or [repr(error)])[0][:500]
-            raise StorageError(f"the table {place} cannot be written: {told}") from None
+            raise StorageError(f"the table {place} cannot be written: {first_line(error)}") from None
 
     def replace(self, name: str, rows: DataFrame) -> None:
         """Make the table hold just these rows."""

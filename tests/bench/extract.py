@@ -19,7 +19,6 @@ import platform
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,6 +37,7 @@ os.environ.update(
 os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).resolve().parents[2] / "build" / "bench" / "numba")
 
 import click
+import memory
 import numpy as np
 import psutil
 import rivals
@@ -235,38 +235,6 @@ def analysis_rate(clips: Sequence[Path], processes: int) -> float:
     return len(clips) / (max(span.ended for span in spans) - min(span.began for span in spans))
 
 
-class WorkerMemory(threading.Thread):
-    """Watches how much memory a Python worker of Spark takes, with the process that decodes for it."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.peak_mib = 0.0
-        self._done = threading.Event()
-
-    def __enter__(self) -> WorkerMemory:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._done.wait(0.5):
-            for worker in self._workers():
-                with suppress(psutil.NoSuchProcess):
-                    family = (worker, *worker.children(recursive=True))
-                    total = sum(process.memory_info().rss for process in family)
-                    self.peak_mib = max(self.peak_mib, total / (1 << 20))
-
-    def _workers(self) -> Iterator[psutil.Process]:
-        """Yield what Spark's Python daemon, which is the JVM's child, has forked."""
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                if "pyspark.daemon" in process.cmdline() and process.parent().name() != "java":
-                    yield process
-
-
 def spark_config(server: S3Server) -> Config:
     settings = (
         f"warehouse={BUILD / 'unused'}",
@@ -331,7 +299,7 @@ def measure_spark(clips: Sequence[Path], count: int, folder: Path) -> dict[str, 
         single = [analysis_rate(clips[::2], 1)]
         pair = analysis_rate(clips, CORES)
         rates = {}
-        with running_spark(config) as spark, WorkerMemory() as memory:
+        with running_spark(config) as spark, memory.Workers() as watched:
             for place, root in places.items():
                 uris = [f"{root}/{name}" for name in names]
                 extraction_rate(spark, uris[: 8 * CORES], config)  # workers start, librosa is imported
@@ -347,7 +315,7 @@ def measure_spark(clips: Sequence[Path], count: int, folder: Path) -> dict[str, 
             **{f"spark_rate_{place}": rate for place, rate in rates.items()},
             **{f"spark_efficiency_{place}": rate / (CORES * one_core) for place, rate in rates.items()},
             **{f"spark_efficiency_{place}_vs_two_processes": rate / pair for place, rate in rates.items()},
-            "peak_worker_mib": memory.peak_mib,
+            "peak_worker_mib": watched.peak_mib,
         }
 
 

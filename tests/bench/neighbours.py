@@ -20,10 +20,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +32,10 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import click
 import deltalake
+import memory
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import psutil
 from rich.console import Console
 from rich.table import Table
 from vectors import write_embeddings
@@ -130,35 +128,6 @@ def multiplied(real: Vectors, count: int, seed: int = 0) -> Vectors:
 
 
 # --- contestants --------------------------------------------------------------------------------------------
-
-
-class Memory(threading.Thread):
-    """Watches the resident memory of the largest process below this one."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.peaks: dict[str, float] = {}
-        self._done = threading.Event()
-
-    def __enter__(self) -> Memory:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._done.wait(0.25):
-            for process in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):
-                    name = process.name()
-                    self.peaks[name] = max(self.peaks.get(name, 0.0), process.memory_info().rss / (1 << 30))
-
-    @property
-    def peak(self) -> float:
-        """GiB."""
-        return max(self.peaks.values(), default=0.0)
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -315,14 +284,19 @@ def find_neighbours(warehouse: Path, *more: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "specrec.cli", "nightly", "--stage", "neighbours"]
     for setting in (*settings(warehouse), *more):
         command += ["--set", setting]
-    with Memory() as memory:
+    with memory.Watch() as watched:
         began = time.perf_counter()
         subprocess.run(command, check=True)
         wall = time.perf_counter() - began
     config = load(None, settings(warehouse), needs_catalogue=False)
     rows = Reader(config.warehouse, config.storage).rows("runs")
     last = max(rows, key=lambda row: row["started_at"])
-    return {"seconds": last["seconds"], "wall": wall, "peak_gib": memory.peak, "details": last["details"]}
+    return {
+        "seconds": last["seconds"],
+        "wall": wall,
+        "peak_gib": watched.peak_mib / 1024,
+        "details": last["details"],
+    }
 
 
 def recall_of_table(
