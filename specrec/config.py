@@ -21,9 +21,9 @@ from specrec.errors import ConfigError
 #: Raised by one whenever the code computes other numbers from the same audio and parameters.
 EXTRACTOR_VERSION = 2
 #: Likewise for the embeddings.
-EMBEDDING_VERSION = 1
+EMBEDDING_VERSION = 2
 #: Likewise for lists and sentences.
-RECOMMEND_VERSION = 1
+RECOMMEND_VERSION = 2
 
 System = Literal["features", "spectrogram", "hybrid"]
 SYSTEMS: tuple[System, ...] = get_args(System)

@@ -1,6 +1,8 @@
-"""What is usual in this catalogue: quantiles of the measures that explanations speak of."""
+"""What is usual in this catalogue: the distribution of the measures that explanations speak of."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,28 +12,98 @@ from specrec.embedding.spectrogram import REGIONS
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Columns of ``audio_features`` whose rank in the catalogue is spoken of.
-MEASURES = ("tempo", "spectral_centroid_mean", "rms_mean", "spectral_flatness_mean", "onset_strength_mean")
+#: Columns of ``audio_features`` that :func:`measure` reads.
+COLUMNS = (
+    "tempo", "key", "mode", "key_strength", "onset_strength_mean", "spectral_centroid_mean",
+    "spectral_bandwidth_mean", "rms_mean", "rms_std", "spectral_flatness_mean", "spectral_contrast_mean",
+    "mfcc_std",
+)  # fmt: skip
+#: Attributes of the catalogue that explanations speak of, 0 to 1.
+ATTRIBUTES = ("energy", "acousticness", "valence", "danceability")
 #: Mean level of each frequency region, dB against the track's mean.
 LEVELS = tuple(f"level_{region.name}" for region in REGIONS)
 
+_QUIETEST = 1e-6  # of full scale
 _POINTS = 101
+_KEYS = 24
+
+Column = Callable[[str], FloatArray]
 
 
-def fit_statistics(features: pd.DataFrame, levels: FloatArray) -> dict[str, FloatArray]:
-    """Return the 0th to 100th percentile of each measure and level, shape (101,) each.
+def _mean_of(values: FloatArray) -> FloatArray:
+    return np.asarray(values.mean(axis=1))
+
+
+#: What is spoken of, in the units it is spoken of in, by the name that ``reasons.feature`` gives it.
+MEASURES: dict[str, Callable[[Column], FloatArray]] = {
+    "tempo": lambda column: column("tempo"),  # BPM
+    "onset_strength_mean": lambda column: column("onset_strength_mean"),
+    "spectral_centroid_mean": lambda column: column("spectral_centroid_mean") / 1000,  # kHz
+    "spectral_bandwidth_mean": lambda column: column("spectral_bandwidth_mean") / 1000,  # kHz
+    "rms_mean": lambda column: decibels(column("rms_mean")),
+    "rms_variation": lambda column: column("rms_std") / np.maximum(column("rms_mean"), _QUIETEST),
+    "spectral_flatness_mean": lambda column: column("spectral_flatness_mean"),
+    "spectral_contrast": lambda column: _mean_of(column("spectral_contrast_mean")),  # dB
+    "mfcc_variation": lambda column: _mean_of(column("mfcc_std")[:, 1:]),  # dB; the first is loudness
+    "key_strength": lambda column: column("key_strength"),
+}
+
+
+def decibels(values: FloatArray) -> FloatArray:
+    """Return amplitudes in dB of full scale, at least -120."""
+    return 20 * np.log10(np.maximum(values, _QUIETEST))
+
+
+def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
+    """Return :data:`MEASURES`, and ``key`` (0 to 11) and ``mode`` (1: major), of rows of ``audio_features``.
 
     Parameters
     ----------
-    features : columns :data:`MEASURES` of a sample.
-    levels : float64, shape (rows, regions), of a sample; NaN where a region has no band.
+    frame : columns :data:`COLUMNS`, each name after `prefix`.
+
+    Returns
+    -------
+    float64, shape (rows,) each.
     """
+
+    def column(name: str) -> FloatArray:
+        values = frame[prefix + name]
+        if len(values) and not np.isscalar(values.iloc[0]):
+            return np.stack(values.to_list()).astype(np.float64)
+        return np.asarray(pd.to_numeric(values), np.float64)
+
+    found = {name: of(column) for name, of in MEASURES.items()}
+    return found | {name: column(name) for name in ("key", "mode")}
+
+
+def fit_statistics(
+    measures: dict[str, FloatArray], levels: FloatArray, attributes: dict[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Return the 0th to 100th percentile of each measure, level and attribute, shape (101,) each.
+
+    Parameters
+    ----------
+    measures : of :func:`measure`, of a sample.
+    levels : float64, shape (rows, regions), of a sample; NaN where a region has no band.
+    attributes : :data:`ATTRIBUTES` of a sample; NaN where the catalogue says nothing.
+
+    Returns
+    -------
+    What nothing is known of is left out. ``keys``, shape (24,), holds the share of the tracks in each major key
+    from C to B, then in each minor one.
+    """
+    columns = {name: measures[name] for name in MEASURES}
+    columns |= dict(zip(LEVELS, levels.T, strict=True)) | attributes
     points = np.linspace(0, 100, _POINTS)
-    arrays = {name: np.percentile(features[name].to_numpy(np.float64), points) for name in MEASURES}
-    for name, column in zip(LEVELS, levels.T, strict=True):
-        finite = column[np.isfinite(column)]
-        arrays[name] = np.percentile(finite, points) if len(finite) else np.zeros(_POINTS)
-    return arrays
+    finite = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    arrays = {name: np.percentile(values, points) for name, values in finite.items() if len(values)}
+    keys = np.bincount(key_number(measures), minlength=_KEYS)
+    return arrays | {"keys": keys / max(keys.sum(), 1)}
+
+
+def key_number(measures: dict[str, FloatArray]) -> npt.NDArray[np.int64]:
+    """Return keys as 0 (C major) to 11 (B major), 12 (C minor) to 23 (B minor)."""
+    return (measures["key"] + np.where(measures["mode"] == 1, 0, 12)).astype(np.int64)
 
 
 def percentile(values: FloatArray, quantiles: FloatArray) -> FloatArray:
@@ -40,10 +112,18 @@ def percentile(values: FloatArray, quantiles: FloatArray) -> FloatArray:
 
 
 def share_below(values: FloatArray, quantiles: FloatArray) -> FloatArray:
-    """Return the share of the catalogue, 0 to 1, that each value exceeds; NaN for NaN."""
-    return np.where(np.isnan(values), np.nan, np.searchsorted(quantiles, values, side="left") / len(quantiles))
+    """Return the share of the catalogue's other tracks, 0 to 1, that each value surely exceeds; NaN for NaN."""
+    exceeded = np.searchsorted(quantiles, values, side="left") - 1
+    share: FloatArray = np.where(np.isnan(values), np.nan, exceeded.clip(min=0) / (len(quantiles) - 1))
+    return share
 
 
 def share_above(values: FloatArray, quantiles: FloatArray) -> FloatArray:
-    """Return the share of the catalogue, 0 to 1, that exceeds each value; NaN for NaN."""
+    """Return the share of the catalogue's other tracks, 0 to 1, that surely exceeds each value; NaN for NaN."""
     return share_below(-values, -quantiles[::-1])
+
+
+def share_within(low: FloatArray, high: FloatArray, quantiles: FloatArray) -> FloatArray:
+    """Return about which share of the catalogue, 0 to 1, lies from `low` to `high`; NaN for NaN."""
+    inside = np.searchsorted(quantiles, high, side="right") - np.searchsorted(quantiles, low, side="left")
+    return np.where(np.isnan(low) | np.isnan(high), np.nan, inside / len(quantiles))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -18,7 +19,7 @@ from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import Artefact, pack, unpack
 from specrec.embedding.sample import sample_tracks
 from specrec.embedding.spaces import describe, unpack_descriptions
-from specrec.embedding.statistics import fit_statistics
+from specrec.embedding.statistics import ATTRIBUTES, fit_statistics, measure
 from specrec.errors import SpecrecError
 from specrec.pipeline.run import Run, versions
 from specrec.warehouse.tables import Warehouse
@@ -36,7 +37,9 @@ def fit(run: Run, requested: bool = False) -> None:
         current = load_artefacts(run)
         features = run.warehouse.read("audio_features").where(F.col("audio_hash") == config.audio_hash)
         layout = feature_space.layout_of(config.audio.n_mfcc)
-        sample = _by_track(sample_tracks(features, config.fit.sample_tracks, config.fit.seed))
+        by_catalogue = run.warehouse.read("tracks").select("track_id", *ATTRIBUTES)
+        chosen = sample_tracks(features, config.fit.sample_tracks, config.fit.seed)
+        sample = _by_track(chosen.join(by_catalogue, "track_id", "left"))
         if sample.empty:
             raise SpecrecError("no track was analysed with this configuration: run the stage extract first")
         matrix = feature_space.stack(sample, layout)
@@ -70,7 +73,8 @@ def fit(run: Run, requested: bool = False) -> None:
                 levels = spectrogram_space.levels_by_rate(
                     descriptions, described["sample_rate"].to_numpy(), config.audio
                 )
-                fitted[A.STATISTICS] = fit_statistics(sample, levels), len(sample)
+                attributes = {name: pd.to_numeric(sample[name]).to_numpy(np.float64) for name in ATTRIBUTES}
+                fitted[A.STATISTICS] = fit_statistics(measure(sample), levels, attributes), len(sample)
         published = publish(run, fitted, reasons, fitted_on)
         report.rows_out = len(published)
         report.details |= {name: f"version {version} ({reasons[name]})" for name, version in published.items()}

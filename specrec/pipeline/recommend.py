@@ -6,9 +6,9 @@ from pyspark.sql import functions as F
 
 from specrec.config import SYSTEMS
 from specrec.embedding.artefacts import STATISTICS
+from specrec.embedding.statistics import ATTRIBUTES
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
-from specrec.recommend.explain import ATTRIBUTES
 from specrec.recommend.lists import profiles, recommend_lists
 from specrec.warehouse.tables import by_part, states_of
 

@@ -4,13 +4,16 @@ A cosine is a sum, so it splits without remainder: in the space ``features`` int
 ``spectrogram`` into regions of the spectrum (the part of a region is what similarity is lost when the region of the
 track's spectrogram is blanked, which for a linear encoder is exact), in ``hybrid`` into both, with their weights.
 
+Of each family and region several statements may be true of a pair. The one is made that the fewest pairs of tracks
+would share, and a sentence begins with the rarest of those: what is typical of the catalogue is no reason.
+
 Everything is computed for many pairs at once; a `Pairs` holds a batch of them as arrays. No Spark here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -22,28 +25,34 @@ import yaml
 from specrec.config import System
 from specrec.embedding.features import FAMILIES
 from specrec.embedding.spectrogram import REGIONS
-from specrec.embedding.statistics import LEVELS, percentile, share_above, share_below
+from specrec.embedding.statistics import (
+    ATTRIBUTES,
+    LEVELS,
+    key_number,
+    percentile,
+    share_above,
+    share_below,
+    share_within,
+)
 
+BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Words = npt.NDArray[np.object_]
 
-#: Raw measures of ``audio_features`` that statements speak of.
-MEASURES = (
-    "tempo", "key", "mode", "key_strength", "spectral_centroid_mean", "rms_mean", "spectral_flatness_mean",
-    "onset_strength_mean",
-)  # fmt: skip
-#: Attributes of the catalogue that statements speak of.
-ATTRIBUTES = ("energy", "acousticness", "valence", "danceability")
-
-_MOST = 0.7  # of the catalogue: "more than 7 in 10 tracks"
-_CLOSE_RANK = 0.1
-_CLOSE_CENTROID = 0.25  # octaves
+#: "more than 7 in 10 tracks", and so on.
+_SHARES = ((7, 10), (8, 10), (9, 10), (19, 20), (49, 50), (99, 100))
+_CLOSE_CENTROID = 0.15  # octaves
+_CLOSE_DB = 1.5
 _SAME_TEMPO = float(np.log2(1.04))  # octaves: 4 %, about what one notices
 _SURE_KEY = 0.6  # correlation below which an estimated key is not spoken of
-_SIMILAR = 0.5  # cosine within a family
-_CLOSE_DB = 1.5
-_FAR_DB = 6.0
+#: What more than this share of random pairs have in common sets no pair apart.
+_TYPICAL = 0.3
+#: A difference is told where the two are so far apart in the order of the catalogue.
+_FAR = 0.3
+_FAR_DB = 3.0
 _FAR_TEMPO = 0.25  # octaves
+_FAR_CENTROID = 0.3  # octaves
 _ROUNDING = 1e-5
 _LONGEST = 199
 _MOST_REASONS = 3
@@ -61,8 +70,10 @@ class Side:
         Vectors of the space ``spectrogram``.
     levels : float64, shape (n, regions)
         Mean level of each region, dB.
-    measures, attributes : dict of float64, shape (n,)
-        By :data:`MEASURES` and :data:`ATTRIBUTES`; NaN where there is none.
+    measures : dict of float64, shape (n,)
+        Of :func:`specrec.embedding.statistics.measure`.
+    attributes : dict of float64, shape (n,)
+        By :data:`~specrec.embedding.statistics.ATTRIBUTES`; NaN where there is none.
     """
 
     features: npt.NDArray[np.float32]
@@ -89,6 +100,61 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class _Fact:
+    """A statement that may be true of a pair, for a batch of pairs.
+
+    Attributes
+    ----------
+    phrase : its place in phrases.yaml.
+    feature : the measure that it speaks of.
+    a, b : float64, shape (n,): that measure of the track and of the recommended one.
+    holds : bool, shape (n,)
+    chance : float64, shape (n,): about which share of random pairs it would be true of.
+    words : what else the phrase names: one for all, or one a pair.
+    """
+
+    phrase: str
+    feature: str
+    a: FloatArray
+    b: FloatArray
+    holds: BoolArray
+    chance: FloatArray
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self, rows: Iterable[int]) -> list[str]:
+        template = _phrase(self.phrase)
+        fixed = {name: words for name, words in self.words.items() if isinstance(words, str)}
+        varying = {name: words for name, words in self.words.items() if name not in fixed}
+        return [
+            template.format(a=self.a[i], b=self.b[i], **fixed, **{name: of[i] for name, of in varying.items()})
+            for i in rows
+        ]
+
+
+@dataclass(frozen=True)
+class _Trait:
+    """A family, a region or an attribute, with what can be said of it.
+
+    Attributes
+    ----------
+    group : traits of a group say much the same; a sentence speaks of one.
+    """
+
+    name: str
+    group: str
+    facts: list[_Fact]
+
+    def rarest(self) -> tuple[IntArray, FloatArray]:
+        """Return which fact is told of each pair, and its chance: inf where none holds."""
+        chances = np.stack([np.where(fact.holds, fact.chance, np.inf) for fact in self.facts])
+        best = chances.argmin(axis=0)
+        return best, chances[best, np.arange(chances.shape[1])]
+
+
+_GROUPS = {"brightness": "treble", "presence": "treble", "brilliance": "treble", "sub_bass": "bass"}
+
+
+@dataclass(frozen=True)
 class Explainer:
     """What explaining needs of the run.
 
@@ -96,14 +162,14 @@ class Explainer:
     ----------
     families : int, shape (dimensions,)
         Family of each dimension of ``features``.
-    quantiles : dict of float64, shape (101,)
+    statistics : dict of float64
         The artefact ``catalogue_statistics``.
     weights : dict
         Of the systems in ``hybrid``.
     """
 
     families: npt.NDArray[np.int64]
-    quantiles: dict[str, FloatArray]
+    statistics: dict[str, FloatArray]
     weights: dict[str, float]
 
     def explain(
@@ -121,25 +187,20 @@ class Explainer:
         reasons : dicts with the fields of ``schemas.REASON``, greatest contribution first; statements of the
             catalogue's attributes, which are no part of the score, come last with contribution 0.
         """
-        statements = []
+        traits = []
         if system in ("features", "hybrid"):
-            statements += self._families(pairs)
+            traits += [_Trait(name, _GROUPS.get(name, name), self._of_family(name, pairs)) for name in FAMILIES]
         if system in ("spectrogram", "hybrid"):
-            statements += self._regions(pairs)
+            for index, region in enumerate(REGIONS):
+                facts = self._of_region(index, pairs)
+                traits.append(_Trait(region.name, _GROUPS.get(region.name, region.name), facts))
         parts = self.contributions(system, pairs, scores)
-        order = np.argsort(-parts, axis=1, kind="stable")
-        attributes = self._attributes(pairs)
-        differences = _differences(pairs)
-        sentences, reasons = [], []
-        for row, ranking in enumerate(order):
-            told = [statements[i].of(row, parts[row, i]) for i in ranking if statements[i].words[row] is not None]
-            extra = [a.of(row, 0.0) for a in attributes if a.words[row] is not None]
-            spoken = [statements[i].words[row] for i in ranking if parts[row, i] > 0 and statements[i].spoken[row]]
-            rhythm_told = any(statements[i].name == "rhythm" and statements[i].spoken[row] for i in ranking)
-            difference = differences(row, not rhythm_told)
-            sentences.append(_sentence(spoken, [e["statement"] for e in extra], difference))
-            reasons.append(told + extra)
-        return sentences, reasons
+        attributes = [_Trait("catalogue", name, self._of_attribute(name, pairs)) for name in ATTRIBUTES]
+        attributes = [trait for trait in attributes if trait.facts]
+        told = _tell([*traits, *attributes], len(scores))
+        parts = np.concatenate([parts, np.zeros((len(scores), len(attributes)))], axis=1)
+        reasons = _reasons(told, parts, len(traits))
+        return _sentences(told, parts, len(traits), self._differences(pairs)), reasons
 
     def contributions(self, system: System, pairs: Pairs, scores: FloatArray) -> FloatArray:
         """Return the parts of each score: families, then regions, as far as the system has them; float64."""
@@ -167,191 +228,267 @@ class Explainer:
         parts[np.arange(len(parts)), np.abs(parts).argmax(axis=1)] += left
         return parts
 
-    def _families(self, pairs: Pairs) -> list[_Statement]:
-        a, b = pairs.track, pairs.recommended
-        families = np.eye(len(FAMILIES))[self.families]
-        fa, fb = a.features.astype(np.float64), b.features.astype(np.float64)
-        lengths = np.sqrt((fa * fa) @ families) * np.sqrt((fb * fb) @ families)
-        # A family whose weight is 0 was not compared: nothing is said of how alike it is.
-        alike = np.divide((fa * fb) @ families, lengths, out=np.full_like(lengths, np.nan), where=lengths > 0)
-        return [self._family(name, pairs, alike[:, i]) for i, name in enumerate(FAMILIES)]
-
-    def _family(self, name: str, pairs: Pairs, alike: FloatArray) -> _Statement:
+    def _of_family(self, name: str, pairs: Pairs) -> list[_Fact]:
+        """Return what can be said of a family: always something, the values themselves at least."""
         a, b = pairs.track.measures, pairs.recommended.measures
-        measure = _FAMILY_MEASURE[name]
-        n = len(alike)
-        va, vb = (_spoken(measure, x[measure]) if measure else np.full(n, np.nan) for x in (a, b))
-        statement = _Statement(name, measure or "mfcc", va, vb)
-        if name == "harmony":
-            same = (a["key"] == b["key"]) & (a["mode"] == b["mode"])
-            sure = (a["key_strength"] >= _SURE_KEY) & (b["key_strength"] >= _SURE_KEY)
-            statement.say(
-                same & sure, lambda i: _phrase("harmony.same_key").format(key=_key(a["key"][i], a["mode"][i]))
-            )
-        elif name == "rhythm":
-            both = (va > 0) & (vb > 0)
-            octaves = np.abs(np.log2(np.where(both, va, 1) / np.where(both, vb, 1)))
-            statement.say_values(both & (octaves <= _SAME_TEMPO), "rhythm.same_tempo")
-            onsets = [x["onset_strength_mean"] for x in (a, b)]
-            self._say_ranks(statement, "onset_strength_mean", onsets, high="rhythm.busy", low="rhythm.sustained")
-            statement.say_values(both & (np.abs(octaves - 1) <= _SAME_TEMPO), "rhythm.double_tempo")
-        elif measure:
-            raw = [x[measure] for x in (a, b)]
-            self._say_ranks(statement, measure, raw, high=f"{name}.high", low=f"{name}.low")
-            if name == "dynamics":
-                statement.say_values(np.abs(va - vb) <= _CLOSE_DB, "dynamics.close")
-            elif name == "brightness":
-                ranks = [percentile(values, self.quantiles[measure]) for values in raw]
-                close = np.abs(np.log2(np.maximum(raw[0], 1) / np.maximum(raw[1], 1))) <= _CLOSE_CENTROID
-                statement.say_values(close & (np.abs(ranks[0] - ranks[1]) <= _CLOSE_RANK), "brightness.close")
+
+        def ranked(measure: str, high: str, low: str) -> list[_Fact]:
+            return self._ranked(measure, (a[measure], b[measure]), high, low)
+
+        def close(phrase: str, measure: str, low: FloatArray, high: FloatArray) -> _Fact:
+            within = (b[measure] >= low) & (b[measure] <= high)
+            chance = share_within(low, high, self.statistics[measure])
+            return _Fact(phrase, measure, a[measure], b[measure], within, chance)
+
         if name == "timbre":
-            statement.say_values(alike >= _SIMILAR, "timbre.similar")
-        statement.spoken[:] = [words is not None for words in statement.words]
-        statement.say_values(alike >= _SIMILAR, f"{name}.similar")
-        statement.say_values(alike > 0, f"{name}.related")
-        statement.say_values(alike <= 0, f"{name}.different")
-        return statement
+            facts = ranked("spectral_contrast", "timbre.clear", "timbre.blended")
+            facts += ranked("mfcc_variation", "timbre.changing", "timbre.constant")
+            last = "spectral_contrast"
+        elif name == "brightness":
+            last = "spectral_centroid_mean"
+            near = 2**_CLOSE_CENTROID
+            facts = ranked(last, "brightness.high", "brightness.low")
+            facts.append(close("brightness.close", last, a[last] / near, a[last] * near))
+            facts += ranked("spectral_bandwidth_mean", "brightness.wide", "brightness.narrow")
+        elif name == "harmony":
+            return self._of_harmony(pairs)
+        elif name == "rhythm":
+            last = "tempo"
+            beats, near = (a[last] > 0) & (b[last] > 0), 2**_SAME_TEMPO
+            none = np.full(len(beats), 0.9)
+            facts = [_Fact("rhythm.no_tempo", last, a[last], b[last], ~beats, none)]
+            for times, phrase in ((1.0, "same_tempo"), (0.5, "double_tempo"), (2.0, "double_tempo")):
+                tempo = np.where(beats, times * a[last], np.nan)
+                facts.append(close(f"rhythm.{phrase}", last, tempo / near, tempo * near))
+            facts += ranked("onset_strength_mean", "rhythm.busy", "rhythm.sustained")
+        elif name == "dynamics":
+            last = "rms_mean"
+            facts = ranked(last, "dynamics.high", "dynamics.low")
+            facts.append(close("dynamics.close", last, a[last] - _CLOSE_DB, a[last] + _CLOSE_DB))
+            facts += ranked("rms_variation", "dynamics.swinging", "dynamics.steady")
+        else:
+            last = "spectral_flatness_mean"
+            facts = ranked(last, "noisiness.high", "noisiness.low")
+        return [*facts, _always(f"{name}.values", last, a[last], b[last])]
 
-    def _regions(self, pairs: Pairs) -> list[_Statement]:
-        statements = []
-        for index, (region, level) in enumerate(zip(REGIONS, LEVELS, strict=True)):
-            va, vb = pairs.track.levels[:, index], pairs.recommended.levels[:, index]
-            statement = _Statement(region.name, level, va, vb, region=_phrases()["regions"][region.name])
-            self._say_ranks(statement, level, [va, vb], high="region.high", low="region.low")
-            statement.say_values(np.abs(va - vb) <= _CLOSE_DB, "region.close")
-            statement.spoken[:] = [words is not None for words in statement.words]
-            statement.say_values(np.abs(va - vb) <= _FAR_DB, "region.similar")
-            statement.say_values(np.abs(va - vb) > _FAR_DB, "region.different")
-            statement.say_values(np.isnan(va) != np.isnan(vb), "region.missing")
-            statements.append(statement)
-        return statements
+    def _of_harmony(self, pairs: Pairs) -> list[_Fact]:
+        a, b = pairs.track.measures, pairs.recommended.measures
+        one, other = key_number(a), key_number(b)
+        sure = (a["key_strength"] >= _SURE_KEY) & (b["key_strength"] >= _SURE_KEY)
+        share = self.statistics["keys"]
+        # A minor has the notes of C major: three semitones below, and the other way round
+        relative = np.where(one < 12, (one - 3) % 12 + 12, (one - 12 + 3) % 12)
+        words = {"key": _keys(one), "other": _keys(other)}
+        tonic, tonic_of_other = a["key"], b["key"]
+        same, alike = (one == other) & sure, (other == relative) & sure
+        return [
+            _Fact("harmony.same_key", "key", tonic, tonic_of_other, same, share[one], words),
+            _Fact("harmony.same_notes", "key", tonic, tonic_of_other, alike, share[relative], words),
+            *self._ranked("key_strength", (a["key_strength"], b["key_strength"]), "harmony.firm", "harmony.loose"),
+            _always("harmony.values", "key", tonic, tonic_of_other, words),
+        ]
 
-    def _say_ranks(
-        self, statement: _Statement, measure: str, both: list[FloatArray], *, high: str, low: str
-    ) -> None:
-        """Say that both are high, or both low, in the catalogue, and by how much at least."""
-        for share, phrase in ((share_below, high), (share_above, low)):
-            least = np.stack([share(values, self.quantiles[measure]) for values in both]).min(axis=0)
-            statement.say_values(least >= _MOST, phrase, n=np.floor(least * 10 + 1e-9).clip(max=9))
+    def _of_region(self, index: int, pairs: Pairs) -> list[_Fact]:
+        level, words = LEVELS[index], {"region": str(_phrases()["regions"][REGIONS[index].name])}
+        a, b = pairs.track.levels[:, index], pairs.recommended.levels[:, index]
+        missing = np.isnan(a) | np.isnan(b)
+        facts = [_Fact("region.missing", level, a, b, missing, np.full(len(a), 0.9), words)]
+        if level in self.statistics:
+            facts += self._ranked(level, (a, b), "region.high", "region.low", **words)
+            chance = share_within(a - _CLOSE_DB, a + _CLOSE_DB, self.statistics[level])
+            facts.append(_Fact("region.close", level, a, b, np.abs(a - b) <= _CLOSE_DB, chance, words))
+        return [*facts, _always("region.values", level, a, b, words)]
 
-    def _attributes(self, pairs: Pairs) -> list[_Statement]:
-        """Say what the catalogue itself states of both, by the thresholds of the seeds' table."""
-        a, b = pairs.track, pairs.recommended
-        centroid, flatness = (
-            np.stack([percentile(side.measures[m], self.quantiles[m]) for side in (a, b)])
-            for m in ("spectral_centroid_mean", "spectral_flatness_mean")
-        )
-        confirmed = {
-            "energy_high": ("bright", centroid.min(axis=0) >= 0.5),
-            "energy_low": ("dark", centroid.max(axis=0) <= 0.5),
-            "acousticness_high": ("smooth", flatness.max(axis=0) <= 0.5),
-        }
-        statements = []
-        for name, phrase, holds in _ATTRIBUTE_RULES:
-            va, vb = a.attributes[name], b.attributes[name]
-            statement = _Statement("catalogue", name, va, vb)
-            both = holds(va) & holds(vb)
-            if phrase in confirmed:
-                word, true = confirmed[phrase]
-                statement.say_values(both & true, f"catalogue.{phrase}_{word}")
-            statement.say_values(both, f"catalogue.{phrase}")
-            statements.append(statement)
-        return statements
+    def _of_attribute(self, name: str, pairs: Pairs) -> list[_Fact]:
+        """Return what the catalogue itself states of both, by the thresholds of the seeds' table or by rank."""
+        if name not in self.statistics:
+            return []
+        quantiles = self.statistics[name]
+        a, b = pairs.track.attributes[name], pairs.recommended.attributes[name]
+        facts = self._ranked(name, (a, b), f"catalogue.{name}_more", f"catalogue.{name}_less")
+        for rule in _RULES:
+            if rule.attribute != name:
+                continue
+            both = (a > rule.bound) & (b > rule.bound) if rule.above else (a < rule.bound) & (b < rule.bound)
+            low, high = (rule.bound, np.inf) if rule.above else (-np.inf, rule.bound)
+            share = share_within(np.full(len(a), low), np.full(len(a), high), quantiles)
+            facts.append(_Fact(f"catalogue.{rule.phrase}", name, a, b, both, share**2))
+            if rule.heard_in:
+                ranks = self._ranks(rule.heard_in, pairs)
+                heard = ranks.min(axis=0) >= 0.5 if rule.heard_high else ranks.max(axis=0) <= 0.5
+                # rarer than the attribute alone, and of use to one who listens
+                facts.append(_Fact(f"catalogue.{rule.phrase}_heard", name, a, b, both & heard, share**2 / 4))
+        return facts
 
+    def _ranks(self, measure: str, pairs: Pairs) -> FloatArray:
+        """Return the percentiles of both, 0 to 1, shape (2, n)."""
+        sides = (pairs.track, pairs.recommended)
+        return np.stack([percentile(side.measures[measure], self.statistics[measure]) for side in sides])
 
-class _Statement:
-    """What is said of one family, region or attribute, for a batch of pairs. The first that fits is kept."""
+    def _ranked(
+        self, measure: str, both: tuple[FloatArray, FloatArray], high: str, low: str, **words: str
+    ) -> list[_Fact]:
+        """Return that both are high, and that both are low, in the catalogue: above so many in so many tracks."""
+        facts = []
+        for share_of, phrase in ((share_below, high), (share_above, low)):
+            least = np.minimum(*(share_of(values, self.statistics[measure]) for values in both))
+            step = np.searchsorted([n / m for n, m in _SHARES], least + 1e-9, side="right") - 1
+            step[np.isnan(least)] = -1
+            n, m = (np.array(column)[step.clip(min=0)] for column in zip(*_SHARES, strict=True))
+            said = {**words, "n": n, "m": m}
+            facts.append(_Fact(phrase, measure, *both, step >= 0, (1 - n / m) ** 2, said))
+        return facts
 
-    def __init__(self, name: str, feature: str, a: FloatArray, b: FloatArray, **words: str) -> None:
-        self.name, self.feature, self.a, self.b, self._fixed = name, feature, a, b, words
-        self.words: Words = np.full(len(a), None, object)
-        self.spoken = np.zeros(len(a), bool)
-
-    def say(self, where: npt.NDArray[np.bool_], words: Callable[[int], str]) -> None:
-        unsaid = np.array([words is None for words in self.words], bool)
-        for i in np.flatnonzero(where & unsaid):
-            self.words[i] = words(int(i))
-
-    def say_values(self, where: npt.NDArray[np.bool_], phrase: str, **numbers: FloatArray) -> None:
-        template = _phrase(phrase)
-        self.say(
-            where,
-            lambda i: template.format(
-                a=self.a[i],
-                b=self.b[i],
-                **self._fixed,
-                **{key: int(values[i]) for key, values in numbers.items()},
-            ),
-        )
-
-    def of(self, row: int, contribution: float) -> dict[str, Any]:
-        a, b = float(self.a[row]), float(self.b[row])
-        return {
-            "family": self.name,
-            "feature": self.feature,
-            "contribution": float(contribution),
-            "track_value": a if np.isfinite(a) else None,
-            "recommended_value": b if np.isfinite(b) else None,
-            "statement": self.words[row],
-        }
-
-
-_FAMILY_MEASURE: dict[str, str | None] = {
-    "timbre": None,
-    "brightness": "spectral_centroid_mean",
-    "harmony": "key",
-    "rhythm": "tempo",
-    "dynamics": "rms_mean",
-    "noisiness": "spectral_flatness_mean",
-}
+    def _differences(self, pairs: Pairs) -> list[tuple[_Fact, FloatArray, str]]:
+        """Return what sets the recommended track apart from the track: how far, in ranks, and in which group."""
+        found = []
+        for measure, group, more, less in _DIFFERENCES:
+            a, b = pairs.track.measures[measure], pairs.recommended.measures[measure]
+            ranks = self._ranks(measure, pairs)
+            far = np.abs(ranks[0] - ranks[1])
+            both = (a > 0) & (b > 0)
+            octaves = np.abs(np.log2(np.where(both, b, 1) / np.where(both, a, 1)))
+            if measure == "tempo":  # an estimated tempo is easily off by an octave
+                clear = both & (octaves >= _FAR_TEMPO) & (np.abs(octaves - 1) > _FAR_TEMPO)
+            elif measure == "spectral_centroid_mean":
+                clear = octaves >= _FAR_CENTROID
+            else:
+                clear = np.abs(a - b) >= (_FAR_DB if measure == "rms_mean" else 0)
+            clear &= far >= _FAR
+            for phrase, holds in ((more, b > a), (less, b < a)):
+                words = {"d": np.abs(b - a)}
+                found.append(
+                    (_Fact(f"difference.{phrase}", measure, a, b, clear & holds, 1 - far, words), far, group)
+                )
+        return found
 
 
-def _decibels(values: FloatArray) -> FloatArray:
-    return 20 * np.log10(np.maximum(values, 1e-6))
+@dataclass(frozen=True)
+class _Rule:
+    """A row of the seeds' table: an attribute's threshold, and what is then heard."""
+
+    attribute: str
+    phrase: str
+    above: bool
+    bound: float
+    heard_in: str = ""
+    heard_high: bool = False
 
 
-def _spoken(measure: str, values: FloatArray) -> FloatArray:
-    """Return values in the units that statements and `reasons` give them in: dB of full scale, kHz."""
-    if measure == "rms_mean":
-        return _decibels(values)
-    return values / 1000 if measure == "spectral_centroid_mean" else values
+_RULES = (
+    _Rule("energy", "energy_high", True, 0.7, "spectral_centroid_mean", True),
+    _Rule("energy", "energy_low", False, 0.3, "spectral_centroid_mean"),
+    _Rule("acousticness", "acousticness_high", True, 0.8, "spectral_flatness_mean"),
+    _Rule("valence", "valence_high", True, 0.7),
+    _Rule("valence", "valence_low", False, 0.3, "spectral_centroid_mean"),
+    _Rule("danceability", "danceability_high", True, 0.7),
+)
 
-
-_ATTRIBUTE_RULES: tuple[tuple[str, str, Callable[[FloatArray], npt.NDArray[np.bool_]]], ...] = (
-    ("energy", "energy_high", lambda v: v > 0.7),
-    ("energy", "energy_low", lambda v: v < 0.3),
-    ("acousticness", "acousticness_high", lambda v: v > 0.8),
-    ("valence", "valence_high", lambda v: v > 0.7),
-    ("valence", "valence_low", lambda v: v < 0.3),
-    ("danceability", "danceability_high", lambda v: v > 0.7),
+#: Measures that may differ, with their group, and the words for more and for less.
+_DIFFERENCES = (
+    ("rms_mean", "dynamics", "louder", "quieter"),
+    ("tempo", "rhythm", "faster", "slower"),
+    ("spectral_centroid_mean", "treble", "brighter", "darker"),
+    ("onset_strength_mean", "rhythm", "busier", "calmer"),
+    ("spectral_flatness_mean", "noisiness", "noisier", "smoother"),
 )
 
 
-def _differences(pairs: Pairs) -> Callable[[int, bool], str | None]:
-    a, b = pairs.track.measures, pairs.recommended.measures
-    louder = _decibels(b["rms_mean"]) - _decibels(a["rms_mean"])
-    both = (a["tempo"] > 0) & (b["tempo"] > 0)
-    faster = np.log2(np.where(both, b["tempo"], 1) / np.where(both, a["tempo"], 1))
-    octave = np.abs(np.abs(faster) - 1) <= _FAR_TEMPO  # an estimated tempo is easily off by an octave
+@dataclass(frozen=True)
+class _Told:
+    """What is said of each trait (columns) of each pair (rows)."""
 
-    def difference(row: int, tempo_may_be_told: bool) -> str | None:
-        if abs(louder[row]) >= _FAR_DB:
-            return _phrase("difference.louder" if louder[row] > 0 else "difference.quieter").format(
-                d=abs(louder[row])
-            )
-        if tempo_may_be_told and abs(faster[row]) >= _FAR_TEMPO and not octave[row]:
-            phrase = _phrase("difference.faster" if faster[row] > 0 else "difference.slower")
-            return phrase.format(a=a["tempo"][row], b=b["tempo"][row])
-        return None
-
-    return difference
+    traits: list[_Trait]
+    words: Words
+    chances: FloatArray
+    facts: IntArray
 
 
-def _sentence(spoken: list[str], by_catalogue: list[str], difference: str | None) -> str:
+def _always(
+    phrase: str, feature: str, a: FloatArray, b: FloatArray, words: Mapping[str, Any] | None = None
+) -> _Fact:
+    """Return what is true of every pair, and so told only where nothing else is."""
+    return _Fact(phrase, feature, a, b, np.ones(len(a), bool), np.ones(len(a)), words or {})
+
+
+def _tell(traits: list[_Trait], count: int) -> _Told:
+    words = np.full((count, len(traits)), None, object)
+    chances, facts = np.full(words.shape, np.inf), np.zeros(words.shape, np.int64)
+    for column, trait in enumerate(traits):
+        facts[:, column], chances[:, column] = trait.rarest()
+        said = np.isfinite(chances[:, column])
+        for number, fact in enumerate(trait.facts):
+            rows = np.flatnonzero(said & (facts[:, column] == number))
+            words[rows, column] = fact.told(rows.tolist())
+    return _Told(traits, words, chances, facts)
+
+
+def _reasons(told: _Told, parts: FloatArray, in_score: int) -> list[list[dict[str, Any]]]:
+    """Return the reasons of each pair; the first `in_score` traits have a part in the score."""
+    order = np.argsort(-parts[:, :in_score], axis=1, kind="stable")
+    rest = np.broadcast_to(np.arange(in_score, parts.shape[1]), (len(parts), parts.shape[1] - in_score))
+    order = np.concatenate([order, rest], axis=1)
+    values = np.stack([_values(told, column) for column in range(len(told.traits))], axis=1)
+    return [
+        [
+            {
+                "family": told.traits[column].name,
+                "feature": told.traits[column].facts[told.facts[row, column]].feature,
+                "contribution": parts_of_row[column],
+                "track_value": values_of_row[column][0],
+                "recommended_value": values_of_row[column][1],
+                "statement": words[column],
+            }
+            for column in columns
+            if words[column] is not None
+        ]
+        for row, (columns, parts_of_row, values_of_row, words) in enumerate(
+            zip(order.tolist(), parts.tolist(), values.tolist(), told.words, strict=True)
+        )
+    ]
+
+
+def _values(told: _Told, column: int) -> Words:
+    """Return the values that a trait's statements speak of, shape (n, 2); None where there is none."""
+    facts, rows = told.traits[column].facts, np.arange(len(told.facts))
+    both = [np.stack([getattr(fact, side) for fact in facts])[told.facts[:, column], rows] for side in ("a", "b")]
+    values = np.stack(both, axis=1)
+    found: Words = values.astype(object)
+    found[~np.isfinite(values)] = None
+    return found
+
+
+def _sentences(
+    told: _Told, parts: FloatArray, in_score: int, differences: list[tuple[_Fact, FloatArray, str]]
+) -> list[str]:
+    counts = parts > 0
+    counts[:, in_score:] = True
+    chances = np.where(counts, told.chances, np.inf)
+    order = np.argsort(chances, axis=1, kind="stable")
+    chosen = np.where(np.take_along_axis(chances, order, axis=1) <= _TYPICAL, order, -1).tolist()
+    strongest = parts[:, :in_score].argmax(axis=1)
+    groups = [trait.group for trait in told.traits]
+    far = np.stack([np.where(fact.holds, distance, -1.0) for fact, distance, _ in differences], axis=1)
+    farthest = np.argsort(-far, axis=1, kind="stable")
+    farthest = np.where(np.take_along_axis(far, farthest, axis=1) >= 0, farthest, -1)
+    sentences = []
+    for row, (columns, candidates) in enumerate(zip(chosen, farthest.tolist(), strict=True)):
+        spoken: dict[str, int] = {}
+        for column in columns:
+            if column >= 0 and len(spoken) < _MOST_REASONS:
+                spoken.setdefault(groups[column], column)
+        difference = next((i for i in candidates if i >= 0 and differences[i][2] not in spoken), None)
+        apart = None if difference is None else differences[difference][0].told([row])[0]
+        reasons = [str(told.words[row, column]) for column in spoken.values()]
+        sentences.append(_sentence(reasons, apart, told.traits[strongest[row]].name))
+    return sentences
+
+
+def _sentence(reasons: list[str], difference: str | None, strongest: str) -> str:
     words = _phrases()["sentence"]
-    reasons = spoken[: _MOST_REASONS - 1] + by_catalogue[:1] if by_catalogue else spoken[:_MOST_REASONS]
     if not reasons:
-        return str(words["closest_but"].format(difference=difference) if difference else words["closest"])
+        form = words["closest_but"] if difference else words["closest"]
+        return str(form.format(strongest=_phrases()["strongest"][strongest], difference=difference))
     while True:
         joined = words["separator"].join(reasons[:-1])
         joined = joined + words["last_separator"] + reasons[-1] if joined else reasons[-1]
@@ -362,9 +499,11 @@ def _sentence(spoken: list[str], by_catalogue: list[str], difference: str | None
         reasons = reasons[:-1]
 
 
-def _key(key: float, mode: float) -> str:
+def _keys(numbers: IntArray) -> Words:
+    """Return the names of keys; see :func:`~specrec.embedding.statistics.key_number`."""
     words = _phrases()
-    return str(words["key"]["major" if mode == 1 else "minor"].format(tonic=words["keys"][int(key)]))
+    names = [words["key"][mode].format(tonic=tonic) for mode in ("major", "minor") for tonic in words["keys"]]
+    return np.array(names, object)[numbers]
 
 
 def _norm(vectors: npt.NDArray[np.float32]) -> FloatArray:

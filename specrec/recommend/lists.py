@@ -15,7 +15,8 @@ from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
 from specrec.embedding.features import families, layout_of
 from specrec.embedding.spectrogram import REGIONS
-from specrec.recommend.explain import ATTRIBUTES, MEASURES, Explainer, Pairs, Side
+from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, measure
+from specrec.recommend.explain import Explainer, Pairs, Side
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
 Frames = Iterator[pd.DataFrame]
@@ -40,7 +41,7 @@ def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame) -> D
         "track_id", F.col("vector").alias("spectrogram"), "parts", "levels"
     )
     return (
-        features.select("track_id", *MEASURES)
+        features.select("track_id", *COLUMNS)
         .join(attributes, "track_id")
         .join(by_features, "track_id")
         .join(by_spectrogram, "track_id")
@@ -90,13 +91,12 @@ def _explain(explainer: Explainer) -> Callable[[Frames], Frames]:
 
 
 def _side(frame: pd.DataFrame, prefix: str) -> Side:
-    def numbers(name: str) -> FloatArray:
-        return np.asarray(pd.to_numeric(frame[prefix + name]), np.float64)
-
     return Side(
         features=np.stack(frame[f"{prefix}features"].to_list()),
         spectrogram=np.stack(frame[f"{prefix}spectrogram"].to_list()),
         levels=np.stack(frame[f"{prefix}levels"].to_list()).astype(np.float64),
-        measures={name: numbers(name) for name in MEASURES},
-        attributes={name: numbers(f"catalogue_{name}") for name in ATTRIBUTES},
+        measures=measure(frame, prefix),
+        attributes={
+            name: np.asarray(pd.to_numeric(frame[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
+        },
     )

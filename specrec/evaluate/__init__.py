@@ -1,0 +1,1 @@
+"""What the lists and their reasons are worth."""
