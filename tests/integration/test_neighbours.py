@@ -200,7 +200,8 @@ def test_a_thousand_copies_of_a_track_fill_each_others_lists(search: Search) -> 
     assert all(set(lists[track]) <= copies for track in copies)
     searched.put(np.r_[ids, ["t-new"]], np.concatenate([vectors, vectors[:1]]))  # before all others by its id
     assert "1 new, 0 lost" in searched.run()["hybrid_search"]
-    assert all(searched.lists()[track][0] == "t-new" for track in copies)
+    lists = searched.lists()
+    assert all(lists[track][0] == "t-new" for track in copies)
 
 
 def test_vectors_without_a_direction_are_quarantined_and_heal(tmp_path: Path) -> None:
