@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from specrec.config import Config, load
+from specrec.evaluate.truth import Reader as TruthReader
+from specrec.evaluate.truth import Untrue, values_of
 from specrec.pipeline.nightly import run_stages
 from specrec.warehouse.reader import Reader
 
@@ -94,3 +98,11 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def untrue(night: Night) -> list[Untrue]:
+    """Return the statements in a night's recommendations that its tables do not bear out."""
+    levels = [row for row in night.rows("embeddings") if row["space"] == "spectrogram"]
+    tables = (night.rows("audio_features"), levels, night.rows("tracks"))
+    values = values_of(*map(pd.DataFrame, tables))
+    return TruthReader(values, values).untrue(night.rows("recommendations"))

@@ -12,7 +12,7 @@ Everything is computed for many pairs at once; a `Pairs` holds a batch of them a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -121,14 +121,13 @@ class _Fact:
     chance: FloatArray
     words: Mapping[str, Any] = field(default_factory=dict)
 
-    def told(self, rows: Iterable[int]) -> list[str]:
-        template = _phrase(self.phrase)
-        fixed = {name: words for name, words in self.words.items() if isinstance(words, str)}
-        varying = {name: words for name, words in self.words.items() if name not in fixed}
-        return [
-            template.format(a=self.a[i], b=self.b[i], **fixed, **{name: of[i] for name, of in varying.items()})
-            for i in rows
-        ]
+    def told(self, rows: IntArray) -> list[str]:
+        """Return the statement for some of the pairs."""
+        form = _phrase(self.phrase).format
+        names = ["a", "b", *self.words]
+        columns = [self.a, self.b, *self.words.values()]
+        told = [[of] * len(rows) if isinstance(of, str) else of[rows].tolist() for of in columns]
+        return [form(**dict(zip(names, values, strict=True))) for values in zip(*told, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -419,7 +418,7 @@ def _tell(traits: list[_Trait], count: int) -> _Told:
         said = np.isfinite(chances[:, column])
         for number, fact in enumerate(trait.facts):
             rows = np.flatnonzero(said & (facts[:, column] == number))
-            words[rows, column] = fact.told(rows.tolist())
+            words[rows, column] = fact.told(rows)
     return _Told(traits, words, chances, facts)
 
 
@@ -471,17 +470,22 @@ def _sentences(
     far = np.stack([np.where(fact.holds, distance, -1.0) for fact, distance, _ in differences], axis=1)
     farthest = np.argsort(-far, axis=1, kind="stable")
     farthest = np.where(np.take_along_axis(far, farthest, axis=1) >= 0, farthest, -1)
-    sentences = []
+    spoken, apart = [], np.full(len(chosen), -1)
     for row, (columns, candidates) in enumerate(zip(chosen, farthest.tolist(), strict=True)):
-        spoken: dict[str, int] = {}
+        by_group: dict[str, int] = {}
         for column in columns:
-            if column >= 0 and len(spoken) < _MOST_REASONS:
-                spoken.setdefault(groups[column], column)
-        difference = next((i for i in candidates if i >= 0 and differences[i][2] not in spoken), None)
-        apart = None if difference is None else differences[difference][0].told([row])[0]
-        reasons = [str(told.words[row, column]) for column in spoken.values()]
-        sentences.append(_sentence(reasons, apart, told.traits[strongest[row]].name))
-    return sentences
+            if column >= 0 and len(by_group) < _MOST_REASONS:
+                by_group.setdefault(groups[column], column)
+        spoken.append([str(told.words[row, column]) for column in by_group.values()])
+        apart[row] = next((i for i in candidates if i >= 0 and differences[i][2] not in by_group), -1)
+    difference = np.full(len(chosen), None, object)
+    for number, (fact, _, _) in enumerate(differences):
+        rows = np.flatnonzero(apart == number)
+        difference[rows] = fact.told(rows)
+    return [
+        _sentence(reasons, but, told.traits[trait].name)
+        for reasons, but, trait in zip(spoken, difference, strongest.tolist(), strict=True)
+    ]
 
 
 def _sentence(reasons: list[str], difference: str | None, strongest: str) -> str:

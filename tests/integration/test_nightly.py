@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from nights import RESULTS, VOLATILE, Night, copy_artefacts, read_csv, write_csv
+from nights import RESULTS, VOLATILE, Night, copy_artefacts, read_csv, untrue, write_csv
 from pyspark.sql import SparkSession
 
 from specrec.catalogue.demo import render_catalogue
@@ -41,6 +41,10 @@ def test_contributions_add_up_to_the_score(first_night: Night) -> None:
         )
         assert 0 < len(row["explanation"]) < 200
         assert all(reason["statement"] for reason in row["reasons"])
+
+
+def test_every_explanation_is_true_of_the_tables(first_night: Night) -> None:
+    assert untrue(first_night) == []
 
 
 def test_neighbours_are_the_nearest_by_brute_force(first_night: Night) -> None:

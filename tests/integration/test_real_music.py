@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from nights import PLACE, RESULTS, VOLATILE, Night, copy_artefacts, read_csv, write_csv
+from nights import PLACE, RESULTS, VOLATILE, Night, copy_artefacts, read_csv, untrue, write_csv
 from servers import S3Server
 
 MUSIC = Path(__file__).parents[3] / "shared" / "music"
@@ -34,6 +35,10 @@ def test_real_music_from_disk_and_s3_and_after_a_change(tmp_path: Path, s3: S3Se
     night = Night(str(catalogue), f"{tmp_path}/warehouse", ("audio.clip_seconds=30",))
     night.run()
     assert night.rows("quarantine") == []
+    assert untrue(night) == []
+    for system, count in Counter(row["system"] for row in night.rows("recommendations")).items():
+        said = Counter(row["explanation"] for row in night.rows("recommendations") if row["system"] == system)
+        assert max(said.values()) <= 0.03 * count, said.most_common(1)
 
     bucket = s3.create_bucket("real-music")
     s3.upload_folder(tmp_path / "music", bucket, "music")

@@ -319,7 +319,7 @@ def test_the_rarest_of_what_is_true_comes_first():
     catalogue.features[:2] = 1.0
     a, b = np.array([0]), np.array([1])
     [row] = catalogue.rows("features", a, b, Pairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a]))
-    assert row["explanation"].startswith("Sounds alike: both busy, with more attacks than ")
+    assert row["explanation"].startswith("Sounds alike: both busy (more attacks than ")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
