@@ -52,4 +52,8 @@ def write_embeddings(
             yield pa.RecordBatch.from_arrays(arrays, schema=arrow)
 
     rows = pa.RecordBatchReader.from_batches(arrow, batches())
-    deltalake.write_deltalake(where, rows, mode="overwrite", predicate=f"space = '{space}'")
+    # row groups as Spark's: a reader holds a whole one, and delta-rs would make it a million rows
+    properties = deltalake.WriterProperties(max_row_group_size=_ROWS_AT_ONCE)
+    deltalake.write_deltalake(
+        where, rows, mode="overwrite", predicate=f"space = '{space}'", writer_properties=properties
+    )

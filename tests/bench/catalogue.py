@@ -118,10 +118,12 @@ def _write(like: Path, warehouse: Path, table: str, tracks: int, make: Callable[
 
     def batches() -> Iterator[pa.RecordBatch]:
         for start in range(0, tracks, _ROWS_AT_ONCE):
-            rows = make(slice(start, min(start + _ROWS_AT_ONCE, tracks)))
-            yield from rows.select(schema.names).cast(schema).to_batches()
+            made = make(slice(start, min(start + _ROWS_AT_ONCE, tracks)))
+            yield from made.select(schema.names).cast(schema).to_batches()
 
-    deltalake.write_deltalake(place, pa.RecordBatchReader.from_batches(schema, batches()), mode="append")
+    properties = deltalake.WriterProperties(max_row_group_size=_ROWS_AT_ONCE)
+    rows = pa.RecordBatchReader.from_batches(schema, batches())
+    deltalake.write_deltalake(place, rows, mode="append", writer_properties=properties)
 
 
 if __name__ == "__main__":
