@@ -138,13 +138,13 @@ def _update(
     reasons: Mapping[str, str | None],
 ) -> dict[str, str | None]:
     """Search spaces and write their lists; return those, with the reason, to be searched again as a whole."""
-    states = _states(run, reasons).persist(StorageLevel.MEMORY_AND_DISK)
+    states = _states(run, reasons).persist(StorageLevel.DISK_ONLY)
     packed = None
     try:
         spaces = _survey(run, states, tracks, reasons)
         frames = [_tracks(run, states, space, of.rebuild) for space, of in spaces.items()]
         packed = pack(reduce(DataFrame.unionByName, frames), {space: of.centroids for space, of in spaces.items()})
-        packed = packed.persist(StorageLevel.MEMORY_AND_DISK)
+        packed = packed.persist(StorageLevel.DISK_ONLY)
         for space, counts in count_cells(packed).items():
             spaces[space].count(counts)
         worn_out = _worn_out(spaces, run.config.neighbours.cells)
@@ -358,7 +358,7 @@ def _write(
         for space, of in spaces.items():
             _measure(run, run.warehouse.read("neighbours"), space, of)
         return {}
-    found = found.persist(StorageLevel.MEMORY_AND_DISK)
+    found = found.persist(StorageLevel.DISK_ONLY)
     try:
         found.count()  # from here on Spark knows how large it is, and broadcasts it where it is small
         rows = _lists(run, found, states, updated)
