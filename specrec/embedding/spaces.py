@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.audio.mel import decode_mel
 from specrec.config import Config
+from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import Artefact
@@ -18,7 +20,8 @@ from specrec.embedding.artefacts import Artefact
 Frames = Iterator[pd.DataFrame]
 FloatMatrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-VECTOR_SCHEMA = "track_id string, vector array<float>, parts array<float>, levels array<float>"
+VECTOR_SCHEMA = "track_id string, vector array<float>, parts array<float>, levels array<float>, excerpts binary"
+_SPECTROGRAM_ONLY = ("parts", "levels", "excerpts")
 _DESCRIPTION_SCHEMA = "track_id string, sample_rate int, description array<float>"
 
 
@@ -30,9 +33,7 @@ def input_hash(config: Config, space: str, *artefacts: Artefact) -> Column:
 
 def describe(spectrograms: DataFrame) -> DataFrame:
     """Return ``track_id, sample_rate, description`` of mel spectrograms; see :func:`spectrogram.describe`."""
-    return spectrograms.select("track_id", "sample_rate", "mel", "n_mels", "n_frames").mapInPandas(
-        _describe, _DESCRIPTION_SCHEMA
-    )
+    return _of(spectrograms).mapInPandas(_describe, _DESCRIPTION_SCHEMA)
 
 
 def unpack_descriptions(frame: pd.DataFrame, n_mels: int) -> FloatMatrix:
@@ -52,15 +53,15 @@ def embed_features(features: DataFrame, config: Config, scaler: Artefact) -> Dat
             matrix = feature_space.stack(frame, layout)
             vectors = feature_space.embed(matrix, layout, arrays, settings.family_weights, settings.clip_sd)
             yield pd.DataFrame(
-                {"track_id": frame["track_id"], "vector": list(vectors), "parts": None, "levels": None}
+                {"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(_SPECTROGRAM_ONLY)}
             )
 
     return features.select("track_id", *(name for name, _ in layout)).mapInPandas(embed, VECTOR_SCHEMA)
 
 
 def embed_spectrograms(spectrograms: DataFrame, config: Config, pca: Artefact) -> DataFrame:
-    """Return the vectors of the space ``spectrogram`` with their parts by region; see :data:`VECTOR_SCHEMA`."""
-    return describe(spectrograms).mapInPandas(_project(config, pca), VECTOR_SCHEMA)
+    """Return the vectors of the space ``spectrogram``, parts by region and excerpts; see :data:`VECTOR_SCHEMA`."""
+    return _of(spectrograms).mapInPandas(_project(config, pca), VECTOR_SCHEMA)
 
 
 def join_spaces(features: DataFrame, spectrograms: DataFrame, config: Config) -> DataFrame:
@@ -84,16 +85,21 @@ def join_spaces(features: DataFrame, spectrograms: DataFrame, config: Config) ->
     left = features.select("track_id", F.col("vector").alias("a"))
     right = spectrograms.select("track_id", F.col("vector").alias("b"))
     vector = F.concat(weighted("a", weights["features"]), weighted("b", weights["spectrogram"]))
-    nothing = (F.lit(None).cast("array<float>").alias(name) for name in ("parts", "levels"))
+    nothing = (F.lit(None).alias(name) for name in _SPECTROGRAM_ONLY)
     return left.join(right, "track_id").select("track_id", vector.alias("vector"), *nothing)
+
+
+def _of(spectrograms: DataFrame) -> DataFrame:
+    return spectrograms.select("track_id", "sample_rate", "mel", "n_mels", "n_frames")
+
+
+def _mels(frame: pd.DataFrame) -> Iterator[npt.NDArray[np.float32]]:
+    return map(decode_mel, frame["mel"], frame["n_mels"], frame["n_frames"])
 
 
 def _describe(batches: Frames) -> Frames:
     for frame in batches:
-        described = [
-            spectrogram_space.describe(decode_mel(mel, n_mels, n_frames)).astype(np.float32).ravel()
-            for mel, n_mels, n_frames in zip(frame["mel"], frame["n_mels"], frame["n_frames"], strict=True)
-        ]
+        described = [spectrogram_space.describe(mel).astype(np.float32).ravel() for mel in _mels(frame)]
         columns = {
             "track_id": frame["track_id"],
             "sample_rate": frame["sample_rate"],
@@ -103,21 +109,29 @@ def _describe(batches: Frames) -> Frames:
 
 
 def _project(config: Config, pca: Artefact) -> Callable[[Frames], Frames]:
-    audio, arrays = config.audio, pca.arrays
+    audio, arrays, seconds = config.audio, pca.arrays, config.recommend.excerpt_seconds
 
     def project(batches: Frames) -> Frames:
         for batch in batches:
             for rate, frame in batch.groupby("sample_rate"):
                 regions = spectrogram_space.band_regions(audio, int(rate))
-                described = unpack_descriptions(frame, audio.n_mels)
-                vectors, parts = spectrogram_space.embed(described, arrays, regions)
-                levels = spectrogram_space.region_levels(described, regions).astype(np.float32)
+                classes = excerpt_space.pitch_classes(audio, int(rate))
+                described, excerpts = [], []
+                for mel in _mels(frame):
+                    described.append(spectrogram_space.describe(mel))
+                    excerpts.append(
+                        excerpt_space.encode(mel, int(rate) / audio.hop_length, seconds, arrays, classes)
+                    )
+                descriptions = np.stack(described)
+                vectors, parts = spectrogram_space.embed(descriptions, arrays, regions)
+                levels = spectrogram_space.region_levels(descriptions, regions).astype(np.float32)
                 yield pd.DataFrame(
                     {
                         "track_id": frame["track_id"],
                         "vector": list(vectors),
                         "parts": list(parts.reshape(len(parts), -1)),
                         "levels": list(levels),
+                        "excerpts": excerpts,
                     }
                 )
 

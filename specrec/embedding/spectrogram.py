@@ -8,6 +8,7 @@ what makes an explanation by regions exact.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import librosa
@@ -42,7 +43,7 @@ REGIONS = (
 _LAGS = (1, 4, 16)
 
 #: What lies further below the loudest point than this is not heard, and depends on the codec more than the music.
-_FLOOR_DB = -60.0
+FLOOR_DB = -60.0
 
 #: Width of the neighbourhood, in bands, that a band's level is also compared with.
 _NEIGHBOURHOOD = 9
@@ -56,29 +57,45 @@ def describe(mel_db: npt.NDArray[np.float32]) -> FloatArray:
 
     Parameters
     ----------
-    mel_db : float32, shape (n_mels, n_frames), dB against the maximum.
+    mel_db : float32, shape (…, n_mels, n_frames), dB against the maximum.
 
     Returns
     -------
-    float64, shape (DESCRIPTORS, n_mels), dB: mean level against the mean of all bands, the same against the mean of
-    the bands near by, standard deviation over time, and root mean square change over each lag.
+    float64, shape (…, DESCRIPTORS, n_mels), dB: mean level against the mean of all bands, the same against the mean
+    of the bands near by, standard deviation over time, and root mean square change over each lag.
     """
-    heard = np.maximum(mel_db, np.float32(_FLOOR_DB))
-    level = heard.mean(axis=1, dtype=np.float64)
-    around = np.pad(level, _NEIGHBOURHOOD // 2, mode="edge")
-    local = level - np.convolve(around, np.full(_NEIGHBOURHOOD, 1 / _NEIGHBOURHOOD), "valid")
-    rows = [level - level.mean(), local, heard.std(axis=1, dtype=np.float64)]
+    heard = np.maximum(mel_db, np.float32(FLOOR_DB))
+    level = heard.mean(axis=-1, dtype=np.float64)
+    local = level - level @ nearby(level.shape[-1]).T
+    rows = [level - level.mean(axis=-1, keepdims=True), local, heard.std(axis=-1, dtype=np.float64)]
     for lag in _LAGS:
-        moved = heard[:, lag:] - heard[:, :-lag] if heard.shape[1] > lag else np.zeros((len(heard), 1))
-        rows.append(np.sqrt(np.square(moved).mean(axis=1, dtype=np.float64)))
-    return np.stack(rows)
+        moved = heard[..., lag:] - heard[..., :-lag] if heard.shape[-1] > lag else np.zeros_like(heard[..., :1])
+        rows.append(np.sqrt(np.square(moved).mean(axis=-1, dtype=np.float64)))
+    return np.stack(rows, axis=-2)
+
+
+@functools.lru_cache(maxsize=8)
+def nearby(n_mels: int) -> FloatArray:
+    """Return the matrix that takes the mean of the bands near each band, shape (n_mels, n_mels); do not change it.
+
+    Beyond the ends the first and the last band are repeated.
+    """
+    reach = np.arange(_NEIGHBOURHOOD) - _NEIGHBOURHOOD // 2
+    bands = np.clip(np.arange(n_mels)[:, None] + reach, 0, n_mels - 1)
+    mean: FloatArray = (bands[:, :, None] == np.arange(n_mels)).mean(axis=1)
+    return mean
+
+
+def band_centres(config: AudioConfig, sample_rate: int) -> FloatArray:
+    """Return the centre of each mel band in Hz, shape (n_mels,)."""
+    fmax = min(config.fmax or np.inf, sample_rate / 2)
+    centres: FloatArray = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=fmax)[1:-1]
+    return centres
 
 
 def band_regions(config: AudioConfig, sample_rate: int) -> npt.NDArray[np.int64]:
     """Return the region of each mel band, as an index into :data:`REGIONS`, shape (n_mels,)."""
-    fmax = min(config.fmax or np.inf, sample_rate / 2)
-    centres = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=fmax)[1:-1]
-    return np.searchsorted([region.high for region in REGIONS], centres, side="right")
+    return np.searchsorted([region.high for region in REGIONS], band_centres(config, sample_rate), side="right")
 
 
 def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> FloatArray:
