@@ -12,6 +12,7 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
+import scipy.signal
 
 from specrec.audio.decode import Clip
 from specrec.audio.measures import FEATURES, STATISTICS
@@ -28,6 +29,15 @@ MIN_FRAMES = 9
 _MAX_POWER = 1e30  # sums of larger ones overflow float32; full scale is about 1e6
 _ROLLOFF_GROUP = 32  # bins
 _STFT_BLOCK = 32  # frames that fit the processor's cache
+
+_HEARD_DB = np.float32(-60.0)  # against the maximum; what is below depends on the codec more than the music
+_DETAIL_BANDS, _DETAIL_NEAR = 64, 5
+_MODULATION_BANDS = 16
+_MODULATION_RATES = np.geomspace(0.5, 16.0, 9)  # Hz, edges
+_MODULATION_WINDOW = 6.0  # seconds
+_MODULATION_FLOOR = 1e-3  # dB² per Hz
+_REPEATS = np.geomspace(0.2, 2.0, 32)  # seconds: 300 to 30 events a minute
+_CHANGE_BLOCK, _CHANGE_LAGS = 0.372, (1, 2, 4, 8)  # seconds, blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,20 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
     the samples with the same parameters (``tonnetz`` on the chroma); ``tempo`` equals that of
     ``librosa.beat.beat_track``. Rhythm is taken from the configured mel spectrogram. librosa has no key: it
     is the best correlation of the mean chroma with the 24 rotated profiles of Krumhansl and Kessler (1982,
-    Psychological Review 89(4)).
+    Psychological Review 89(4)). Nor has it these, from the mel spectrogram above -60 dB and the chroma:
+
+    - ``spectral_detail``: mean level of each of 64 bands less the mean of the five around it; what resonances and
+      mastering leave once the envelope (``mfcc``) is taken away.
+    - ``modulation``: spectrum of the level's movement in dB, by Welch's method (6 s windows), in 16 bands and 8
+      ranges of rate, less the mean of each band's 8: in kind the fluctuation pattern of Pampalk (2006,
+      Computational Models of Music Similarity, PhD thesis, TU Wien), of which the shape is kept and not the
+      strength. Band after band, slowest rate first.
+    - ``onset_autocorrelation``: of ``onset_strength``, at 32 lags, as for the beat histogram of Tzanetakis and Cook
+      (2002, IEEE Transactions on Speech and Audio Processing 10(5)).
+    - ``chroma_change``: mean cosine distance of the chroma, averaged over 0.37 s, from that 1, 2, 4 and 8 such
+      blocks later: how fast the harmony moves, in whatever key.
+
+    What a clip is too short for is 0.
 
     Parameters
     ----------
@@ -110,6 +133,14 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
     # the median over the bands, as in beat_track, is not misled by what one instrument does
     values["tempo"] = _tempo(_onset_envelope(_median(flux), config), rate, hop)
     values["key"], values["mode"], values["key_strength"] = _key(np.mean(chroma, axis=-1))
+    heard = np.maximum(mel - mel.max(), _HEARD_DB)
+    once = {
+        "spectral_detail": _detail(heard.mean(axis=1, dtype=np.float64)),
+        "modulation": _modulation(heard, rate / hop),
+        "onset_autocorrelation": _autocorrelation(flux.mean(axis=0, dtype=np.float64), rate / hop),
+        "chroma_change": _change(chroma, rate / hop),
+    }
+    values |= {name: value.astype(np.float32) for name, value in once.items()}
     return Features(values, mel - mel.max())
 
 
@@ -263,6 +294,48 @@ def _tempo(onset_envelope: Array, rate: int, hop: int) -> float:
     return float(librosa.feature.tempo(tg=tempogram[:, np.newaxis], sr=rate, hop_length=hop, aggregate=None).item())
 
 
+def _detail(level: Array) -> Array:
+    bands = _pooling(len(level), _DETAIL_BANDS) @ level
+    around = np.pad(bands, _DETAIL_NEAR // 2, mode="edge")
+    detail: Array = bands - np.convolve(around, np.full(_DETAIL_NEAR, 1 / _DETAIL_NEAR), "valid")
+    return detail
+
+
+def _modulation(heard: FloatArray, frame_rate: float) -> Array:
+    bands = _pooling(len(heard), _MODULATION_BANDS).astype(np.float32) @ heard
+    window = min(bands.shape[1], round(_MODULATION_WINDOW * frame_rate))
+    rates, power = scipy.signal.welch(bands.astype(np.float64), frame_rate, "hann", window)
+    low, high = _MODULATION_RATES[:-1, np.newaxis], _MODULATION_RATES[1:, np.newaxis]
+    inside = (rates >= low) & (rates < high)
+    mean = power @ inside.T / np.maximum(inside.sum(axis=1), 1)
+    level = 10 * np.log10(np.maximum(mean, _MODULATION_FLOOR))
+    pattern: Array = (level - level.mean(axis=1, keepdims=True)).ravel()
+    return pattern
+
+
+def _autocorrelation(flux: Array, frame_rate: float) -> Array:
+    centred = flux - flux.mean()
+    spectrum = scipy.fft.rfft(centred, scipy.fft.next_fast_len(2 * centred.size, real=True))
+    repeats = scipy.fft.irfft(np.square(np.abs(spectrum)))[: centred.size]
+    if repeats[0] <= np.finfo(np.float32).tiny:  # nothing ever begins
+        return np.zeros(len(_REPEATS))
+    at = np.interp(_REPEATS * frame_rate, np.arange(repeats.size), repeats / repeats[0], right=0.0)
+    return np.asarray(at)
+
+
+def _change(chroma: Array, frame_rate: float) -> Array:
+    length = max(round(_CHANGE_BLOCK * frame_rate), 1)
+    n_blocks = chroma.shape[1] // length
+    blocks = chroma[:, : n_blocks * length].reshape(len(chroma), n_blocks, length).mean(axis=2, dtype=np.float64)
+    blocks /= np.maximum(np.linalg.norm(blocks, axis=0), 1e-9)
+    return np.array(
+        [
+            1 - (blocks[:, lag:] * blocks[:, :-lag]).sum(axis=0).mean() if n_blocks > lag else 0.0
+            for lag in _CHANGE_LAGS
+        ]
+    )
+
+
 def _frame_sums(values: Array, config: AudioConfig) -> Array:
     """Sum over each frame of padded samples, by way of sums over blocks that frames share."""
     n_fft, hop = config.n_fft, config.hop_length
@@ -329,6 +402,16 @@ def _chroma_filters(rate: int, n_fft: int, tuning: float) -> FloatArray:
 @functools.lru_cache(maxsize=8)
 def _frequencies(rate: int, n_fft: int) -> Array:
     return np.fft.rfftfreq(n_fft, 1 / rate)
+
+
+@functools.lru_cache(maxsize=8)
+def _pooling(n_mels: int, n_bands: int) -> Array:
+    """Mean of the mel bands in each of wider bands, shape (n_bands, n_mels). Too few are repeated."""
+    edges = np.arange(n_bands + 1) * n_mels // n_bands
+    band, start = np.arange(n_mels), edges[:-1, np.newaxis]
+    member = (band >= start) & (band < np.maximum(edges[1:, np.newaxis], start + 1))
+    pooling: Array = member / member.sum(axis=1, keepdims=True)
+    return pooling
 
 
 @functools.lru_cache(maxsize=8)

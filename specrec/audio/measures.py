@@ -17,7 +17,7 @@ class Feature:
     family : str
         What of the sound it tells: timbre, brightness, harmony, rhythm, dynamics or noisiness.
     dimensions : int or "n_mfcc"
-        Values in a frame, or the setting of :class:`~specrec.config.AudioConfig` that says how many.
+        Values in a frame or clip, or the setting of :class:`~specrec.config.AudioConfig` that says how many.
     unit : str
         Empty where it has none.
     description : str
@@ -31,7 +31,7 @@ class Feature:
     description: str
 
     def size(self, n_mfcc: int) -> int:
-        """Values in a frame."""
+        """Values in a frame or clip."""
         return n_mfcc if self.dimensions == "n_mfcc" else self.dimensions
 
 
@@ -52,11 +52,17 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 #: Measured once a clip; the column is the name.
-SCALARS: tuple[Feature, ...] = (
+CLIP_FEATURES: tuple[Feature, ...] = (
     Feature("tempo", "rhythm", 1, "BPM", "most salient tempo; 0 where nothing ever begins"),
     Feature("key", "harmony", 1, "pitch class", "tonic of the likeliest key, C being 0"),
     Feature("mode", "harmony", 1, "", "1 for major, 0 for minor"),
     Feature("key_strength", "harmony", 1, "", "correlation of the chroma with the profile of that key"),
+    Feature("spectral_detail", "timbre", 64, "dB", "level of each of 64 bands against the bands near by"),
+    Feature("modulation", "rhythm", 128, "dB", "how much each of 16 bands moves at each of 8 rates, 0.5 to 16 Hz"),
+    Feature("onset_autocorrelation", "rhythm", 32, "", "how well onsets repeat after each of 32 times, 0.2 to 2 s"),
+    Feature(
+        "chroma_change", "harmony", 4, "", "1 less the cosine of the chroma with that 0.4, 0.7, 1.5 and 3 s on"
+    ),
 )
 
 STATISTICS = ("mean", "std")
@@ -70,4 +76,4 @@ def columns(n_mfcc: int) -> dict[str, int]:
     n_mfcc : cepstral coefficients, as configured.
     """
     sizes = {f"{f.name}_{statistic}": f.size(n_mfcc) for f in FEATURES for statistic in STATISTICS}
-    return sizes | {f.name: 1 for f in SCALARS}
+    return sizes | {f.name: f.size(n_mfcc) for f in CLIP_FEATURES}

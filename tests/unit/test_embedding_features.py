@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.audio.measures import FEATURES, columns
+from specrec.audio.measures import CLIP_FEATURES, FEATURES, columns
 from specrec.embedding.features import FAMILIES, drift, embed, families, fit_scaler, layout_of, stack, transform
 
 LAYOUT = layout_of(20)
 DIMENSIONS = sum(size for _, size in LAYOUT)
 NAMES = [name for name, size in LAYOUT for _ in range(size)]
-WEIGHTS = {"timbre": 2.0, "brightness": 1.0, "harmony": 2.0, "rhythm": 1.0, "dynamics": 1.0, "noisiness": 1.0}
+WEIGHTS = {"timbre": 3.0, "brightness": 1.0, "harmony": 3.0, "rhythm": 3.0, "dynamics": 1.0, "noisiness": 1.0}
 
 
 def _frame(n=50, seed=0):
@@ -39,7 +39,8 @@ def _squares(vectors):
 @pytest.mark.parametrize("n_mfcc", [1, 13, 20])
 def test_the_layout_is_that_of_the_table_without_key(n_mfcc):
     layout = layout_of(n_mfcc)
-    assert [name for name, _ in layout] == [n for n in columns(n_mfcc) if n not in {"key", "mode", "key_strength"}]
+    left_out = {"key", "mode", "key_strength", "mfcc_delta_mean"}
+    assert [name for name, _ in layout] == [name for name in columns(n_mfcc) if name not in left_out]
     assert dict(layout)["mfcc_mean"] == dict(layout)["mfcc_delta_std"] == n_mfcc
     assert dict(layout)["chroma_mean"] == 12
     assert dict(layout)["tempo"] == 1
@@ -48,7 +49,7 @@ def test_the_layout_is_that_of_the_table_without_key(n_mfcc):
 
 def test_every_dimension_has_the_family_that_its_feature_declares():
     declared = {f"{f.name}_{statistic}": f.family for f in FEATURES for statistic in ("mean", "std")} | {
-        "tempo": "rhythm"
+        f.name: f.family for f in CLIP_FEATURES
     }
     assert [FAMILIES[f] for f in families(LAYOUT)] == [declared[name] for name in NAMES]
     assert set(FAMILIES) == set(WEIGHTS)
@@ -94,10 +95,56 @@ def test_a_constant_dimension_says_nothing(rows, value):
     assert drift(matrix, LAYOUT, scaler) < 1e-6
 
 
-def test_families_of_equal_weight_have_equal_shares_on_average_whatever_their_size():
+def _by_hand(row, sample, weights, clip_sd):
+    """One track's vector, feature by feature, from the definition."""
+    logarithmic = {
+        "tempo", "rms_mean", "rms_std", "spectral_flatness_mean", "spectral_flatness_std", "spectral_centroid_mean",
+    }  # fmt: skip
+    standard = []
+    for value, column, name in zip(row, sample.T, NAMES, strict=True):
+        known = [np.log(max(x, 1e-6)) if name in logarithmic else x for x in (value, *column)]
+        spread = np.std(known[1:])
+        score = (known[0] - np.mean(known[1:])) / (spread if spread > 1e-12 else 1.0)
+        standard.append(min(max(score, -clip_sd), clip_sd))
+    vector = []
+    for score, family in zip(standard, families(LAYOUT), strict=True):
+        own = [s for s, f in zip(standard, families(LAYOUT), strict=True) if f == family]
+        length = np.sqrt(sum(s * s for s in own) / len(own))
+        vector.append(score / np.sqrt(len(own)) * np.sqrt(weights[FAMILIES[family]] / (1 + length**2)))
+    return np.array(vector)
+
+
+def test_a_vector_is_what_its_definition_says():
+    matrix = _matrix()
+    vectors = embed(matrix, LAYOUT, fit_scaler(matrix, LAYOUT), WEIGHTS, 1.5)
+    for row in (0, 31):
+        np.testing.assert_allclose(vectors[row], _by_hand(matrix[row], matrix, WEIGHTS, 1.5), rtol=1e-5, atol=1e-7)
+
+
+def test_a_cosine_is_the_sum_of_its_families_and_none_adds_more_than_its_weight():
+    matrix = _matrix()
+    vectors = embed(matrix, LAYOUT, fit_scaler(matrix, LAYOUT), WEIGHTS, 4.0).astype(np.float64)
+    family = families(LAYOUT)
+    parts = np.stack([vectors[:, family == f] @ vectors[:, family == f].T for f in range(len(FAMILIES))])
+    lengths = np.linalg.norm(vectors, axis=1)
+    cosine = [[np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for b in vectors] for a in vectors]
+    np.testing.assert_allclose(parts.sum(axis=0) / np.outer(lengths, lengths), cosine, atol=1e-12)
+    assert (np.abs(parts).max(axis=(1, 2)) < [WEIGHTS[name] for name in FAMILIES]).all()
+
+
+def test_families_of_equal_weight_have_about_equal_shares_whatever_their_size():
     matrix = _matrix(2_000)
     vectors = embed(matrix, LAYOUT, fit_scaler(matrix, LAYOUT), dict.fromkeys(FAMILIES, 1.0), clip_sd=100)
-    np.testing.assert_allclose(_squares(vectors).mean(axis=0), 1, rtol=1e-5)
+    shares = _squares(vectors).mean(axis=0)
+    # of length² 1 on average, half is left; the less, the more it varies from track to track
+    assert (shares <= 0.5 + 1e-6).all()
+    assert (shares > 1 / 3).all()
+
+
+def test_the_same_sample_gives_the_same_scaler():
+    one, again = (fit_scaler(_matrix(), LAYOUT) for _ in range(2))
+    assert one.keys() == again.keys()
+    assert all(np.array_equal(one[name], again[name]) for name in one)
 
 
 @settings(max_examples=30, deadline=None)
@@ -126,10 +173,13 @@ def test_one_odd_value_does_not_decide():
     odd[0, NAMES.index("onset_strength_mean")] = 1e9
     vector = embed(odd, LAYOUT, scaler, WEIGHTS, 4.0)
     at = NAMES.index("onset_strength_mean")
-    in_rhythm = sum(FAMILIES[f] == "rhythm" for f in families(LAYOUT))
-    assert vector[0, at] == pytest.approx(4.0 / np.sqrt(in_rhythm))
-    same = np.delete(vector, at) == np.delete(embed(matrix[:1], LAYOUT, scaler, WEIGHTS, 4.0), at)
-    assert same.all()
+    usual = embed(matrix[:1], LAYOUT, scaler, WEIGHTS, 4.0)
+    in_rhythm = families(LAYOUT) == FAMILIES.index("rhythm")
+    assert 0 < vector[0, at] < np.sqrt(WEIGHTS["rhythm"]) * 4.0 / np.sqrt(in_rhythm.sum())
+    np.testing.assert_array_equal(vector[:, ~in_rhythm], usual[:, ~in_rhythm])
+    others = np.delete(vector, at)[np.delete(in_rhythm, at)] / np.delete(usual, at)[np.delete(in_rhythm, at)]
+    assert others.min() == pytest.approx(others.max(), rel=1e-4)  # shorter, but still in proportion
+    assert 0.9 < others.min() < 1
 
 
 def test_a_vector_depends_on_its_own_row_alone():

@@ -1,4 +1,5 @@
 import csv
+import itertools
 from pathlib import Path
 
 import librosa
@@ -8,7 +9,7 @@ import pytest
 from specrec.audio import features as module
 from specrec.audio.decode import Clip, decode
 from specrec.audio.features import extract
-from specrec.audio.measures import FEATURES, SCALARS, columns
+from specrec.audio.measures import CLIP_FEATURES, FEATURES, columns
 from specrec.config import AudioConfig
 from specrec.errors import TrackError
 
@@ -166,7 +167,7 @@ def test_columns_follow_the_declarations_and_their_order():
     sizes = columns(13)
     assert list(values) == list(sizes)
     assert list(sizes)[:2] == ["mfcc_mean", "mfcc_std"]
-    assert list(sizes)[-len(SCALARS) :] == [feature.name for feature in SCALARS]
+    assert list(sizes)[-len(CLIP_FEATURES) :] == [feature.name for feature in CLIP_FEATURES]
     for column, size in sizes.items():
         value = values[column]
         if size == 1:
@@ -174,7 +175,7 @@ def test_columns_follow_the_declarations_and_their_order():
         else:
             assert value.shape == (size,), column
             assert value.dtype == np.float32, column
-    assert len({feature.name for feature in FEATURES + SCALARS}) == len(FEATURES + SCALARS)
+    assert len({feature.name for feature in FEATURES + CLIP_FEATURES}) == len(FEATURES + CLIP_FEATURES)
 
 
 def test_a_tone_of_440_hz():
@@ -272,8 +273,123 @@ def test_a_files_own_rate_that_holds_no_mel_band_is_said():
     assert failed.value.code == "low_sample_rate"
 
 
+def _mean_bands(mel, n_bands):
+    """Mean over the mel bands of each wider one."""
+    n_mels = len(mel)
+    edges = [band * n_mels // n_bands for band in range(n_bands + 1)]
+    return np.stack([mel[low : max(high, low + 1)].mean(axis=0) for low, high in itertools.pairwise(edges)])
+
+
+def _plainly(mel_db, chroma, flux, frame_rate):
+    """What librosa has no function for, by loops, from the definitions."""
+    heard = np.maximum(mel_db.astype(np.float64), -60)
+    level = _mean_bands(heard, 64).mean(axis=1)
+    ends = [level[0]] * 2 + list(level) + [level[-1]] * 2
+    detail = [level[i] - sum(ends[i : i + 5]) / 5 for i in range(64)]
+
+    edges = [0.5 * 2 ** (5 * i / 8) for i in range(9)]
+    pattern = []
+    for band in _mean_bands(heard, 16):
+        size = min(len(band), round(6 * frame_rate))
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+        starts = range(0, len(band) - size + 1, size - size // 2)
+        power = 0.0
+        for start in starts:
+            part = band[start : start + size]
+            power = power + np.abs(np.fft.rfft((part - part.mean()) * window)) ** 2 / len(starts)
+        power = 2 * power / frame_rate / (window**2).sum()  # 2: the negative rates, that the real signal has too
+        if size % 2 == 0:  # but for the highest
+            power[-1] /= 2
+        rates = np.arange(len(power)) * frame_rate / size
+        means = [power[(rates >= a) & (rates < b)] for a, b in itertools.pairwise(edges)]
+        db = np.array([10 * np.log10(max(m.mean() if m.size else 0.0, 1e-3)) for m in means])
+        pattern.extend(db - db.mean())
+
+    x = flux - flux.mean()
+    repeats = np.correlate(x, x, "full")[len(x) - 1 :]
+    lags = [0.2 * 10 ** (i / 31) * frame_rate for i in range(32)]
+    autocorrelation = [
+        (repeats[int(lag)] * (1 - lag % 1) + repeats[int(lag) + 1] * (lag % 1)) / repeats[0]
+        if lag <= len(x) - 1
+        else 0.0
+        for lag in lags
+    ]
+
+    length = round(0.372 * frame_rate)
+    blocks = [chroma[:, i * length : (i + 1) * length].mean(axis=1) for i in range(chroma.shape[1] // length)]
+    change = []
+    for lag in (1, 2, 4, 8):
+        cosines = [
+            a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(blocks, blocks[lag:], strict=False)
+        ]
+        change.append(1 - np.mean(cosines) if cosines else 0.0)
+    return {
+        "spectral_detail": detail,
+        "modulation": pattern,
+        "onset_autocorrelation": autocorrelation,
+        "chroma_change": change,
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "seconds"),
+    [
+        (AudioConfig(), 10),
+        (AudioConfig(), 1.5),
+        (AudioConfig(hop_length=300, n_fft=1024, n_mels=40), 4),
+        (AudioConfig(n_mels=100, fmin=30), 9),
+    ],
+)
+def test_what_librosa_lacks_is_as_defined(config, seconds):
+    signal = (SIGNALS["clicks"] + _chord(60, 64, 67) * (1 + np.sin(2 * np.pi * 3 * TIME)) + 1e-3 * _noise())[
+        : int(seconds * RATE)
+    ]
+    found = extract(_clip(signal), config)
+    y = signal.astype(np.float32)
+    stft = {"n_fft": config.n_fft, "hop_length": config.hop_length, "pad_mode": config.pad_mode}
+    mel = librosa.power_to_db(
+        librosa.feature.melspectrogram(y=y, sr=RATE, n_mels=config.n_mels, fmin=config.fmin, **stft)
+    )
+    chroma = librosa.feature.chroma_stft(y=y, sr=RATE, **stft)
+    flux = np.maximum(np.diff(mel.astype(np.float64), axis=1), 0).mean(axis=0)
+    for name, expected in _plainly(mel - mel.max(), chroma, flux, RATE / config.hop_length).items():
+        np.testing.assert_allclose(found.values[name], expected, atol=2e-3, rtol=1e-4, err_msg=name)
+
+
+def test_what_moves_three_times_a_second_has_its_modulation_there():
+    signal = _noise() * (1.01 + np.sin(2 * np.pi * 3 * TIME))
+    pattern = extract(_clip(signal), AudioConfig()).values["modulation"].reshape(16, 8)
+    edges = np.geomspace(0.5, 16, 9)
+    assert set(pattern.argmax(axis=1)) == {int(np.searchsorted(edges, 3.0)) - 1}
+
+
+@pytest.mark.parametrize("at", [5, 12, 20])
+def test_clicks_repeat_after_their_period_and_noise_never_does(at):
+    lags = np.geomspace(0.2, 2.0, 32)
+    clicks, noise = (
+        extract(_clip(signal), AudioConfig()).values["onset_autocorrelation"]
+        for signal in (_clicks(60 / lags[at]), _noise())
+    )
+    assert np.argmax(clicks[lags < 1.5 * lags[at]]) == at
+    assert clicks[at] > 0.4
+    assert np.abs(noise).max() < 0.3
+
+
+def test_chords_that_change_have_chroma_that_changes_and_a_key_has_no_part_in_it():
+    def measured(*roots: int) -> np.ndarray:
+        step = TIME.size // len(roots)
+        parts = [_chord(r, r + 4, r + 7)[i * step : (i + 1) * step] for i, r in enumerate(roots)]
+        return extract(_clip(np.concatenate(parts)), AudioConfig()).values["chroma_change"]
+
+    still, moving, higher = measured(60), measured(60, 66, 62, 68, 60), measured(63, 69, 65, 71, 63)
+    assert still.max() < 0.01
+    assert (np.diff(moving) > 0).all()
+    assert moving[0] > 5 * still[0]
+    np.testing.assert_allclose(higher, moving, rtol=0.1)
+
+
 def test_louder_sounds_the_same():
     quiet, loud = (extract(_clip(gain * SIGNALS["triad"]), AudioConfig()) for gain in (0.1, 1.0))
     assert loud.values["rms_mean"] == pytest.approx(10 * quiet.values["rms_mean"], rel=1e-4)
-    for column in ("chroma_mean", "spectral_centroid_mean", "spectral_rolloff_mean", "tonnetz_mean"):
+    for column in ("chroma_mean", "spectral_centroid_mean", "spectral_rolloff_mean", "tonnetz_mean", "modulation"):
         np.testing.assert_allclose(loud.values[column], quiet.values[column], rtol=1e-3, atol=1e-4)

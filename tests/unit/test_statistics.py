@@ -1,19 +1,36 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from specrec.embedding.statistics import LEVELS, MEASURES, fit_statistics, percentile, share_above, share_below
+from specrec.embedding.statistics import (
+    COLUMNS,
+    LEVELS,
+    MEASURES,
+    fit_statistics,
+    measure,
+    percentile,
+    share_above,
+    share_below,
+    share_within,
+)
 
 
-def _fitted(values, levels=None):
-    frame = pd.DataFrame(dict.fromkeys(MEASURES, values))
-    return fit_statistics(frame, np.zeros((len(values), len(LEVELS))) if levels is None else levels)
+def _measures(values):
+    return dict.fromkeys(MEASURES, values) | {"key": np.zeros(len(values)), "mode": np.zeros(len(values))}
+
+
+def _fitted(values, levels=None, attributes=None):
+    levels = np.zeros((len(values), len(LEVELS))) if levels is None else levels
+    return fit_statistics(_measures(values), levels, attributes or {})
 
 
 def test_every_measure_and_level_has_its_percentiles():
     values = np.random.default_rng(0).normal(size=2_001)
     levels = np.random.default_rng(1).normal(size=(300, len(LEVELS)))
     arrays = _fitted(values, levels)
+    assert arrays.pop("keys").shape == (24,)
     assert set(arrays) == {*MEASURES, *LEVELS}
     for array in arrays.values():
         assert array.shape == (101,)
@@ -22,13 +39,40 @@ def test_every_measure_and_level_has_its_percentiles():
     assert arrays[LEVELS[2]][[0, -1]].tolist() == [levels[:, 2].min(), levels[:, 2].max()]
 
 
+def test_attributes_are_ranked_among_the_tracks_that_have_them():
+    energy = np.r_[np.linspace(0, 1, 101), np.full(50, np.nan)]
+    arrays = _fitted(np.arange(151.0), attributes={"energy": energy, "valence": np.full(151, np.nan)})
+    np.testing.assert_allclose(arrays["energy"], np.linspace(0, 1, 101))
+    assert "valence" not in arrays
+
+
+def test_shares_of_keys():
+    measures = _measures(np.arange(4.0)) | {"key": np.array([0, 0, 9, 9.0]), "mode": np.array([1, 1, 0, 1.0])}
+    keys = fit_statistics(measures, np.zeros((4, len(LEVELS))), {})["keys"]
+    assert {number: keys[number] for number in np.flatnonzero(keys)} == {0: 0.5, 9: 0.25, 12 + 9: 0.25}
+
+
+def test_measures_are_those_of_the_columns():
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame({name: rng.uniform(0.1, 0.9, 5) for name in COLUMNS})
+    frame["spectral_contrast_mean"] = list(rng.uniform(0, 30, (5, 7)))
+    frame["mfcc_std"] = list(rng.uniform(0, 30, (5, 20)))
+    found = measure(frame.add_prefix("a_"), "a_")
+    for row in range(5):
+        assert found["rms_mean"][row] == pytest.approx(20 * math.log10(frame["rms_mean"][row]))
+        assert found["spectral_centroid_mean"][row] == pytest.approx(frame["spectral_centroid_mean"][row] / 1000)
+        assert found["rms_variation"][row] == pytest.approx(frame["rms_std"][row] / frame["rms_mean"][row])
+        assert found["spectral_contrast"][row] == pytest.approx(sum(frame["spectral_contrast_mean"][row]) / 7)
+        assert found["mfcc_variation"][row] == pytest.approx(sum(frame["mfcc_std"][row][1:]) / 19)
+
+
 def test_a_region_without_bands_in_some_or_all_tracks():
     levels = np.random.default_rng(1).normal(size=(50, len(LEVELS)))
     levels[10:, 0] = np.nan
     levels[:, 1] = np.nan
     arrays = _fitted(np.arange(50.0), levels)
     assert arrays[LEVELS[0]][-1] == levels[:10, 0].max()
-    assert np.isfinite(arrays[LEVELS[1]]).all()
+    assert LEVELS[1] not in arrays
 
 
 @pytest.mark.parametrize("draw", [np.random.Generator.normal, np.random.Generator.exponential])
@@ -71,3 +115,13 @@ def test_percentile_never_falls_as_values_rise():
     rng = np.random.default_rng(5)
     quantiles = _fitted(rng.integers(0, 9, 200).astype(float))["tempo"]
     assert (np.diff(percentile(np.sort(rng.uniform(-1, 10, 500)), quantiles)) >= 0).all()
+
+
+def test_shares_within_bounds():
+    sample = np.random.default_rng(6).normal(size=2_000)
+    quantiles = _fitted(sample)["tempo"]
+    low, high = np.array([-1.0, -0.1, 5.0, np.nan]), np.array([1.0, 0.1, 6.0, 1.0])
+    share = share_within(low, high, quantiles)
+    inside = [np.mean((sample >= a) & (sample <= b)) for a, b in zip(low[:3], high[:3], strict=True)]
+    np.testing.assert_allclose(share[:3], inside, atol=0.02)
+    assert np.isnan(share[3])
