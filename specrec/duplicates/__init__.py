@@ -1,0 +1,1 @@
+"""Duplicates: which tracks are one recording, with the evidence."""

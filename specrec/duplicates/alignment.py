@@ -1,0 +1,192 @@
+"""Whether two clips hold the same recording: one mel spectrogram is slid along the other.
+
+Two files of one recording move alike in every band at every moment, whatever their codec, bitrate and loudness; two
+takes of a song do not. So what is compared is how each band moves about its own mean of a second, by normalised
+cross-correlation over all lags at once (Lewis, *Fast Normalized Cross-Correlation*, 1995, with time as the only
+axis), as fingerprints do with the signs of the same differences (Haitsma and Kalker, *A Highly Robust Audio
+Fingerprinting System*, 2002).
+
+Many pairs at once; no Spark here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+from scipy.ndimage import uniform_filter1d
+
+Sketch = npt.NDArray[np.int8]
+
+#: Bands of a sketch: more tell music apart better, fewer forgive a codec more.
+BANDS = 64
+_FLOOR_DB = -50.0  # below the loudest point: what lies lower is the codec's as much as the music's
+_SMOOTH_SECONDS = 0.09  # two cuts do not begin at the same sample of a frame
+_MEAN_SECONDS = 1.0
+_STEP_DB = 0.25  # of one unit of a sketch: ± 32 dB
+#: By so much a pair must be more alike than either clip is with itself some moments later.
+ABOVE_REPETITION = 0.03
+#: A recording with another voice for a part of its length is another: the least alike of so many parts counts.
+_PARTS = 3
+_REPEAT_SECONDS = 0.5  # sooner than this every sound is like itself
+_PAIRS_AT_ONCE = 16
+
+
+def sketch(mel_db: npt.NDArray[np.float32], frame_rate: float) -> Sketch:
+    """Reduce a mel spectrogram to how its bands move.
+
+    Parameters
+    ----------
+    mel_db : float32, shape (n_mels, n_frames), dB against the maximum.
+    frame_rate : frames a second.
+
+    Returns
+    -------
+    int8, shape (BANDS, n_frames), or fewer bands where the spectrogram has fewer: quarters of a dB about the mean
+    of the second around.
+    """
+    heard = np.maximum(mel_db, np.float32(_FLOOR_DB))
+    edges = np.linspace(0, len(heard), min(BANDS, len(heard)) + 1).astype(int)
+    sizes = np.diff(edges).astype(np.float32)[:, None]
+    bands = (np.add.reduceat(heard, edges[:-1], axis=0) / sizes).astype(np.float32)
+    smooth, mean = (_moving_mean(bands, seconds * frame_rate) for seconds in (_SMOOTH_SECONDS, _MEAN_SECONDS))
+    steps: Sketch = np.clip(np.rint((smooth - mean) / _STEP_DB), -127, 127).astype(np.int8)
+    return steps
+
+
+def repetition(steps: Sketch, frame_rate: float) -> float:
+    """Return the greatest correlation of a sketch with itself, half a second to half its length later.
+
+    Two excerpts of a loop are as alike as one is with its own next round: only what is more alike than this can be
+    told to be one recording.
+
+    Parameters
+    ----------
+    steps : int8, shape (bands, frames), of :func:`sketch`.
+    frame_rate : frames a second.
+    """
+    frames = steps.shape[1]
+    lags = np.arange(math.ceil(_REPEAT_SECONDS * frame_rate), frames // 2 + 1)
+    if not lags.size:
+        return 0.0
+    values = steps.astype(np.float32)[None]
+    size = fft.next_fast_len(frames + int(lags[-1]) + 1, real=True)
+    spectrum = np.square(np.abs(fft.rfft(values, size))).sum(axis=(0, 1))
+    energy = _energy(values)[0]
+    earlier, later = energy[frames - lags], energy[frames] - energy[lags]
+    return float(_correlation(fft.irfft(spectrum, size)[lags], earlier, later).max())
+
+
+def align(
+    a: npt.NDArray[np.int8],
+    b: npt.NDArray[np.int8],
+    frames_a: npt.NDArray[np.int64],
+    frames_b: npt.NDArray[np.int64],
+    min_overlap: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return where the sketches of each pair fit best, and how well.
+
+    Parameters
+    ----------
+    a, b : int8, shapes (n, bands, frames)
+        Sketches of both sides, padded with zeros to one length a side.
+    frames_a, frames_b : int64, shape (n,)
+        How many frames each really has.
+    min_overlap : share of the longer one's frames that must meet the other's.
+
+    Returns
+    -------
+    lags : int64, shape (n,)
+        Frames by which the same moment comes later in `a` than in `b`.
+    similarities : float64, shape (n,), -1 to 1
+        Correlation of the two where they overlap, in the least alike third of it (thirds of equal movement, so that
+        silence does not count); 0 where no lag leaves overlap enough.
+    """
+    found = [
+        _align(a[rows], b[rows], frames_a[rows], frames_b[rows], min_overlap)
+        for start in range(0, len(a), _PAIRS_AT_ONCE)
+        for rows in [slice(start, start + _PAIRS_AT_ONCE)]
+    ]
+    lags = np.concatenate([lags for lags, _ in found]) if found else np.zeros(0, np.int64)
+    return lags, np.concatenate([similar for _, similar in found]) if found else np.zeros(0)
+
+
+def _align(
+    a: npt.NDArray[np.int8],
+    b: npt.NDArray[np.int8],
+    frames_a: npt.NDArray[np.int64],
+    frames_b: npt.NDArray[np.int64],
+    min_overlap: float,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    left, right = a.astype(np.float32), b.astype(np.float32)
+    longest = max(left.shape[2], right.shape[2])
+    reach = math.ceil((1 - min_overlap) * longest)  # no lag beyond it leaves overlap enough
+    lags = np.arange(-reach, reach + 1)
+    size = fft.next_fast_len(longest + reach + 1, real=True)
+    spectrum = np.einsum("nbf,nbf->nf", fft.rfft(left, size), np.conj(fft.rfft(right, size)))
+    products = fft.irfft(spectrum, size)[:, lags % size]
+
+    na, nb = frames_a[:, None], frames_b[:, None]
+    start, stop = np.maximum(lags, 0), np.minimum(na, nb + lags)  # of the overlap, in a
+    enough = stop - start >= np.ceil(min_overlap * np.maximum(na, nb)).clip(min=1)
+    start, stop = np.where(enough, start, 0), np.where(enough, stop, 0)
+    energy_a = _between(_energy(left), start, stop)
+    energy_b = _between(_energy(right), np.where(enough, start - lags, 0), np.where(enough, stop - lags, 0))
+    best = np.where(enough, _correlation(products, energy_a, energy_b), -np.inf).argmax(axis=1)
+    rows = np.arange(len(a))
+    lag = np.where(enough.any(axis=1), lags[best], 0)
+    return lag, _least_alike(left, right, lag, start[rows, best], stop[rows, best])
+
+
+def _least_alike(
+    left: npt.NDArray[np.float32],
+    right: npt.NDArray[np.float32],
+    lag: npt.NDArray[np.int64],
+    start: npt.NDArray[np.int64],
+    stop: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Return the correlation in the part of the overlap where it is least; the parts move as much as each other."""
+    frames = np.arange(left.shape[2])
+    inside = (frames >= start[:, None]) & (frames < stop[:, None])
+    shifted = np.where(inside, frames - lag[:, None], 0)
+    right = np.take_along_axis(right, shifted[:, None, :], axis=2) * inside[:, None, :]
+    left = left * inside[:, None, :]
+    xy, xx, yy = (
+        np.einsum("nbt,nbt->nt", u, v).astype(np.float64) for u, v in ((left, right), (left, left), (right, right))
+    )
+    # where in the movement of both, 0 to 1, a frame lies
+    place = sum(np.cumsum(z, axis=1) / np.maximum(z.sum(axis=1, keepdims=True), 1.0) for z in (xx, yy)) / 2
+    part = np.minimum((place * _PARTS * (1 - 1e-12)).astype(np.int64), _PARTS - 1)
+    of_part = (part[:, None, :] == np.arange(_PARTS)[:, None]).astype(np.float64)
+    sums = [np.einsum("npt,nt->np", of_part, z) for z in (xy, xx, yy)]
+    least: npt.NDArray[np.float64] = _correlation(*sums).min(axis=1)
+    return least
+
+
+def _correlation(xy: npt.ArrayLike, xx: npt.ArrayLike, yy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    length = np.sqrt(np.multiply(xx, yy, dtype=np.float64))
+    return np.divide(xy, length, out=np.zeros_like(length), where=length > 0)
+
+
+def _energy(sketches: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return the sums of squares up to each frame, shape (n, frames + 1)."""
+    by_frame = np.einsum("nbt,nbt->nt", sketches, sketches)
+    return np.pad(np.cumsum(by_frame, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+
+
+def _between(
+    sums: npt.NDArray[np.float64], start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    found: npt.NDArray[np.float64] = np.take_along_axis(sums, stop, axis=1) - np.take_along_axis(
+        sums, start, axis=1
+    )
+    return found
+
+
+def _moving_mean(bands: npt.NDArray[np.float32], frames: float) -> npt.NDArray[np.float32]:
+    mean: npt.NDArray[np.float32] = uniform_filter1d(
+        bands, max(1, math.floor(frames + 0.5)), axis=1, mode="nearest"
+    )
+    return mean
