@@ -1,4 +1,4 @@
-"""Recommendations in Spark: each track's nearest, joined with what their explanations speak of."""
+"""Recommendations in Spark: the chosen lists, joined with what their explanations speak of."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pyspark.sql import types as T
 
 from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
+from specrec.embedding.excerpts import decode
 from specrec.embedding.features import families, layout_of
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, measure
+from specrec.recommend.excerpts import best_pairs
 from specrec.recommend.explain import Explainer, Pairs, Side
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
@@ -38,7 +40,7 @@ def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame) -> D
     attributes = tracks.select("track_id", *(F.col(name).alias(f"catalogue_{name}") for name in ATTRIBUTES))
     by_features = embeddings.where("space = 'features'").select("track_id", F.col("vector").alias("features"))
     by_spectrogram = embeddings.where("space = 'spectrogram'").select(
-        "track_id", F.col("vector").alias("spectrogram"), "parts", "levels"
+        "track_id", F.col("vector").alias("spectrogram"), "parts", "levels", "excerpts"
     )
     return (
         features.select("track_id", *COLUMNS)
@@ -48,22 +50,15 @@ def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame) -> D
     )
 
 
-def recommend_lists(neighbours: DataFrame, profile: DataFrame, config: Config, statistics: Artefact) -> DataFrame:
+def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, statistics: Artefact) -> DataFrame:
     """Return lists with explanations: the columns of ``recommendations``, without those of the run.
 
     Parameters
     ----------
-    neighbours : ``space, track_id, rank, neighbour_id, cosine`` of the systems that are wanted.
+    chosen : ``system, track_id, rank, recommended_track_id, score, affinity``.
     profile : as :func:`profiles` returns them.
     statistics : the artefact ``catalogue_statistics``.
     """
-    chosen = neighbours.where(F.col("rank") <= config.recommend.top_n).select(
-        F.col("space").alias("system"),
-        "track_id",
-        "rank",
-        F.col("neighbour_id").alias("recommended_track_id"),
-        F.col("cosine").alias("score"),
-    )
     of_track = profile.select(*(F.col(name).alias(f"a_{name}") for name in profile.columns))
     of_recommended = profile.drop("parts").select(
         *(F.col(name).alias(f"b_{name}") for name in profile.columns if name != "parts")
@@ -73,19 +68,28 @@ def recommend_lists(neighbours: DataFrame, profile: DataFrame, config: Config, s
     )
     layout = layout_of(config.audio.n_mfcc)
     explainer = Explainer(families(layout), statistics.arrays, config.embedding.hybrid_weights)
+    explained = pairs.mapInPandas(_explain(explainer, config), _SCHEMA)
     # in the order that services read: a track's list lies in one place of one file
-    return pairs.mapInPandas(_explain(explainer), _SCHEMA).sortWithinPartitions("system", "track_id", "rank")
+    return explained.sortWithinPartitions("system", "track_id", "rank")
 
 
-def _explain(explainer: Explainer) -> Callable[[Frames], Frames]:
+def _explain(explainer: Explainer, config: Config) -> Callable[[Frames], Frames]:
+    begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
+
     def explain(batches: Frames) -> Frames:
         for batch in batches:
             for system, frame in batch.groupby("system"):
                 parts = np.stack(frame["a_parts"].to_list()).reshape(len(frame), len(REGIONS), -1)
                 pairs = Pairs(_side(frame, "a_"), _side(frame, "b_"), parts)
                 sentences, reasons = explainer.explain(system, pairs, frame["score"].to_numpy(np.float64))
-                kept = frame[["system", "track_id", "rank", "recommended_track_id", "score"]]
-                yield kept.assign(explanation=sentences, reasons=reasons)
+                kept = frame[["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]]
+                ours, theirs = best_pairs(decode(frame["a_excerpts"]), decode(frame["b_excerpts"]))
+                yield kept.assign(
+                    explanation=sentences,
+                    reasons=reasons,
+                    track_seconds=begin + hop * ours,
+                    recommended_seconds=begin + hop * theirs,
+                )
 
     return explain
 

@@ -1,0 +1,112 @@
+"""Choosing lists: the best candidates first, as long as no limit speaks against one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """How many candidates of one name (an artist, an album, a group of duplicates) a list may hold.
+
+    Parameters
+    ----------
+    candidate : int64, shape (names,): the index of the candidate that bears the name. A candidate may bear several,
+        each once, or none.
+    name : int64, shape (names,): a code of the name.
+    most : of one name in one list, at least 1.
+    """
+
+    candidate: IntArray
+    name: IntArray
+    most: int
+
+
+def choose(
+    track: IntArray, affinity: FloatArray, eligible: BoolArray, top_n: int, limits: Sequence[Limit] = ()
+) -> IntArray:
+    """Return the rank that each candidate takes in its track's list, from 1 and without gaps; 0 for none.
+
+    Each list is filled greedily from the greatest affinity down; of equal ones, the one that comes first is the
+    better. All lists are filled side by side: the loop goes over the places of a list, not over the tracks.
+
+    Parameters
+    ----------
+    track : int64, shape (candidates,): whose candidate it is, 0 to tracks - 1.
+    affinity : float64, shape (candidates,).
+    eligible : bool, shape (candidates,): whether it may be chosen at all.
+    top_n : length of a list, at most.
+    limits : a candidate is left out where a name that it bears has reached its limit in that list.
+
+    Returns
+    -------
+    int64, shape (candidates,).
+    """
+    order = np.lexsort((-affinity, track))
+    step = np.empty_like(order)
+    step[order] = place_in_run(track[order])
+    counts = [_Count(limit, track, step) for limit in limits]
+    rank, refused = np.zeros(len(track), np.int64), ~eligible
+    length = np.zeros(track.max(initial=-1) + 1, np.int64)
+    for i, candidates in enumerate(_by_step(np.arange(len(track)), step)):  # at most one of each track
+        for count in counts:
+            refused[count.full(i)] = True
+        taken = candidates[~refused[candidates] & (length[track[candidates]] < top_n)]
+        length[track[taken]] += 1
+        rank[taken] = length[track[taken]]
+        for count in counts:
+            count.add(i, rank)
+    return rank
+
+
+class _Count:
+    """How many bearers of each name each list holds by now."""
+
+    def __init__(self, limit: Limit, track: IntArray, step: IntArray) -> None:
+        of_track = track[limit.candidate]
+        order = np.lexsort((limit.name, of_track))
+        sorted_track, sorted_name = of_track[order], limit.name[order]
+        is_new = np.ones(len(order), np.bool_)
+        is_new[1:] = (sorted_track[1:] != sorted_track[:-1]) | (sorted_name[1:] != sorted_name[:-1])
+        counter = np.empty_like(order)  # one for each name in each list
+        counter[order] = np.cumsum(is_new) - 1
+        self._held = np.zeros(is_new.sum(), np.int64)
+        self._most = limit.most
+        self._steps = [
+            (limit.candidate[entries], counter[entries])
+            for entries in _by_step(np.arange(len(order)), step[limit.candidate], step.max(initial=-1) + 1)
+        ]
+
+    def full(self, i: int) -> IntArray:
+        """Return the candidates of the i-th step that bear a name whose limit is reached."""
+        candidate, counter = self._steps[i]
+        return candidate[self._held[counter] >= self._most]
+
+    def add(self, i: int, rank: IntArray) -> None:
+        """Count the names of those candidates of the i-th step that took a rank."""
+        candidate, counter = self._steps[i]
+        self._held[counter] += rank[candidate] > 0  # no counter comes twice in a step
+
+
+def place_in_run(values: IntArray) -> IntArray:
+    """Return for each value how many equal ones come right before it, shape as given: 0, 1, … within each run."""
+    index = np.arange(len(values))
+    starts = np.ones(len(values), np.bool_)
+    starts[1:] = values[1:] != values[:-1]
+    return index - np.maximum.accumulate(np.where(starts, index, 0))
+
+
+def _by_step(items: IntArray, step: IntArray, steps: int | None = None) -> list[IntArray]:
+    """Return the items of each step, 0 to steps - 1."""
+    order = np.argsort(step, kind="stable")
+    steps = step.max(initial=-1) + 1 if steps is None else steps
+    ends = np.searchsorted(step[order], np.arange(1, steps), side="left")
+    return np.split(items[order], ends) if steps else []

@@ -1,0 +1,71 @@
+"""The overlap of two lists, against the paper's formula written out for one pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specrec.recommend.agreement import in_both, jaccard, rank_biased_overlap
+
+LIST = st.lists(st.integers(0, 12), max_size=10, unique=True)
+
+
+def rbo_ext(first, second, p):
+    """Webber, Moffat and Zobel (2010), equation 32, term by term."""
+    short, long = sorted((first, second), key=len)
+    s, l = len(short), len(long)  # noqa: E741
+    if not s:
+        return 0.0
+
+    def x(d):
+        return len(set(short[:d]) & set(long[:d]))
+
+    seen = sum(x(d) / d * p**d for d in range(1, l + 1))
+    unseen = sum(x(s) * (d - s) / (s * d) * p**d for d in range(s + 1, l + 1))
+    return (1 - p) / p * (seen + unseen) + ((x(l) - x(s)) / l + x(s) / s) * p**l
+
+
+def compared(pairs, p=0.9):
+    places = max((len(items) for pair in pairs for items in pair), default=0)
+    # what lies beyond a list's end is ignored, whatever it is
+    padded = [
+        np.array([items + [99] * (places - len(items)) for items in side]) for side in zip(*pairs, strict=True)
+    ]
+    lengths = tuple(np.array([len(items) for items in side]) for side in zip(*pairs, strict=True))
+    shared = in_both(*(side.reshape(len(pairs), places).astype(np.int64) for side in padded), lengths)
+    last = shared[:, -1] if places else np.zeros(len(pairs), np.int64)
+    return shared, jaccard(last, lengths), rank_biased_overlap(shared, lengths, p)
+
+
+@given(st.lists(st.tuples(LIST, LIST), min_size=1, max_size=8), st.floats(0.05, 0.99))
+def test_as_the_formulas_say_for_each_pair(pairs, p):
+    shared, jaccards, rbos = compared(pairs, p)
+    for (first, second), depths, index, rbo in zip(pairs, shared, jaccards, rbos, strict=True):
+        assert depths.tolist() == [len(set(first[:d]) & set(second[:d])) for d in range(1, len(depths) + 1)]
+        either = set(first) | set(second)
+        assert index == pytest.approx(len(set(first) & set(second)) / len(either) if either else 0.0)
+        assert rbo == pytest.approx(rbo_ext(first, second, p), abs=1e-12)
+        assert -1e-12 <= rbo <= 1 + 1e-12
+
+
+@given(LIST, LIST)
+def test_it_makes_no_difference_which_is_first(first, second):
+    (_, jaccards, rbos), (_, again_jaccards, again_rbos) = compared([(first, second)]), compared([(second, first)])
+    assert (jaccards, rbos) == (again_jaccards, again_rbos)
+
+
+def test_the_same_list_agrees_wholly_and_the_top_counts_most():
+    same, top, bottom, apart, empty = compared(
+        [
+            ([1, 2, 3, 4], [1, 2, 3, 4]),
+            ([1, 2, 3, 4], [1, 2, 7, 8]),
+            ([1, 2, 3, 4], [7, 8, 3, 4]),
+            ([1, 2, 3, 4], [5, 6, 7, 8]),
+            ([1, 2, 3, 4], []),
+        ]
+    )[2]
+    assert same == pytest.approx(1)
+    assert same > top > bottom > apart
+    assert apart == empty == 0
