@@ -1,1 +1,1 @@
-"""What the lists and their reasons are worth."""
+"""Evaluate: what the lists and their explanations are worth, with intervals, beside trivial baselines."""

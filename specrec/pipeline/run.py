@@ -23,8 +23,9 @@ from specrec import errors
 from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
 from specrec.errors import SpecrecError, first_line
-from specrec.logs import get_logger
+from specrec.logs import configure, get_logger
 from specrec.pipeline.progress import Progress
+from specrec.session import get_spark
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.tables import Warehouse
 
@@ -139,6 +140,25 @@ class Run:
             "versions": versions(),
         }
         self.warehouse.append_few("runs", [row])
+
+
+@contextmanager
+def open_run(config: Config) -> Iterator[Run]:
+    """Yield a run that holds the warehouse's lock, in a Spark session; Spark's errors are told in one line.
+
+    Raises
+    ------
+    SpecrecError
+        If another run holds the warehouse, or Spark fails.
+    """
+    configure(config.log)
+    run_id = new_run_id()
+    with WarehouseLock(config.warehouse, config.storage, run_id) as lock, told_in_one_line():
+        spark = get_spark(config)
+        warehouse = Warehouse(spark, config.warehouse, config.storage)
+        with Progress(spark.sparkContext) as progress:
+            yield Run(config, warehouse, run_id, lock, progress)
+    get_logger().info("run_done", run_id=run_id)
 
 
 def new_run_id() -> str:

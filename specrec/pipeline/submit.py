@@ -3,30 +3,59 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
 from specrec.config import Stage, load
 from specrec.errors import SpecrecError
+from specrec.pipeline.evaluate import evaluate
 from specrec.pipeline.nightly import run_stages
 
 
 def submit(name: str, stages: Sequence[Stage]) -> None:
     """Run stages as a spark-submit script: parse the command line, run, exit with 0 or, on an error, with 2."""
 
-    @click.command(
-        name=name,
-        help=f"Run {', '.join(stages)}. Example: spark-submit jobs/{name} --config conf/cluster.yaml",
-    )
-    @click.option("--config", "config_path", required=True, type=click.Path(), help="YAML configuration")
-    @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override any configuration key")
+    @_command(name, f"Run {', '.join(stages)}.")
     @click.option("--refit", is_flag=True, help="fit scaler, PCA and statistics anew")
     def command(config_path: str, overrides: tuple[str, ...], refit: bool) -> None:
-        try:
+        with _told():
             run_stages(load(config_path, overrides), stages, refit)
-        except SpecrecError as error:
-            click.echo(f"specrec: {error}", err=True)
-            sys.exit(2)
 
     command()
+
+
+def submit_evaluation(name: str) -> None:
+    """Likewise evaluate what the last night wrote."""
+
+    @_command(name, "Measure the lists of the last night.")
+    def command(config_path: str, overrides: tuple[str, ...]) -> None:
+        with _told():
+            evaluate(load(config_path, overrides, needs_catalogue=False))
+
+    command()
+
+
+def _command(name: str, words: str) -> Callable[[Callable[..., None]], click.Command]:
+    def decorate(function: Callable[..., None]) -> click.Command:
+        for option in (
+            click.option(
+                "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override any configuration key"
+            ),
+            click.option("--config", "config_path", required=True, type=click.Path(), help="YAML configuration"),
+        ):
+            function = option(function)
+        example = f"Example: spark-submit jobs/{name} --config conf/cluster.yaml"
+        return click.command(name=name, help=f"{words} {example}")(function)
+
+    return decorate
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except SpecrecError as error:
+        click.echo(f"specrec: {error}", err=True)
+        sys.exit(2)

@@ -73,7 +73,9 @@ class Warehouse:
 
     def append_few(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add a few rows that are in this process. No Spark job: that would take a second or two for one row."""
-        schema = pa.schema(_delta_schema(TABLES[name]).to_arrow())
+        declared = pa.schema(_delta_schema(TABLES[name]).to_arrow())
+        # delta-rs refuses rows whose columns are commented otherwise than the table, made by an older release, says
+        schema = pa.schema([field.remove_metadata() for field in declared])
         table = pa.Table.from_pylist([dict(row) for row in rows], schema)
         with self._by_delta_rs(name) as place:
             deltalake.write_deltalake(place, table, mode="append", storage_options=self._options)
@@ -87,9 +89,15 @@ class Warehouse:
         except (DeltaError, OSError) as error:
             raise StorageError(f"the table {place} cannot be written: {first_line(error)}") from None
 
-    def replace(self, name: str, rows: DataFrame) -> None:
-        """Make the table hold just these rows."""
-        _shape(name, rows).write.format("delta").mode("overwrite").save(self.path(name))
+    def replace(self, name: str, rows: DataFrame, state: str | None = None) -> None:
+        """Make the table hold just these rows, in one commit that remembers the state of their input, if given.
+
+        :meth:`states` returns it under the table's own name.
+        """
+        writer = _shape(name, rows).write.format("delta").mode("overwrite")
+        if state is not None:
+            writer = writer.option("userMetadata", json.dumps({name: state}))
+        writer.save(self.path(name))
 
     def upsert(self, name: str, rows: DataFrame) -> None:
         """Insert rows, in place of those that have the same key.

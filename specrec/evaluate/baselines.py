@@ -1,0 +1,56 @@
+"""The trivial baselines: lists that know nothing of how a track sounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+_ROWS = 1_024
+
+
+def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> IntArray:
+    """Return lists of `width` different tracks of the pool, drawn at random, the row's own left out.
+
+    Parameters
+    ----------
+    tracks : int64, shape (n,).
+    pool : int64, shape (m,), what is drawn from, no track twice.
+
+    Returns
+    -------
+    int64, shape (n, width), -1 where the pool is too small.
+    """
+    everybody = np.zeros(max(tracks.max(initial=0), pool.max(initial=0)) + 1, np.int64)
+    return genre_lists(tracks, pool, everybody, width, seed)
+
+
+def genre_lists(tracks: IntArray, pool: IntArray, genre: IntArray, width: int, seed: int) -> IntArray:
+    """Return :func:`random_lists` of the track's own genre; empty where it has none (-1)."""
+    rng = np.random.default_rng(seed)
+    lists = np.full((len(tracks), width), -1)
+    drawn = min(width, len(pool))
+    for start in range(0, len(tracks), _ROWS):  # the draws of all rows at once would be rows times pool
+        own = tracks[start : start + _ROWS, None]
+        keys = rng.random((len(own), len(pool)))
+        keys[(pool == own) | (genre[pool] != genre[own]) | (genre[own] < 0)] = np.inf
+        chosen = np.argsort(keys, axis=1, kind="stable")[:, :drawn]
+        found = np.where(np.isfinite(np.take_along_axis(keys, chosen, axis=1)), pool[chosen], -1)
+        lists[start : start + _ROWS, :drawn] = found
+    return lists
+
+
+def popular_lists(tracks: IntArray, popular: IntArray, width: int) -> IntArray:
+    """Return the same most popular tracks for every track, the row's own left out.
+
+    Parameters
+    ----------
+    popular : int64, shape (m,), the most popular first; `width` + 1 of them, or all.
+    """
+    lists = np.tile(popular, (len(tracks), 1))
+    own = lists == tracks[:, None]
+    order = np.argsort(own, axis=1, kind="stable")  # the own goes last, the others keep their order
+    lists = np.take_along_axis(np.where(own, -1, lists), order, axis=1)
+    padding = np.full((len(tracks), max(width - lists.shape[1], 0)), -1)
+    return np.concatenate([lists[:, :width], padding], axis=1)

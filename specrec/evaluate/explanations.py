@@ -1,0 +1,151 @@
+"""Fidelity: whether deleting the part that an explanation names first costs a pair more than deleting another.
+
+The part (a family of features, or a region of the spectrum) is deleted from every vector: of the pair, and of those
+that the pair is ranked among. What is left of the pair's cosine and rank tells what the part was worth to it
+(deletion, as in Samek et al. 2017, in the space of the search itself: nothing is approximated).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_TIE = 1e-9  # cosines closer than this are the same, computed in another order
+
+
+@dataclass(frozen=True)
+class Split:
+    """Vectors that are the sum of named parts.
+
+    Attributes
+    ----------
+    names : of the parts
+    vectors : float64, shape (tracks, dimensions)
+    part : callable
+        Returns the i-th part of each vector, shape (tracks, dimensions): one at a time, as all would be wide.
+    """
+
+    names: tuple[str, ...]
+    vectors: FloatArray
+    part: Callable[[int], FloatArray]
+
+
+def by_family(vectors: FloatArray, names: Sequence[str], families: IntArray) -> Split:
+    """Split vectors of the space ``features``; `families` is the index of each dimension's name."""
+    return Split(tuple(names), vectors, lambda i: np.where(families == i, vectors, 0.0))
+
+
+def by_region(vectors: FloatArray, names: Sequence[str], parts: FloatArray) -> Split:
+    """Split vectors of the space ``spectrogram``; `parts` of shape (tracks, regions · dimensions)."""
+    regions = parts.reshape(len(vectors), len(names), -1)
+    return Split(tuple(names), vectors, lambda i: regions[:, i])
+
+
+def joined(vectors: FloatArray, left: Split, right: Split) -> Split:
+    """Split vectors of the space ``hybrid``: the two spaces' unit vectors, weighted, one after the other."""
+    width = left.vectors.shape[1]
+    scales = [
+        _ratio(_length(half), _length(split.vectors))[:, None]
+        for half, split in ((vectors[:, :width], left), (vectors[:, width:], right))
+    ]
+
+    def part(i: int) -> FloatArray:
+        found = np.zeros_like(vectors)
+        if i < len(left.names):
+            found[:, :width] = left.part(i) * scales[0]
+        else:
+            found[:, width:] = right.part(i - len(left.names)) * scales[1]
+        return found
+
+    return Split(left.names + right.names, vectors, part)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What deletion costs, the mean over each track's list; float64, shape (tracks,), NaN where there is no pair.
+
+    Attributes
+    ----------
+    score, rank : loss of cosine, and ranks lost, without the part named first
+    score_others, rank_others : the same, the mean over the other parts
+    score_wins, rank_wins : share of the other parts that cost less; what costs the same counts half
+    """
+
+    score: FloatArray
+    score_others: FloatArray
+    score_wins: FloatArray
+    rank: FloatArray
+    rank_others: FloatArray
+    rank_wins: FloatArray
+
+
+def fidelity(split: Split, tracks: IntArray, lists: IntArray, top: IntArray) -> Fidelity:
+    """Delete each part in turn and compare the first named with the others.
+
+    Parameters
+    ----------
+    split : of the tracks and of those in their lists.
+    tracks : int64, shape (n,), rows of `split`; what a recommended track is ranked among.
+    lists : int64, shape (n, width), rows of `split`; -1 where a list has ended.
+    top : int64, shape (n, width), index of the part named first; -1 where the pair is left out.
+    """
+    weighs = [i for i in range(len(split.names)) if np.abs(split.part(i)).max(initial=0.0) > 0]
+    pairs = (lists >= 0) & np.isin(top, weighs)
+    cosines, ranks = _cosines_and_ranks(split.vectors, tracks, lists)
+    lost_score, lost_rank = [], []
+    for i in weighs:
+        without = _cosines_and_ranks(split.vectors - split.part(i), tracks, lists)
+        lost_score.append(cosines - without[0])
+        lost_rank.append(without[1] - ranks)
+    is_top = np.array(weighs)[:, None, None] == top if weighs else np.zeros((0, *top.shape), bool)
+    found = [_compared(np.array(lost), is_top, pairs) for lost in (lost_score, lost_rank)]
+    return Fidelity(*found[0], *found[1])
+
+
+def _compared(
+    lost: FloatArray, is_top: npt.NDArray[np.bool_], pairs: npt.NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the loss by the top part, by the others, and the share of these that lose less, by row."""
+    others = len(lost) - 1
+    if others < 1:
+        nothing = np.full(len(pairs), np.nan)
+        return nothing, nothing, nothing
+    first = (lost * is_top).sum(axis=0)
+    rest = (lost.sum(axis=0) - first) / others
+    better = (first > lost + _TIE) + 0.5 * (np.abs(first - lost) <= _TIE)
+    wins = (better * ~is_top).sum(axis=0) / others
+    n = pairs.sum(axis=1)
+    rows = [
+        np.divide((of * pairs).sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
+        for of in (first, rest, wins)
+    ]
+    return rows[0], rows[1], rows[2]
+
+
+def _cosines_and_ranks(vectors: FloatArray, tracks: IntArray, lists: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return the cosine of each pair, and its rank among the cosines of the track with all `tracks`."""
+    unit = _ratio(vectors, _length(vectors)[:, None])
+    own = unit[tracks]
+    with_all = own @ own.T
+    np.fill_diagonal(with_all, -np.inf)
+    cosines, ranks = np.zeros(lists.shape), np.zeros(lists.shape)
+    for column in range(lists.shape[1]):
+        cosines[:, column] = (own * unit[lists[:, column]]).sum(axis=1)
+        ranks[:, column] = 1 + (with_all > cosines[:, column, None] + _TIE).sum(axis=1)
+    return cosines, ranks
+
+
+def _length(vectors: FloatArray) -> FloatArray:
+    length: FloatArray = np.sqrt((vectors**2).sum(axis=1))
+    return length
+
+
+def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
+    # what deletion leaves of a vector that was all one part is rounding, and has no direction
+    return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b > 1e-12)

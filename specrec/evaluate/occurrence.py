@@ -1,0 +1,140 @@
+"""How often each recording is recommended (k-occurrence), as a histogram that does not grow with the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from specrec.evaluate.intervals import Bootstrap, Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+_TAIL = 1e-12
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """`tracks[i]` recordings are in `times[i]` lists each, of `lists` in all.
+
+    Attributes
+    ----------
+    times, tracks : float64, shape (cells,)
+        Those that are in no list are counted too, with 0 times.
+    """
+
+    times: FloatArray
+    tracks: FloatArray
+    lists: float
+
+    @classmethod
+    def of(cls, histogram: Mapping[int, float], recordings: float, lists: float) -> Occurrence:
+        """Build it from tracks by times, without those of none, and the number of all recordings."""
+        times = np.array([0, *histogram], np.float64)
+        listed = np.array(list(histogram.values()), np.float64)
+        return cls(times, np.array([max(recordings - listed.sum(), 0.0), *listed]), lists)
+
+    def figures(self, bootstrap: Bootstrap) -> dict[str, Figure | None]:
+        """Return coverage, the share never recommended, hubness and novelty."""
+        statistics = {
+            "coverage": self.coverage,
+            "never_recommended": lambda tracks: 1 - self.coverage(tracks),
+            "hubness": self.hubness,
+            "novelty": self.novelty,
+        }
+        return {name: bootstrap.of_histogram(self.tracks, of) for name, of in statistics.items()}
+
+    def coverage(self, tracks: FloatArray) -> FloatArray:
+        """Return the share of recordings that are in a list; `tracks` of shape (..., cells), as in what follows."""
+        covered: FloatArray = tracks @ (self.times > 0) / tracks.sum(axis=-1)
+        return covered
+
+    def hubness(self, tracks: FloatArray) -> FloatArray:
+        """Return the skewness of the times (Radovanović et al. 2010); 0 where all are the same."""
+        total = tracks.sum(axis=-1)
+        mean = tracks @ self.times / total
+        centred = self.times - mean[..., None]
+        second = (tracks * centred**2).sum(axis=-1) / total
+        third = (tracks * centred**3).sum(axis=-1) / total
+        skewness: FloatArray = np.divide(third, second**1.5, out=np.zeros_like(third), where=second > _TAIL)
+        return skewness
+
+    def novelty(self, tracks: FloatArray) -> FloatArray:
+        """Return the mean self-information of a recommendation in bits (Zhou et al. 2010)."""
+        listed = self.times > 0
+        bits = -np.log2(self.times[listed] / self.lists)
+        weight = tracks[..., listed] * self.times[listed]
+        total = weight.sum(axis=-1)
+        mean: FloatArray = np.divide((weight * bits).sum(axis=-1), total, out=np.zeros_like(total), where=total > 0)
+        return mean
+
+
+def of_random(tracks: int, k: int) -> Occurrence:
+    """Return what is expected where each of `tracks` recommends `k` others at random."""
+    return of_genre_prior({"": tracks}, tracks, k)
+
+
+def of_genre_prior(sizes: Mapping[str, int], tracks: int, k: int) -> Occurrence:
+    """Return what is expected where each track recommends `k` others of its genre at random.
+
+    How often a track is drawn is binomial: by each of the others of its genre, with the same chance.
+
+    Parameters
+    ----------
+    sizes : tracks of each genre.
+    tracks : of the catalogue, those without a genre too, which are in no list and have none.
+    """
+    of_times: dict[int, float] = {}
+    for size in sizes.values():
+        if size < 2:
+            continue
+        drawn = stats.binom(size - 1, min(1.0, k / (size - 1)))
+        times = np.arange(int(drawn.ppf(_TAIL)), int(drawn.ppf(1 - _TAIL)) + 1)
+        for time, share in zip(times.tolist(), drawn.pmf(times).tolist(), strict=True):
+            of_times[time] = of_times.get(time, 0.0) + size * share
+    of_times.pop(0, None)
+    return Occurrence.of(of_times, tracks, sum(size for size in sizes.values() if size > 1))
+
+
+def of_popularity(tracks: int, k: int) -> Occurrence:
+    """Return what comes of recommending the `k` most popular to everybody; to one of them, the next."""
+    k = min(k, tracks - 1)
+    if k < 1:
+        return Occurrence.of({}, tracks, tracks)
+    if k == tracks - 1:
+        return Occurrence.of({tracks - 1: tracks}, tracks, tracks)
+    histogram = {tracks - 1: float(k)}
+    histogram[k] = histogram.get(k, 0.0) + 1
+    return Occurrence.of(histogram, tracks, tracks)
+
+
+@dataclass(frozen=True)
+class ListCounts:
+    """`lists[i]` lists are `length[i]` long, and `duplicates[i]` of these are a recording that is there already.
+
+    Attributes
+    ----------
+    length, duplicates, lists : float64, shape (cells,)
+        Tracks without any list are counted too, with length 0.
+    """
+
+    length: FloatArray
+    duplicates: FloatArray
+    lists: FloatArray
+
+    def not_full(self, top_n: int, bootstrap: Bootstrap) -> Figure | None:
+        """Return the share of lists that are shorter than `top_n`."""
+        short = self.length < top_n
+        return bootstrap.of_histogram(self.lists, lambda lists: lists @ short / lists.sum(axis=-1))
+
+    def duplicate_rate(self, bootstrap: Bootstrap) -> Figure | None:
+        """Return the share of recommendations that are a recording twice."""
+
+        def rate(lists: FloatArray) -> FloatArray:
+            total = lists @ self.length
+            return np.divide(lists @ self.duplicates, total, out=np.zeros_like(total), where=total > 0)
+
+        return bootstrap.of_histogram(self.lists, rate)

@@ -1,0 +1,158 @@
+"""Ranked lists as arrays: one row a track, one column a rank, -1 where a list has ended.
+
+Tracks are numbers: positions in :class:`Facts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Facts:
+    """What is known of some tracks, by their position.
+
+    Parameters
+    ----------
+    frame : ``track_id, artists, album_name, track_genre, song, liked``; one row a track; text or None, and
+        in `liked` a share or NaN.
+
+    Attributes
+    ----------
+    ids : Index of track_id, sorted
+    genre, album, song : int64, shape (tracks,)
+        Numbers of the names in `genres` and so on; -1: none.
+    genres : Index
+        The names.
+    liked : float64, shape (tracks,)
+        Likes among likes and dislikes; NaN: no feedback.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        frame = frame.sort_values("track_id", ignore_index=True)
+        self.ids = pd.Index(frame["track_id"])
+        self.genre, self.genres = _numbers(frame["track_genre"])
+        self.album, _ = _numbers(frame["album_name"])
+        self.song, _ = _numbers(frame["song"])
+        self.liked: FloatArray = frame["liked"].to_numpy(np.float64)
+        self._artists = _members(frame["artists"])
+
+    def positions(self, track_ids: Sequence[str] | pd.Series) -> IntArray:
+        """Return the position of each track; -1 of one that is not known."""
+        found: IntArray = self.ids.get_indexer(pd.Index(track_ids)).astype(np.int64)
+        return found
+
+    def same(self, numbers: IntArray, tracks: IntArray, lists: IntArray) -> BoolArray:
+        """Return where a list's track has the number of the row's own, shape of `lists`; -1 is like no other."""
+        own = numbers[tracks][:, None]
+        found: BoolArray = (lists >= 0) & (own >= 0) & (numbers[lists] == own)
+        return found
+
+    def same_artist(self, tracks: IntArray, lists: IntArray) -> BoolArray:
+        """Return where a list's track and the row's own share one artist or more, shape of `lists`."""
+        rows = np.repeat(tracks, lists.shape[1])
+        shared = self._artists[rows].multiply(self._artists[lists.ravel()]).sum(axis=1)
+        found: BoolArray = (np.asarray(shared).reshape(lists.shape) > 0) & (lists >= 0)
+        return found
+
+    def has_artist(self, tracks: IntArray) -> BoolArray:
+        """Return of which tracks the artist is known."""
+        known: BoolArray = np.asarray(self._artists[tracks].sum(axis=1)).ravel() > 0
+        return known
+
+
+def as_lists(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int) -> IntArray:
+    """Return rows of ``track_id, rank, listed`` as lists of tracks, shape (n, width); see :func:`by_rank`."""
+    return by_rank(facts, tracks, frame, width, facts.positions(frame["listed"]))
+
+
+def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, values: IntArray) -> IntArray:
+    """Return one value of each row of ``track_id, rank``, a row a track, a column a rank; -1: there is none.
+
+    Parameters
+    ----------
+    tracks : int64, shape (n,), positions; no track twice.
+    frame : rank 1 is the first; ranks above `width`, and rows of other tracks, are left out.
+    values : int64, one of each row of `frame`.
+
+    Returns
+    -------
+    int64, shape (n, width).
+    """
+    row_of = np.full(len(facts.ids) + 1, -1)  # the last is for tracks that are not known
+    row_of[tracks] = np.arange(len(tracks))
+    row = row_of[facts.positions(frame["track_id"])]
+    column = frame["rank"].to_numpy(np.int64) - 1
+    kept = (row >= 0) & (column < width)
+    found = np.full((len(tracks), width), -1)
+    found[row[kept], column[kept]] = values[kept]
+    return found
+
+
+def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[FloatArray, IntArray]:
+    """Return the share of the relevant among the first `k` allowed, and how many these are, each of shape (n,).
+
+    A list in which fewer are allowed is judged by these; one in which none is, has no precision: NaN.
+
+    Parameters
+    ----------
+    relevant, allowed : bool, shape (n, width), in the order of rank.
+    """
+    chosen = allowed & (np.cumsum(allowed, axis=1) <= k)
+    found = chosen.sum(axis=1)
+    hits = (relevant & chosen).sum(axis=1)
+    return np.divide(hits, found, out=np.full(len(found), np.nan), where=found > 0), found
+
+
+def mean_of_list(values: FloatArray, lists: IntArray) -> FloatArray:
+    """Return the mean value of each list's tracks, NaN left out, shape (n,); NaN where no track has one."""
+    found = np.where(lists >= 0, values[lists], np.nan)
+    known = ~np.isnan(found)
+    sums = np.where(known, found, 0.0).sum(axis=1)
+    means: FloatArray = np.divide(sums, known.sum(axis=1), out=np.full(len(lists), np.nan), where=known.any(axis=1))
+    return means
+
+
+def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
+    """Return 1 - the mean cosine of the pairs of each list (Ziegler et al. 2005), shape (n,); NaN below two tracks.
+
+    Parameters
+    ----------
+    lists : int64, shape (n, width), rows of `vectors`; -1 is left out, and so is a vector that is zero.
+    vectors : float64, shape (m, dimensions).
+    """
+    length = np.sqrt((vectors**2).sum(axis=1))
+    known = (lists >= 0) & (length > 0)[lists]
+    unit = np.divide(vectors, length[:, None], out=np.zeros_like(vectors), where=(length > 0)[:, None])
+    sums = np.zeros((len(lists), vectors.shape[1]))
+    for column in range(lists.shape[1]):  # a rank at a time: all at once would be ten times the memory
+        sums += np.where(known[:, column, None], unit[lists[:, column]], 0.0)
+    n = known.sum(axis=1)
+    pairs = n * (n - 1)
+    cosines = (sums**2).sum(axis=1) - n  # of all ordered pairs, without each track with itself
+    mean: FloatArray = np.divide(cosines, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
+    return 1 - mean
+
+
+def _numbers(names: pd.Series) -> tuple[IntArray, pd.Index]:
+    codes, found = pd.factorize(names.where(names.notna() & (names != ""), None), sort=True)
+    return codes.astype(np.int64), pd.Index(found)
+
+
+def _members(artists: pd.Series) -> sparse.csr_matrix:
+    """Return which artists are of which track, shape (tracks + 1, artists); the last row, of no track, is empty."""
+    names = artists.str.split(";").explode().str.strip().str.casefold()
+    names = names[names.notna() & (names != "")]
+    codes, found = pd.factorize(names)
+    shape = (len(artists) + 1, max(len(found), 1))
+    members = sparse.csr_matrix((np.ones(len(codes), np.int64), (names.index.to_numpy(), codes)), shape=shape)
+    members.data[:] = 1
+    return members
