@@ -19,6 +19,8 @@ from specrec.config import STAGES, SYSTEMS, Config, Stage, load
 from specrec.errors import SpecrecError
 
 if TYPE_CHECKING:
+    from specrec.evaluate.metrics import Measurement
+    from specrec.pipeline.evaluate import Evaluation
     from specrec.warehouse.reader import Reader
 
 #: Titles of all tracks, by track_id.
@@ -165,6 +167,9 @@ def show(
         _print_list(console, track_id, system, lists[system], tracks, parts=True)
     else:
         _print_side_by_side(console, track_id, lists, tracks)
+        for row in reader.rows("agreement", [("track_id", "=", track_id)]):
+            overlap = f"{row['in_both']} in both lists (Jaccard {row['jaccard']:.2f}, "
+            console.print(f"{overlap}rank-biased overlap {row['rank_biased_overlap']:.2f})")
 
 
 @main.command()
@@ -231,6 +236,24 @@ def runs(last: int, warehouse: str | None, config_path: str | None, overrides: t
 
 
 @main.command()
+@click.option("--by-genre", is_flag=True, help="also print what is measured genre by genre")
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def evaluate(by_genre: bool, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]) -> None:
+    """Measure what the lists of the last night are worth, beside trivial baselines; added to `evaluation`.
+
+    \b
+    Examples:
+      specrec evaluate --warehouse demo/warehouse
+      specrec evaluate --config conf/local.yaml --set evaluate.feedback=feedback.csv --by-genre
+    """  # noqa: D301
+    from specrec.pipeline.evaluate import evaluate as measure
+
+    _print_evaluation(measure(_read_config(config_path, overrides, warehouse)), by_genre)
+
+
+@main.command()
 @click.option("--to", "folder", default=".jars", show_default=True, type=click.Path(path_type=Path))
 def jars(folder: Path) -> None:
     """Fetch the jars that Spark needs for Delta and S3, once.
@@ -292,6 +315,10 @@ def _genre(track_id: str, tracks: Tracks) -> str | None:
     return tracks[track_id]["track_genre"] if track_id in tracks else None
 
 
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
 def _title(track_id: str, tracks: Tracks) -> str:
     row = tracks.get(track_id, {})
     artists, genre = row.get("artists"), row.get("track_genre")
@@ -308,10 +335,44 @@ def _print_list(
         table.add_column(column, justify="right" if column in ("#", "score") else "left")
     for row in rows:
         why = escape(row["explanation"])
+        if parts and row.get("track_seconds") is not None:  # a table of an earlier version lacks them
+            why += f"\nlisten: {_clock(row['track_seconds'])} and {_clock(row['recommended_seconds'])}"
         for reason in row["reasons"] if parts else ():
             why += f"\n[dim]{reason['contribution']:+.3f} {reason['family']}: {escape(reason['statement'])}[/dim]"
         table.add_row(str(row["rank"]), _title(row["recommended_track_id"], tracks), f"{row['score']:.3f}", why)
     console.print(table)
+
+
+def _print_evaluation(found: Evaluation, by_genre: bool) -> None:
+    from specrec.evaluate.metrics import BASELINES, METRICS, TOGETHER
+
+    console = Console()
+    present = {of.system for of in found.measurements}
+    systems = [system for system in (*SYSTEMS, TOGETHER, *BASELINES) if system in present]
+    cells = {(of.metric, of.slice, of.system): _figure(of) for of in found.measurements}
+    rows = list(dict.fromkeys((of.metric, of.slice) for of in found.measurements))
+    table = Table("metric", *systems, title="with 95 % bootstrap intervals", title_justify="left", show_lines=True)
+    for metric, of_slice in rows:
+        if not of_slice:
+            figures = [cells.get((metric, of_slice, system), "") for system in systems]
+            table.add_row(f"[bold]{metric}[/bold]\n[dim]{escape(METRICS[metric])}[/dim]", *figures)
+    console.print(table)
+    if by_genre:
+        of_genres = Table("metric", "genre", *systems)
+        for metric, of_slice in rows:
+            if of_slice:
+                figures = [cells.get((metric, of_slice, system), "") for system in systems]
+                of_genres.add_row(metric, escape(of_slice), *figures)
+        console.print(of_genres)
+    for name, why in found.left_out.items():
+        console.print(f"[bold]{name}[/bold] is left out: {escape(why)}", highlight=False)
+
+
+def _figure(of: Measurement) -> str:
+    figure = f"[bold]{of.value:.3g}[/bold]"
+    if of.low is not None and of.high is not None:
+        figure += f"\n[dim]{of.low:.3g} to {of.high:.3g}[/dim]"
+    return figure
 
 
 def _print_side_by_side(console: Console, track_id: str, lists: dict[str, Rows], tracks: Tracks) -> None:

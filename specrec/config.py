@@ -14,21 +14,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from specrec.errors import ConfigError
 
 #: Raised by one whenever the code computes other numbers from the same audio and parameters.
-EXTRACTOR_VERSION = 2
+EXTRACTOR_VERSION = 3
 #: Likewise for the embeddings.
-EMBEDDING_VERSION = 2
+EMBEDDING_VERSION = 3
+#: Likewise for the groups of one recording.
+DUPLICATES_VERSION = 1
 #: Likewise for lists and sentences.
 RECOMMEND_VERSION = 2
 
 System = Literal["features", "spectrogram", "hybrid"]
 SYSTEMS: tuple[System, ...] = get_args(System)
 
-Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "recommend"]
+Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend"]
 #: In the order of a night.
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -154,10 +156,10 @@ class EmbeddingConfig(Section):
 
     family_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {
-            "timbre": 2.0,
+            "timbre": 3.0,
             "brightness": 1.0,
-            "harmony": 2.0,
-            "rhythm": 1.0,
+            "harmony": 3.0,
+            "rhythm": 3.0,
             "dynamics": 1.0,
             "noisiness": 1.0,
         },
@@ -212,10 +214,83 @@ class NeighboursConfig(Section):
     block_rows: PositiveInt = Field(default=16_384, description="tracks of one block")
 
 
+class DuplicatesConfig(Section):
+    """When two tracks are one recording. To miss a duplicate is the lesser error."""
+
+    min_cosine: float = Field(
+        default=0.8, ge=-1, le=1, description="tracks nearer than this in the space `spectrogram` are compared"
+    )
+    max_rank: PositiveInt = Field(default=5, description="so many of a track's neighbours, at most")
+    min_similarity: float = Field(
+        default=0.85, gt=0, le=1, description="correlation of two spectrograms that makes them one recording"
+    )
+    min_overlap: float = Field(
+        default=0.9, gt=0, le=1, description="share of the longer clip that the other must cover"
+    )
+    duration_tolerance: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="seconds that the catalogue's lengths of one recording may differ by"
+    )
+
+
 class RecommendConfig(Section):
     """The lists that services read."""
 
     top_n: PositiveInt = Field(default=10, description="recommendations a track")
+    excerpt_seconds: Annotated[float, Field(ge=1)] = Field(
+        default=5.0, description="length of the excerpts that are matched; a change embeds anew"
+    )
+    hubs: Literal["off", "local_scaling", "mutual_proximity"] = Field(
+        default="local_scaling",
+        description="how tracks that are near to all others are kept from filling all lists",
+    )
+    max_per_artist: PositiveInt | None = Field(default=2, description="of one artist in a list; null: no limit")
+    max_per_album: PositiveInt | None = Field(default=2, description="of one album in a list; null: no limit")
+    min_duration_seconds: PositiveFloat | None = Field(
+        default=None, description="shorter tracks, by the catalogue, are not recommended"
+    )
+    max_duration_seconds: PositiveFloat | None = Field(
+        default=None, description="longer tracks, by the catalogue, are not recommended"
+    )
+    explicit: bool = Field(
+        default=True, description="false: explicit tracks, by the catalogue, are not recommended"
+    )
+    market: str | None = Field(
+        default=None,
+        pattern="^[A-Z]{2}$",
+        description='country code such as "DE"; tracks that are not available there are not recommended',
+    )
+
+    @field_validator("hubs", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML reads it
+
+    @field_validator("market", mode="before")
+    @classmethod
+    def _norway(cls, value: Any) -> Any:
+        if value is False:
+            raise ValueError('YAML reads this as false; write "NO" in quotes')
+        return value
+
+    @model_validator(mode="after")
+    def _some_duration(self) -> RecommendConfig:
+        if (self.min_duration_seconds or 0) > (self.max_duration_seconds or float("inf")):
+            raise ValueError("min_duration_seconds must not exceed max_duration_seconds")
+        return self
+
+
+class EvaluateConfig(Section):
+    """What `specrec evaluate` measures. Nothing here changes a list."""
+
+    sample_tracks: PositiveInt = Field(default=2_000, description="tracks that a metric is measured on, at most")
+    song_column: str = Field(
+        default="source_song", description="column of the catalogue that names the song a clip is of"
+    )
+    feedback: str | None = Field(
+        default=None, description="CSV with the columns track_id, liked and disliked; null: none"
+    )
+    resamples: PositiveInt = Field(default=1_000, description="bootstrap resamples of an interval")
+    seed: int = Field(default=0, description="chooses the sample, the random lists and the resamples")
 
 
 class SparkConfig(Section):
@@ -249,7 +324,9 @@ class Config(Section):
     fit: FitConfig = Field(default_factory=FitConfig)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
     neighbours: NeighboursConfig = Field(default_factory=NeighboursConfig)
+    duplicates: DuplicatesConfig = Field(default_factory=DuplicatesConfig)
     recommend: RecommendConfig = Field(default_factory=RecommendConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     spark: SparkConfig = Field(default_factory=SparkConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
@@ -279,12 +356,18 @@ class Config(Section):
         if space == "hybrid":
             parts = [self.space_hash(part) for part in ("features", "spectrogram")]
             return _hash(EMBEDDING_VERSION, space, parts, embedding.hybrid_weights)
-        own = [embedding.family_weights, embedding.clip_sd] if space == "features" else []
+        features = [embedding.family_weights, embedding.clip_sd]
+        own = features if space == "features" else [self.recommend.excerpt_seconds]
         return _hash(EMBEDDING_VERSION, space, self.audio_hash, own)
 
     def neighbours_hash(self, space: str) -> str:
         """Return the hash of what a space's neighbours depend on, besides the embeddings. Blocks change nothing."""
         return _hash(self.space_hash(space), self.neighbours.model_dump(exclude=_NO_RESULT))
+
+    @property
+    def duplicates_hash(self) -> str:
+        """What the groups of one recording depend on, besides tracks, spectrograms and neighbours."""
+        return _hash(DUPLICATES_VERSION, self.audio_hash, self.duplicates)
 
     def recommend_hash(self, system: str) -> str:
         """Return the hash of what a system's lists depend on, besides neighbours, embeddings and tracks."""
@@ -293,7 +376,9 @@ class Config(Section):
     @property
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
-        return _hash(self.fit, self.embedding, *(self.recommend_hash(system) for system in SYSTEMS))
+        return _hash(
+            self.fit, self.embedding, self.duplicates_hash, *(self.recommend_hash(system) for system in SYSTEMS)
+        )
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from specrec.config import Config, load
+from specrec.config import STAGES, Config, Stage, load
 from specrec.evaluate.truth import Reader as TruthReader
 from specrec.evaluate.truth import Untrue, values_of
 from specrec.pipeline.nightly import run_stages
@@ -30,7 +30,9 @@ RESULTS = (
     "quarantine",
     "embeddings",
     "neighbours",
+    "duplicates",
     "recommendations",
+    "agreement",
 )
 
 
@@ -47,13 +49,14 @@ class Night:
         quick = (
             "audio.clip_seconds=3",
             "embedding.pca_components=8",
+            "recommend.excerpt_seconds=1",
             "log.level=error",
             "spark.shuffle_partitions=2",
         )
         return load(None, (*places, *quick, *self.settings, *settings))
 
-    def run(self, *settings: str, refit: bool = False) -> str:
-        return run_stages(self.config(*settings), refit=refit)
+    def run(self, *settings: str, stages: Sequence[Stage] = STAGES, refit: bool = False) -> str:
+        return run_stages(self.config(*settings), stages, refit)
 
     @property
     def reader(self) -> Reader:

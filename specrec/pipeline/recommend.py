@@ -1,15 +1,23 @@
-"""Recommend: ``neighbours`` become ``recommendations``, system by system, where anything they speak of changed."""
+"""Recommend: ``neighbours`` become ``recommendations``, system by system, where anything they speak of changed.
+
+``agreement`` says how alike the lists of the two systems are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.config import SYSTEMS
-from specrec.embedding.artefacts import STATISTICS
+from specrec.config import SYSTEMS, System
+from specrec.embedding.artefacts import PCA, STATISTICS
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.pipeline.fit import need_artefact
-from specrec.pipeline.run import Run
-from specrec.recommend.lists import profiles, recommend_lists
+from specrec.pipeline.run import Run, StageReport
+from specrec.recommend.agreement import RBO_P, compare_lists
+from specrec.recommend.candidates import choose_lists, traits
+from specrec.recommend.lists import explain_lists, profiles
 from specrec.warehouse.tables import by_part, states_of
 
 
@@ -18,21 +26,56 @@ def recommend(run: Run) -> None:
     config, warehouse = run.config, run.warehouse
     with run.stage("recommend") as report:
         searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
-        statistics = need_artefact(run, STATISTICS)
+        statistics, pca = need_artefact(run, STATISTICS), need_artefact(run, PCA)
         tracks = warehouse.read("tracks")
-        # of a track's row, only what explanations speak of: a change of popularity rewrites no list
-        spoken = [F.coalesce(F.col(name).cast("string"), F.lit("")).alias(name) for name in ATTRIBUTES]
-        of_tracks = states_of(
-            tracks.select(F.lit("").alias("all"), "track_id", *spoken), "all", "track_id", *ATTRIBUTES
-        )
-        spoken_of = f"{statistics.version}:{of_tracks.get('')}"
-        now = {system: f"{config.recommend_hash(system)}:{spoken_of}:{searched.get(system)}" for system in SYSTEMS}
+        of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
+        # the excerpts, of any system's pairs, are matched by the spectrogram PCA
+        said = f"{statistics.version}:{pca.version}:{_state(tracks, of_tracks)}"
+        now = {system: f"{config.recommend_hash(system)}:{said}:{searched.get(system)}" for system in SYSTEMS}
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
+            chosen = choose_lists(neighbours, of_tracks, config.recommend)
             profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
             hashes = by_part("system", {system: config.recommend_hash(system) for system in changed})
-            lists = recommend_lists(neighbours, profile, config, statistics)
+            lists = explain_lists(chosen, profile, config, statistics)
             rows = lists.withColumns({"config_hash": hashes, **run.stamp()})
             warehouse.replace_parts("recommendations", "system", rows, changed)
         report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, SYSTEMS)
+        for system, short in _count_short(run, changed).items():
+            report.details[system] += f", {short} lists not full"
+        _compare(run, report, now)
+
+
+def _state(tracks: DataFrame, of_tracks: DataFrame) -> str:
+    """Return the state of what lists and explanations read of the tracks: their popularity rewrites no list."""
+    spoken = [F.coalesce(F.col(name).cast("string"), F.lit("")) for name in ATTRIBUTES]
+    frames = ((tracks, spoken), (of_tracks, [F.col(name) for name in of_tracks.columns if name != "track_id"]))
+    spoken_of, deciding = (
+        rows.select(F.lit("").alias("all"), "track_id", F.xxhash64(*columns).alias("values"))
+        for rows, columns in frames
+    )
+    return states_of(spoken_of.unionByName(deciding), "all", "track_id", "values").get("", "")
+
+
+def _count_short(run: Run, systems: Collection[str]) -> dict[str, int]:
+    """Return how many lists are shorter than they should be, or empty, by system; 0 is left out."""
+    if not systems:
+        return {}
+    searched, lists = run.warehouse.read("neighbours"), run.warehouse.read("recommendations")
+    wanted = searched.where("rank = 1").select(F.col("space").alias("system"), F.lit(1).alias("missing"))
+    full = lists.where(F.col("rank") == run.config.recommend.top_n).select("system", F.lit(-1).alias("missing"))
+    missing = wanted.unionByName(full).where(F.col("system").isin(*systems)).groupBy("system").sum("missing")
+    return {row[0]: row[1] for row in missing.collect() if row[1]}  # one row a system
+
+
+def _compare(run: Run, report: StageReport, lists: Mapping[System, str]) -> None:
+    """Write ``agreement`` if the lists of either of its systems changed."""
+    state = f"{RBO_P}:{lists['features']}:{lists['spectrogram']}"
+    if run.warehouse.states("agreement").get("agreement") == state:
+        report.details["agreement"] = "unchanged"
+        return
+    compared = compare_lists(run.warehouse.read("recommendations")).withColumns(run.stamp())
+    run.warehouse.replace("agreement", compared, state)
+    report.details["agreement"] = f"{run.warehouse.read('agreement').count()} rows"
+    report.status = "done"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import types as T
 
-from specrec.audio.measures import FEATURES
+from specrec.audio.measures import CLIP_FEATURES, FEATURES
 
 
 def _field(name: str, kind: T.DataType, comment: str, nullable: bool = True) -> T.StructField:
@@ -85,6 +85,14 @@ def _feature_columns() -> list[T.StructField]:
     return columns
 
 
+def _clip_columns() -> list[T.StructField]:
+    return [
+        _field(feature.name, _FLOATS, f"{feature.description} ({feature.unit}; {feature.family})")
+        for feature in CLIP_FEATURES
+        if feature.dimensions != 1
+    ]
+
+
 AUDIO_FEATURES = T.StructType(
     [
         _TRACK_ID,
@@ -100,6 +108,7 @@ AUDIO_FEATURES = T.StructType(
         _field("key", _INT, "estimated pitch class, 0 (C) to 11 (B) (harmony)"),
         _field("mode", _INT, "estimated mode: 1 major, 0 minor (harmony)"),
         _field("key_strength", _FLOAT, "correlation of the mean chroma with that key's profile"),
+        *_clip_columns(),
         _RUN_ID,
         _COMPUTED_AT,
     ]
@@ -144,6 +153,7 @@ EMBEDDINGS = T.StructType(
         _field("vector", _FLOATS, "the embedding; cosine similarity is its measure", nullable=False),
         _field("parts", _FLOATS, "spectrogram only: the share of each frequency region, region after region"),
         _field("levels", _FLOATS, "spectrogram only: level of each frequency region, dB against the track's mean"),
+        _field("excerpts", _BYTES, "spectrogram only: excerpts, coded by specrec.embedding.excerpts.encode"),
         _field("input_hash", _TEXT, "hash of the audio, the configuration and the artefact", nullable=False),
         _field("artefact_version", _INT, "version of the artefact that made it"),
         _RUN_ID,
@@ -161,6 +171,26 @@ NEIGHBOURS = T.StructType(
         _field("euclidean", _DOUBLE, "Euclidean distance of the same two vectors", nullable=False),
         _field("input_hash", _TEXT, "which vector of the track was searched: its embeddings.input_hash"),
         _field("config_hash", _TEXT, "the configuration that this row depends on"),
+        _RUN_ID,
+    ]
+)
+
+DUPLICATES = T.StructType(
+    [
+        _TRACK_ID,
+        _field("group_id", _TEXT, "the least track_id of the tracks that are this recording", nullable=False),
+        _field(
+            "matched_track_id", _TEXT, "the track of the group that it was found to be the same as", nullable=False
+        ),
+        _field("same_bytes", _BOOL, "the files of these two are equal, byte by byte", nullable=False),
+        _field("similarity", _DOUBLE, "correlation of their spectrograms, -1 to 1; null: equal files need none"),
+        _field(
+            "repetition",
+            _DOUBLE,
+            "the same of either clip and itself, moments later; similarity is above it by 0.03 or more",
+        ),
+        _field("lag_seconds", _DOUBLE, "how much later the same moment comes in this track's clip"),
+        _field("same_title", _BOOL, "title and artist of both agree, after cleaning; null: one has none"),
         _RUN_ID,
     ]
 )
@@ -192,9 +222,28 @@ RECOMMENDATIONS = T.StructType(
         _field("rank", _INT, "1 is the best; no gaps", nullable=False),
         _field("recommended_track_id", _TEXT, "the recommended track", nullable=False),
         _field("score", _DOUBLE, "similarity, -1 to 1", nullable=False),
+        _field("affinity", _DOUBLE, "what ranks go by: the score, less what recommend.hubs takes off"),
         _field("explanation", _TEXT, "one sentence for a listener", nullable=False),
         _field("reasons", T.ArrayType(REASON), "the parts of the score, greatest first", nullable=False),
+        _field("track_seconds", _DOUBLE, "where in the track's file the best-matching excerpt starts"),
+        _field("recommended_seconds", _DOUBLE, "where in the recommended track's file it starts"),
         _field("config_hash", _TEXT, "the configuration that this row depends on"),
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
+AGREEMENT = T.StructType(
+    [
+        _TRACK_ID,
+        _field("jaccard", _DOUBLE, "share of the tracks in either list that are in both, 0 to 1", nullable=False),
+        _field(
+            "rank_biased_overlap",
+            _DOUBLE,
+            "rank-biased overlap of the two lists, extrapolated, 0 to 1",
+            nullable=False,
+        ),
+        _field("in_both", _INT, "how many tracks are in both lists", nullable=False),
         _RUN_ID,
         _COMPUTED_AT,
     ]
@@ -218,7 +267,7 @@ ARTEFACTS = T.StructType(
 RUNS = T.StructType(
     [
         _RUN_ID,
-        _field("stage", _TEXT, "ingest, extract, fit, embed, neighbours, recommend", nullable=False),
+        _field("stage", _TEXT, "ingest, extract, fit, embed, neighbours, duplicates, recommend", nullable=False),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
         _field("rows_in", _LONG, "rows that the stage had to deal with"),
         _field("rows_out", _LONG, "rows that it wrote"),
@@ -229,6 +278,22 @@ RUNS = T.StructType(
         _field("message", _TEXT, "the error of a failed stage"),
         _field("config_hash", _TEXT, "hash of all configuration that changes results", nullable=False),
         _field("versions", _TEXTS, "specrec, Spark, Delta, librosa, …"),
+    ]
+)
+
+
+EVALUATION = T.StructType(
+    [
+        _RUN_ID,
+        _field("system", _TEXT, "a system, a baseline, or features+spectrogram: the two together", nullable=False),
+        _field("metric", _TEXT, "one of specrec.evaluate.metrics.METRICS", nullable=False),
+        _field("slice", _TEXT, "the genre that it is of; empty: all tracks", nullable=False),
+        _field("value", _DOUBLE, "the figure", nullable=False),
+        _field("low", _DOUBLE, "lower end of its 95 % bootstrap interval; null: not resampled"),
+        _field("high", _DOUBLE, "upper end"),
+        _field("n", _LONG, "tracks, lists or rows that it is of", nullable=False),
+        _field("details", _TEXTS, "what else is to be known of it"),
+        _COMPUTED_AT,
     ]
 )
 
@@ -254,7 +319,10 @@ TABLES: dict[str, Table] = {
         Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",)),
         Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",)),
         Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",)),
+        Table("duplicates", DUPLICATES, ("track_id",)),
+        Table("agreement", AGREEMENT, ("track_id",)),
         Table("artefacts", ARTEFACTS, ("name", "version")),
         Table("runs", RUNS, ("run_id", "stage")),
+        Table("evaluation", EVALUATION, ("run_id", "system", "metric", "slice")),
     )
 }

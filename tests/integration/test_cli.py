@@ -26,6 +26,7 @@ def test_show_prints_both_systems_side_by_side(first_night: Night) -> None:
     assert result.exit_code == 0, result.output
     assert "features" in result.output
     assert "spectrogram" in result.output
+    assert re.search(r"\d+ in both lists \(Jaccard \d\.\d\d, rank-biased overlap \d\.\d\d\)", result.output)
     assert result.output.count("Sounds alike") + result.output.count("closest match") >= 15
 
 
@@ -33,6 +34,7 @@ def test_show_prints_the_parts_of_one_systems_scores(first_night: Night) -> None
     result = specrec("show", "demo-0001", "--system", "hybrid", "--warehouse", first_night.warehouse)
     assert result.exit_code == 0, result.output
     assert all(family in result.output for family in ("timbre:", "rhythm:", "bass:"))
+    assert len(re.findall(r"listen: 0:0[0-2] and 0:0[0-2]", result.output)) == 10
 
 
 def test_show_suggests_a_track_where_there_is_none(first_night: Night) -> None:
@@ -44,12 +46,15 @@ def test_show_suggests_a_track_where_there_is_none(first_night: Night) -> None:
 def test_runs_and_quarantine_print_their_tables(first_night: Night) -> None:
     runs = specrec("runs", "--warehouse", first_night.warehouse)
     assert runs.exit_code == 0, runs.output
-    assert all(stage in runs.output for stage in ("ingest", "extract", "fit", "embed", "neighbours", "recommend"))
+    assert all(
+        stage in runs.output
+        for stage in ("ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend")
+    )
     quarantine = specrec("quarantine", "--warehouse", first_night.warehouse)
     assert (quarantine.exit_code, quarantine.output) == (0, "Nothing is in quarantine.\n")
 
 
-@pytest.mark.parametrize("command", ["nightly", "demo", "show", "quarantine", "runs", "jars"])
+@pytest.mark.parametrize("command", ["nightly", "demo", "show", "quarantine", "runs", "evaluate", "jars"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = specrec(command, "--help")
     assert result.exit_code == 0

@@ -13,8 +13,11 @@ import pytest
 from nights import RESULTS, VOLATILE, Night, copy_artefacts, read_csv, untrue, write_csv
 from pyspark.sql import SparkSession
 
+from specrec.audio.mel import decode_mel
 from specrec.catalogue.demo import render_catalogue
 from specrec.config import SYSTEMS
+from specrec.embedding.artefacts import unpack
+from specrec.embedding.excerpts import encode, pitch_classes
 from specrec.errors import CatalogueError, ExtractionError
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
@@ -23,15 +26,15 @@ from specrec.warehouse.tables import Warehouse
 def test_every_track_is_recommended_without_gaps_or_itself(first_night: Night) -> None:
     lists = defaultdict(list)
     for row in first_night.rows("recommendations"):
-        lists[row["system"], row["track_id"]].append((row["rank"], row["recommended_track_id"], row["score"]))
+        lists[row["system"], row["track_id"]].append((row["rank"], row["recommended_track_id"], row["affinity"]))
     assert len(lists) == len(SYSTEMS) * 24
     for (_, track_id), entries in lists.items():
         entries.sort()
-        ranks, others, scores = zip(*entries, strict=True)
+        ranks, others, affinities = zip(*entries, strict=True)
         assert ranks == tuple(range(1, 11))
         assert track_id not in others
         assert len(set(others)) == 10
-        assert list(scores) == sorted(scores, reverse=True)
+        assert list(affinities) == sorted(affinities, reverse=True)
 
 
 def test_contributions_add_up_to_the_score(first_night: Night) -> None:
@@ -45,6 +48,43 @@ def test_contributions_add_up_to_the_score(first_night: Night) -> None:
 
 def test_every_explanation_is_true_of_the_tables(first_night: Night) -> None:
     assert untrue(first_night) == []
+
+
+def test_excerpts_lie_in_the_clips_and_are_those_that_match_best(first_night: Night) -> None:
+    seconds = {row["track_id"]: row["seconds"] for row in first_night.rows("audio_features")}
+    excerpts = {
+        row["track_id"]: np.frombuffer(row["excerpts"], np.int8).reshape(-1, 32).astype(np.float64)
+        for row in first_night.rows("embeddings")
+        if row["space"] == "spectrogram"
+    }
+    assert {len(codes) for codes in excerpts.values()} == {5}  # of 1 s, every 0.5 s, in 3 s
+    chosen = set()
+    for row in first_night.rows("recommendations"):
+        starts = row["track_seconds"], row["recommended_seconds"]
+        for track_id, start in zip((row["track_id"], row["recommended_track_id"]), starts, strict=True):
+            assert start in (0, 0.5, 1, 1.5, 2)
+            assert start + 1 <= seconds[track_id] + 0.03  # a frame lasts 0.023 s
+        i, j = (int(start / 0.5) for start in starts)
+        a, b = excerpts[row["track_id"]], excerpts[row["recommended_track_id"]]
+        heard = [(k, m) for k, x in enumerate(a) for m, y in enumerate(b) if x.any() and y.any()]
+        cosine = {(k, m): a[k] @ b[m] / np.linalg.norm(a[k]) / np.linalg.norm(b[m]) for k, m in heard}
+        assert cosine[i, j] == pytest.approx(max(cosine.values()), abs=1e-12)
+        chosen.add(starts)
+    assert len(chosen) > 12  # of 25
+
+
+def test_excerpts_are_of_the_stored_spectrograms(first_night: Night) -> None:
+    config, frame_rate = first_night.config(), 22_050 / 512
+    pca = next(row["payload"] for row in first_night.rows("artefacts") if row["name"] == "spectrogram_pca")
+    stored = {
+        row["track_id"]: row["excerpts"] for row in first_night.rows("embeddings", without=()) if row["excerpts"]
+    }
+    classes = pitch_classes(config.audio, 22_050)
+    mels = first_night.rows("mel_spectrograms")
+    assert {row["track_id"] for row in mels} == set(stored)
+    for row in mels:
+        mel = decode_mel(row["mel"], row["n_mels"], row["n_frames"])
+        assert stored[row["track_id"]] == encode(mel, frame_rate, 1.0, unpack(pca), classes)
 
 
 def test_neighbours_are_the_nearest_by_brute_force(first_night: Night) -> None:
@@ -84,7 +124,7 @@ def test_recommendations_are_mostly_of_the_tracks_own_style(first_night: Night) 
 def test_runs_say_what_each_stage_did(first_night: Night) -> None:
     rows = first_night.rows("runs")
     assert Counter(row["stage"] for row in rows) == Counter(
-        ["ingest", "extract", "fit", "embed", "neighbours", "recommend"]
+        ["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend"]
     )
     assert {row["status"] for row in rows} == {"done"}
     extract = next(row for row in rows if row["stage"] == "extract")
@@ -169,7 +209,7 @@ def test_a_refit_makes_new_versions_and_recomputes_what_hangs_on_them(second_nig
 def test_new_changed_and_removed_clips_end_as_in_a_full_rebuild(rendered: Path, tmp_path: Path) -> None:
     shutil.copytree(rendered, tmp_path / "music")
     catalogue = tmp_path / "music" / "catalogue.csv"
-    night = Night(str(catalogue), f"{tmp_path}/warehouse")
+    night = Night(str(catalogue), f"{tmp_path}/warehouse", ("audio.offset_seconds=0.25",))
     rows = read_csv(catalogue)
     write_csv(catalogue, rows[:22])  # two are added later
     night.run()
@@ -188,11 +228,16 @@ def test_new_changed_and_removed_clips_end_as_in_a_full_rebuild(rendered: Path, 
         "removed": "1",
     }
     assert (extract["details"]["decoded"], extract["details"]["removed"]) == ("3", "1")
-    rebuilt = Night(str(catalogue), f"{tmp_path}/rebuilt")
+    rebuilt = Night(str(catalogue), f"{tmp_path}/rebuilt", night.settings)
     copy_artefacts(night, rebuilt)
     rebuilt.run()
     for table in RESULTS:
         assert night.rows(table) == rebuilt.rows(table), table
+    # of the file, not of the clip, which begins at 0.25 s
+    starts = {
+        row[name] for row in night.rows("recommendations") for name in ("track_seconds", "recommended_seconds")
+    }
+    assert starts == {0.25, 0.75, 1.25, 1.75}
 
 
 def test_a_catalogue_that_shrinks_by_more_than_half_deletes_nothing(second_night: Night) -> None:

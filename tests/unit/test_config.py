@@ -53,10 +53,10 @@ def test_every_shipped_configuration_loads(path):
 def test_a_file_and_then_overrides(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("warehouse: w\ncatalogue: {path: c.csv}\naudio: {clip_seconds: 10, n_mels: 64}\n")
-    config = load(path, ["audio.clip_seconds=5", "audio.clip_seconds=7", "embedding.family_weights.timbre=3"])
+    config = load(path, ["audio.clip_seconds=5", "audio.clip_seconds=7", "embedding.family_weights.timbre=4"])
     assert config.audio.clip_seconds == 7
     assert config.audio.n_mels == 64
-    assert config.embedding.family_weights == {"timbre": 3}
+    assert config.embedding.family_weights == {"timbre": 4}
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,19 @@ def test_a_file_and_then_overrides(tmp_path):
         ("catalogue.path=s3://bucket/a=b/c.csv", lambda c: c.catalogue.path == "s3://bucket/a=b/c.csv"),
         ("catalogue.path=music: [live", lambda c: c.catalogue.path == "music: [live"),
         ("embedding.family_weights={timbre: 1}", lambda c: c.embedding.family_weights == {"timbre": 1}),
+        ("recommend.hubs=off", lambda c: c.recommend.hubs == "off"),  # which YAML reads as false
+        ("recommend.market=NO", lambda c: c.recommend.market == "NO"),
     ],
 )
 def test_an_override_is_read_as_yaml(override, read):
     assert read(_config(override))
+
+
+def test_norway_in_a_file_must_be_quoted(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("recommend: {market: NO}\n")
+    with pytest.raises(ConfigError, match='write "NO" in quotes'):
+        load(path, NEEDED)
 
 
 def test_a_section_whose_every_setting_is_commented_out_has_its_defaults(tmp_path):
@@ -82,7 +91,7 @@ def test_a_section_whose_every_setting_is_commented_out_has_its_defaults(tmp_pat
 
 def test_overriding_leaves_defaults_of_others_alone():
     _config("embedding.family_weights.timbre=9", "spark.conf={spark.x: '1'}")
-    assert _config().embedding.family_weights["timbre"] == 2
+    assert _config().embedding.family_weights["timbre"] == 3
     assert _config().spark.conf == {}
 
 
@@ -124,6 +133,10 @@ def test_an_unknown_key_that_nothing_is_near_lists_the_valid_ones():
         "embedding.family_weights.timbre=.inf",
         "extract.max_failed_share=1.5",
         "recommend.top_n=31",
+        "recommend.hubs=true",
+        "recommend.max_per_artist=0",
+        "recommend.market=de",
+        "recommend={min_duration_seconds: 2, max_duration_seconds: 1}",
         "neighbours.method=guess",
         "embedding.family_weights={timbre: 0}",
         "embedding.family_weights={timbre: -1}",
@@ -211,7 +224,8 @@ def test_the_audio_settings_change_everything_that_is_made_from_audio(override):
     ["extract.commit_every=1", "extract.files_per_task=1", "extract.batch_rows=1", "extract.max_failed_share=1",
      "extract.max_file_mb=1", "neighbours.block_rows=7", "spark.shuffle_partitions=9", "spark.driver_memory=9g",
      "spark.conf={spark.sql.ansi.enabled: 'false'}", "storage.max_attempts=2", "storage.endpoint_url=http://x",
-     "log.level=debug", "warehouse=elsewhere", "catalogue.path=d.csv", "catalogue.max_removed_share=1"],
+     "log.level=debug", "evaluate.seed=1", "warehouse=elsewhere", "catalogue.path=d.csv",
+     "catalogue.max_removed_share=1"],
 )  # fmt: skip
 def test_what_only_changes_how_it_is_computed_changes_no_hash(override):
     assert _changed(override) == set()
@@ -220,7 +234,7 @@ def test_what_only_changes_how_it_is_computed_changes_no_hash(override):
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
-        ("embedding.family_weights.timbre=3", FEATURE_SPACE | LISTS),
+        ("embedding.family_weights.timbre=4", FEATURE_SPACE | LISTS),
         ("embedding.clip_sd=3", FEATURE_SPACE | LISTS),
         ("embedding.hybrid_weights={features: 1, spectrogram: 1}", {"hybrid"}),
         ("embedding.pca_components=32", {"spectrogram_pca"}),
@@ -229,6 +243,10 @@ def test_what_only_changes_how_it_is_computed_changes_no_hash(override):
         ("fit.max_drift=1", set()),
         ("neighbours.top_n=31", LISTS),
         ("recommend.top_n=9", {"recommend"}),
+        ("recommend.excerpt_seconds=4", {"spectrogram", "hybrid", "recommend"}),
+        ("recommend.hubs=off", {"recommend"}),
+        ("recommend.max_per_artist=null", {"recommend"}),
+        ("recommend.market=DE", {"recommend"}),
     ],
 )
 def test_a_setting_changes_the_hash_of_what_depends_on_it_alone(override, changed):
@@ -237,7 +255,7 @@ def test_a_setting_changes_the_hash_of_what_depends_on_it_alone(override, change
 
 def test_the_hash_is_of_the_values_not_of_how_they_are_written():
     assert _changed("audio.clip_seconds=30", "audio.fmin=0", "embedding.clip_sd=4") == set()
-    weights = "{noisiness: 1, dynamics: 1, rhythm: 1, harmony: 2, brightness: 1, timbre: 2}"
+    weights = "{noisiness: 1, dynamics: 1, rhythm: 3, harmony: 3, brightness: 1, timbre: 3}"
     assert _changed(f"embedding.family_weights={weights}") == set()
 
 
