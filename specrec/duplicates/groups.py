@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from specrec.audio.mel import decode_mel
 from specrec.config import DuplicatesConfig
@@ -23,6 +25,7 @@ Frames = Iterator[pd.DataFrame]
 
 #: A track is compared with so many others of the same title and artist: those whose length is next to its own.
 _SAME_TITLE = 3
+_FEW_PAIRS = 100_000
 _DESCRIBED = "track_id string, original string, next_copy string, title string, artist string, duration_ms long"
 _SKETCH = (
     "track_id string, sketch binary, repetition double, bands int, n_frames int, sample_rate int, hop_length int"
@@ -122,15 +125,33 @@ def compare(candidates: DataFrame, spectrograms: DataFrame, min_overlap: float) 
     return met.mapInPandas(_compare(min_overlap), _COMPARED)
 
 
-def least_connected(edges: DataFrame) -> DataFrame:
+def least_connected(edges: DataFrame, few: int = _FEW_PAIRS) -> DataFrame:
     """Return ``track_id, group_id`` of the ends of edges: the least track_id that it is connected with.
-
-    Each round a track takes the least group of its neighbours, and then that track's own: a chain of n tracks needs
-    about log n rounds, and a star, as copies of one recording are, two.
 
     Parameters
     ----------
-    edges : ``a, b``; read in each round.
+    edges : ``a, b``; read several times.
+    few : up to so many edges are connected in this process: a round in Spark takes as long as ten thousand of them.
+    """
+    small = edges.select("a", "b").limit(few + 1).toPandas()  # bounded
+    return _connect_in_rounds(edges) if len(small) > few else _connect(edges.sparkSession, small)
+
+
+def _connect(spark: SparkSession, edges: pd.DataFrame) -> DataFrame:
+    codes, ids = pd.factorize(pd.concat([edges["a"], edges["b"]]), sort=True)
+    ends = codes[: len(edges)], codes[len(edges) :]
+    graph = coo_array((np.ones(len(edges)), ends), shape=(len(ids), len(ids)))
+    _, component = connected_components(graph, directed=False)
+    _, least = np.unique(component, return_index=True)  # ids are sorted: the first of a component is its least
+    rows = pd.DataFrame({"track_id": ids, "group_id": np.asarray(ids)[least[component]]})
+    return spark.createDataFrame(rows, "track_id string, group_id string")
+
+
+def _connect_in_rounds(edges: DataFrame) -> DataFrame:
+    """Connect in Spark.
+
+    Each round a track takes the least group of its neighbours, and then that track's own: a chain of n tracks needs
+    about log n rounds, and a star, as copies of one recording are, two.
     """
     both = edges.select("a", "b").unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
     # A checkpoint of each round: the plan of n rounds, each of which is read twice, would have 2 ** n parts.

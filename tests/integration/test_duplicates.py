@@ -118,14 +118,15 @@ def test_copies_form_groups_and_the_rest_stands_alone(planted: Any, tmp_path: Pa
     assert len(groups) == 11
 
 
-def test_connected_tracks_share_the_least_id(spark: SparkSession) -> None:
+@pytest.mark.parametrize("few", [0, 100_000])
+def test_connected_tracks_share_the_least_id(spark: SparkSession, few: int) -> None:
     rng = np.random.default_rng(0)
     ids = [f"t{i:03d}" for i in rng.permutation(300)]
     pairs = [tuple(sorted(pair)) for pair in rng.integers(0, 150, (110, 2)).tolist() if pair[0] != pair[1]]
     pairs += [(i, i + 1) for i in range(150, 190)]  # a chain
     pairs += [(200, i) for i in range(201, 260)]  # a star
     edges = spark.createDataFrame([tuple(sorted((ids[i], ids[j]))) for i, j in pairs], "a string, b string")
-    found = {row.track_id: row.group_id for row in least_connected(edges).collect()}
+    found = {row.track_id: row.group_id for row in least_connected(edges, few).collect()}
     left, right = zip(*pairs, strict=True)
     _, label = connected_components(
         coo_array((np.ones(len(pairs)), (left, right)), shape=(300, 300)), directed=False
