@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from specrec.neighbours.kernel import positions
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -52,7 +54,7 @@ def choose(
     """
     order = np.lexsort((-affinity, track))
     step = np.empty_like(order)
-    step[order] = place_in_run(track[order])
+    step[order] = positions(track[order])
     counts = [_Count(limit, track, step) for limit in limits]
     rank, refused = np.zeros(len(track), np.int64), ~eligible
     length = np.zeros(track.max(initial=-1) + 1, np.int64)
@@ -94,14 +96,6 @@ class _Count:
         """Count the names of those candidates of the i-th step that took a rank."""
         candidate, counter = self._steps[i]
         self._held[counter] += rank[candidate] > 0  # no counter comes twice in a step
-
-
-def place_in_run(values: IntArray) -> IntArray:
-    """Return for each value how many equal ones come right before it, shape as given: 0, 1, … within each run."""
-    index = np.arange(len(values))
-    starts = np.ones(len(values), np.bool_)
-    starts[1:] = values[1:] != values[:-1]
-    return index - np.maximum.accumulate(np.where(starts, index, 0))
 
 
 def _by_step(items: IntArray, step: IntArray, steps: int | None = None) -> list[IntArray]:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.recommend.choose import Limit, choose, place_in_run
+from specrec.recommend.choose import Limit, choose, positions
 
 NAMES = st.lists(st.integers(-3, 3), max_size=3, unique=True)
 AFFINITIES = st.integers(-4, 4).map(lambda n: n / 4)  # few values: many are equal
@@ -86,4 +86,4 @@ def test_a_place_in_a_run_counts_the_equal_ones_right_before(values):
     expected = []
     for i, value in enumerate(values):
         expected.append(expected[-1] + 1 if i and values[i - 1] == value else 0)
-    assert place_in_run(np.array(values, np.int64)).tolist() == expected
+    assert positions(np.array(values, np.int64)).tolist() == expected
