@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Tracks = dict[str, dict[str, Any]]
 Rows = list[dict[str, Any]]
 
+_WIDE = 160
+
 _CONFIG = click.option(
     "--config",
     "config_path",
@@ -347,22 +349,28 @@ def _print_evaluation(found: Evaluation, by_genre: bool) -> None:
     from specrec.evaluate.metrics import BASELINES, METRICS, TOGETHER
 
     console = Console()
+    if not console.is_terminal:  # a file or a pipe has room
+        console = Console(width=_WIDE)
     present = {of.system for of in found.measurements}
     systems = [system for system in (*SYSTEMS, TOGETHER, *BASELINES) if system in present]
     cells = {(of.metric, of.slice, of.system): _figure(of) for of in found.measurements}
+    counts = {(of.metric, of.slice): of.n for of in reversed(found.measurements)}
     rows = list(dict.fromkeys((of.metric, of.slice) for of in found.measurements))
-    table = Table("metric", *systems, title="with 95 % bootstrap intervals", title_justify="left", show_lines=True)
+    table = Table(
+        "metric", "n", *systems, title="with 95 % bootstrap intervals", title_justify="left", show_lines=True
+    )
     for metric, of_slice in rows:
         if not of_slice:
             figures = [cells.get((metric, of_slice, system), "") for system in systems]
-            table.add_row(f"[bold]{metric}[/bold]\n[dim]{escape(METRICS[metric])}[/dim]", *figures)
+            words = f"[bold]{metric}[/bold]\n[dim]{escape(METRICS[metric])}[/dim]"
+            table.add_row(words, str(counts[metric, of_slice]), *figures)
     console.print(table)
     if by_genre:
-        of_genres = Table("metric", "genre", *systems)
+        of_genres = Table("metric", "genre", "n", *systems)
         for metric, of_slice in rows:
             if of_slice:
                 figures = [cells.get((metric, of_slice, system), "") for system in systems]
-                of_genres.add_row(metric, escape(of_slice), *figures)
+                of_genres.add_row(metric, escape(of_slice), str(counts[metric, of_slice]), *figures)
         console.print(of_genres)
     for name, why in found.left_out.items():
         console.print(f"[bold]{name}[/bold] is left out: {escape(why)}", highlight=False)

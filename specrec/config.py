@@ -27,6 +27,7 @@ DUPLICATES_VERSION = 1
 #: Likewise for lists and sentences.
 RECOMMEND_VERSION = 2
 
+Hubs = Literal["off", "local_scaling", "mutual_proximity"]
 System = Literal["features", "spectrogram", "hybrid"]
 SYSTEMS: tuple[System, ...] = get_args(System)
 
@@ -237,14 +238,16 @@ class RecommendConfig(Section):
 
     top_n: PositiveInt = Field(default=10, description="recommendations a track")
     excerpt_seconds: Annotated[float, Field(ge=1)] = Field(
-        default=5.0, description="length of the excerpts that are matched; a change embeds anew"
+        default=5.0, description="length of the excerpts that are matched; a change embeds and searches anew"
     )
-    hubs: Literal["off", "local_scaling", "mutual_proximity"] = Field(
+    hubs: Hubs = Field(
         default="local_scaling",
         description="how tracks that are near to all others are kept from filling all lists",
     )
     max_per_artist: PositiveInt | None = Field(default=2, description="of one artist in a list; null: no limit")
-    max_per_album: PositiveInt | None = Field(default=2, description="of one album in a list; null: no limit")
+    max_per_album: PositiveInt | None = Field(
+        default=2, description="of one album of an artist in a list; null: no limit"
+    )
     min_duration_seconds: PositiveFloat | None = Field(
         default=None, description="shorter tracks, by the catalogue, are not recommended"
     )

@@ -120,13 +120,14 @@ def _align(
     frames_b: npt.NDArray[np.int64],
     min_overlap: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    left, right = a.astype(np.float32), b.astype(np.float32)
+    # float64, and rounded: sums of products of integers, which do not depend on how long a batch's longest clip is
+    left, right = a.astype(np.float64), b.astype(np.float64)
     longest = max(left.shape[2], right.shape[2])
     reach = math.ceil((1 - min_overlap) * longest)  # no lag beyond it leaves overlap enough
     lags = np.arange(-reach, reach + 1)
     size = fft.next_fast_len(longest + reach + 1, real=True)
     spectrum = np.einsum("nbf,nbf->nf", fft.rfft(left, size), np.conj(fft.rfft(right, size)))
-    products = fft.irfft(spectrum, size)[:, lags % size]
+    products = np.rint(fft.irfft(spectrum, size))[:, lags % size]
 
     na, nb = frames_a[:, None], frames_b[:, None]
     start, stop = np.maximum(lags, 0), np.minimum(na, nb + lags)  # of the overlap, in a
@@ -141,8 +142,8 @@ def _align(
 
 
 def _least_alike(
-    left: npt.NDArray[np.float32],
-    right: npt.NDArray[np.float32],
+    left: npt.NDArray[np.float64],
+    right: npt.NDArray[np.float64],
     lag: npt.NDArray[np.int64],
     start: npt.NDArray[np.int64],
     stop: npt.NDArray[np.int64],

@@ -63,12 +63,23 @@ def find_candidates(described: DataFrame, neighbours: DataFrame, config: Duplica
     described : of :func:`describe`.
     neighbours : ``track_id, rank, neighbour_id, cosine`` of the space ``spectrogram``.
     """
-    near = neighbours.where((F.col("rank") <= config.max_rank) & (F.col("cosine") >= config.min_cosine))
+    near = neighbours.where(F.col("cosine") >= config.min_cosine).select("track_id", "neighbour_id", "cosine")
     original_of = described.where("track_id != original").select(F.col("track_id").alias("copy"), "original")
     for name in ("track_id", "neighbour_id"):
         named = original_of.select(F.col("copy").alias(name), F.col("original").alias(f"original_{name}"))
         near = near.join(named, name, "left")
-    near = near.select(*(F.coalesce(f"original_{name}", name).alias(name) for name in ("track_id", "neighbour_id")))
+    near = near.select(
+        *(F.coalesce(f"original_{name}", name).alias(name) for name in ("track_id", "neighbour_id")), "cosine"
+    )
+    # ranked anew: the nearest of a file that there is ten times are its copies
+    near = (
+        near.where("track_id != neighbour_id")
+        .groupBy("track_id", "neighbour_id")
+        .agg(F.max("cosine").alias("cosine"))
+    )
+    nearest = Window.partitionBy("track_id").orderBy(F.desc("cosine"), "neighbour_id")
+    near = near.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= config.max_rank)
+    near = near.select("track_id", "neighbour_id")
 
     originals = described.where("track_id = original")
     alike = Window.partitionBy("title", "artist").orderBy("duration_ms", "track_id")
@@ -81,9 +92,10 @@ def find_candidates(described: DataFrame, neighbours: DataFrame, config: Duplica
     least, other = F.least("track_id", "neighbour_id"), F.greatest("track_id", "neighbour_id")
     pairs = near.unionByName(titled.where("neighbour_id is not null")).select(least.alias("a"), other.alias("b"))
     lengths = described.select("track_id", "duration_ms").where("duration_ms is not null")
+    pairs = pairs.where("a != b").distinct()
     for name in ("a", "b"):
         of_side = lengths.select(F.col("track_id").alias(name), F.col("duration_ms").alias(f"{name}_ms"))
-        pairs = (pairs.where("a != b").distinct() if name == "a" else pairs).join(of_side, name, "left")
+        pairs = pairs.join(of_side, name, "left")
     differ = F.abs(F.col("a_ms") - F.col("b_ms")) > 1_000 * config.duration_tolerance
     return pairs.where(~F.coalesce(differ, F.lit(False))).select("a", "b")
 

@@ -15,6 +15,8 @@ SCALER = "features_scaler"
 PCA = "spectrogram_pca"
 STATISTICS = "catalogue_statistics"
 NAMES = (SCALER, PCA, STATISTICS)
+#: What vectors are made with, and so is kept from night to night; the statistics follow the catalogue.
+OF_VECTORS = (SCALER, PCA)
 _CELLS = "_cells"
 
 

@@ -116,14 +116,6 @@ def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> F
     return levels
 
 
-def levels_by_rate(descriptions: FloatArray, rates: npt.NDArray[np.int64], config: AudioConfig) -> FloatArray:
-    """Return :func:`region_levels` of tracks of several sample rates, whose bands lie elsewhere; `rates` in Hz."""
-    levels = np.full((len(descriptions), len(REGIONS)), np.nan)
-    for rate in np.unique(rates):
-        levels[rates == rate] = region_levels(descriptions[rates == rate], band_regions(config, int(rate)))
-    return levels
-
-
 def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
     """Fit the PCA to a sample.
 

@@ -48,10 +48,6 @@ class Lists:
         """Return the lists of some of the tracks; `chosen` of shape (n,)."""
         return Lists(self.facts, self.tracks[chosen], {name: rows[chosen] for name, rows in self.of.items()})
 
-    def head(self, width: int) -> Lists:
-        """Return the first of each list."""
-        return Lists(self.facts, self.tracks, {name: rows[:, :width] for name, rows in self.of.items()})
-
 
 @dataclass(frozen=True)
 class Vectors:
@@ -97,6 +93,8 @@ def genre(candidates: Lists, bootstrap: Bootstrap) -> Measurements:
     """
     facts, tracks = candidates.facts, candidates.tracks
     for system, lists in candidates.of.items():
+        if system == "genre_prior":  # drawn by what is asked: always 1
+            continue
         relevant = facts.same(facts.genre, tracks, lists)
         allowed = (lists >= 0) & (facts.genre[lists] >= 0) & ~facts.same_artist(tracks, lists)
         shares, found = precision(relevant, allowed, _FIRST)
@@ -126,6 +124,8 @@ def listeners(recommended: Lists, bootstrap: Bootstrap) -> Measurements:
     """Measure whether tracks that were liked recommend tracks that were liked."""
     liked = recommended.facts.liked
     for system, lists in recommended.of.items():
+        if system == "popularity":  # the same list for all, but for the track itself, which it leaves out
+            continue
         means = mean_of_list(liked, lists).round(12)  # or rounding would rank what is the same
         agreement = bootstrap.rank_correlation(liked[recommended.tracks], means)
         yield from row(system, "listener_agreement", agreement)

@@ -25,25 +25,28 @@ ATTRIBUTES = ("energy", "acousticness", "valence", "danceability")
 
 _KEYS = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 _REGIONS = {
-    "the sub-bass (below 60 Hz)": 0,
-    "the bass (60–250 Hz)": 1,
-    "the low mids (250–500 Hz)": 2,
-    "the mids (500 Hz–2 kHz)": 3,
-    "the upper mids (2–6 kHz)": 4,
-    "the treble (above 6 kHz)": 5,
+    "the sub-bass (below 60 Hz": 0,
+    "the bass (60–250 Hz": 1,
+    "the low mids (250–500 Hz": 2,
+    "the mids (500 Hz–2 kHz": 3,
+    "the upper mids (2–6 kHz": 4,
+    "the treble (above 6 kHz": 5,
 }
 _STRONGEST = {
     "tone colour": "timbre", "brightness": "brightness", "harmony": "harmony", "rhythm": "rhythm",
     "loudness": "dynamics", "texture": "noisiness", "the sub-bass": "sub_bass", "the bass": "bass",
     "the low mids": "low_mids", "the mids": "mids", "the upper mids": "presence", "the treble": "brilliance",
 }  # fmt: skip
+#: What an attribute's statement says is heard: which measure is high (or low), and of which regions there is much
+#: (or little).
 _HEARD = {
-    "bright, dense upper frequencies": ("centre", +1),
-    "sparse and dark": ("centre", -1),
-    "duller in sound": ("centre", -1),
-    "smooth textures": ("noise", -1),
+    "bright, dense upper frequencies": ("centre", +1, (4, 5)),
+    "dark, sparse upper frequencies": ("centre", -1, (4, 5)),
+    "dull in sound": ("centre", -1, ()),
+    "smooth in texture": ("noise", -1, ()),
 }
 _MAJOR = 1
+_LONGEST = 200
 
 Values = Mapping[str, float]
 Check = Callable[[Values, Values, Sequence[str]], bool]
@@ -107,12 +110,13 @@ class Reader:
         self.seen: set[str] = set()
         share, pair = r"(\d+) in (\d+) tracks", r"\(([+-]?[\d.]+) and ([+-]?[\d.]+) (?:BPM|dB|kHz)\)"
         region, key = "(" + "|".join(map(re.escape, _REGIONS)) + ")", r"(\S+ (?:major|minor))"
-        said = r"\(([\d.]+) and ([\d.]+)\)"
+        said = r"([\d.]+) and ([\d.]+)"
+        levels = r"([+-][\d.]+) and ([+-][\d.]+) dB against their means"
         forms: dict[str, Check] = {
             rf"nearly the same tempo {pair}": self._tempo_ratio(1),
             rf"one at double the other's tempo {pair}": self._tempo_ratio(2),
-            rf"both busy \(more attacks than {share}\)": self._rank("attacks", +1),
-            rf"both calm and sustained \(fewer attacks than {share}\)": self._rank("attacks", -1),
+            rf"both lively \(stronger attacks than {share}\)": self._rank("attacks", +1),
+            rf"both calm and sustained \(softer attacks than {share}\)": self._rank("attacks", -1),
             r"no steady beat in at least one of them": lambda a, b, _: min(a["tempo"], b["tempo"]) == 0,
             r"tempo of (\d+) and (\d+) BPM": self._values("tempo"),
             rf"both in {key}": self._keys(same_notes=False),
@@ -120,8 +124,10 @@ class Reader:
             rf"keys of {key} and {key}, as far as can be told": self._named_keys,
             rf"both firmly in one key \(more so than {share}\)": self._rank("key strength", +1),
             rf"both without a clear key \(less clear than {share}\)": self._rank("key strength", -1),
-            rf"both bright, with dense upper frequencies \(brighter than {share}\)": self._rank("centre", +1),
-            rf"both dark, with sparse upper frequencies \(darker than {share}\)": self._rank("centre", -1),
+            rf"both bright, with dense upper frequencies \(brighter than {share}\)": self._upper(+1),
+            rf"both dark, with sparse upper frequencies \(darker than {share}\)": self._upper(-1),
+            rf"both bright \(brighter than {share}\)": self._rank("centre", +1),
+            rf"both dark \(darker than {share}\)": self._rank("centre", -1),
             r"equally bright \(centred at ([\d.]+) and ([\d.]+) kHz\)": self._equally_bright,
             r"centred at ([\d.]+) and ([\d.]+) kHz": self._values("centre"),
             rf"both spread wide from low to high \(wider than {share}\)": self._rank("width", +1),
@@ -134,19 +140,19 @@ class Reader:
             r"loudness of (-?\d+) and (-?\d+) dB": self._values("loudness"),
             rf"both noisy in texture \(noisier than {share}\)": self._rank("noise", +1),
             rf"both smooth in texture \(clearer in tone than {share}\)": self._rank("noise", -1),
-            r"noise in the sound of ([\d.]+)% and ([\d.]+)%": self._values("noise", 100),
+            r"noisiness of ([\d.]+) and ([\d.]+) \(0: pure tone, 1: noise\)": self._values("noise"),
             rf"both transparent \(tones stand out more than in {share}\)": self._rank("contrast", +1),
             rf"both thick and blended \(tones stand out less than in {share}\)": self._rank("contrast", -1),
             rf"both changing in tone colour \(more than {share}\)": self._rank("change", +1),
             rf"both constant in tone colour \(more so than {share}\)": self._rank("change", -1),
             r"tones standing out by (-?\d+) and (-?\d+) dB": self._values("contrast"),
-            rf"both weighted towards {region} \(more than {share}\)": self._of_region(lambda n: self._rank(n, +1)),
-            rf"both light on {region} \(lighter than {share}\)": self._of_region(lambda n: self._rank(n, -1)),
-            rf"equally strong in {region} {pair}": self._of_region(lambda n: self._close(n, 1.5)),
-            rf"at least one does not reach {region}": self._of_region(_is_missing),
-            rf"in {region}, ([+-]\d+) and ([+-]\d+) dB": self._of_region(self._values),
-            rf"both (high-energy|low-energy|acoustic|happy in mood|sad in mood|danceable) by the catalogue {said}"
-            rf"(?:: ({'|'.join(_HEARD)}))?": self._attribute,
+            rf"both weighted towards {region}; more than {share}\)": self._of_region(lambda n: self._rank(n, +1)),
+            rf"both light on {region}; lighter than {share}\)": self._of_region(lambda n: self._rank(n, -1)),
+            rf"equally strong in {region}; {levels}\)": self._of_region(lambda n: self._close(n, 1.5)),
+            rf"at least one does not reach {region}\)": self._of_region(_is_missing),
+            rf"in {region}\), {levels}": self._of_region(self._values),
+            rf"both (high-energy|low-energy|acoustic|happy in mood|sad in mood|danceable) by the catalogue "
+            rf"\({said}(?:; ({'|'.join(_HEARD)}))?\)": self._attribute,
             r"both (more|less) (energetic|acoustic|danceable) by the catalogue than (\d+) in (\d+) tracks":
             lambda a, b, w: self._attribute_rank(a, b, w[1], w[0] == "more", w[2:]),
             r"both (happier|sadder) in mood by the catalogue than (\d+) in (\d+) tracks":
@@ -156,7 +162,7 @@ class Reader:
             r"(\d+) dB (louder|quieter)": _louder,
             r"(faster|slower) \((\d+) against (\d+) BPM\)": self._against("tempo", "faster"),
             r"(brighter|darker) \(centred at ([\d.]+) against ([\d.]+) kHz\)": self._against("centre", "brighter"),
-            r"(busier|calmer), with (?:more|fewer) attacks": self._against("attacks", "busier"),
+            r"(livelier|calmer), with (?:stronger|softer) attacks": self._against("attacks", "livelier"),
             r"(noisier|smoother) in texture": self._against("noise", "noisier"),
         }
         self._forms = [(re.compile(form), check) for form, check in forms.items()]
@@ -172,10 +178,13 @@ class Reader:
         found = []
         for row in rows:
             track, recommended = row["track_id"], row["recommended_track_id"]
+            if not {track, recommended} <= self._tracks.keys():
+                found.append(Untrue(track, recommended, "a track that the tables do not know"))
+                continue
             parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
             statements = [reason["statement"] for reason in row["reasons"]]
             false = [words for words in statements if not self.is_true(words, track, recommended)]
-            if not self.sentence_is_true(row["explanation"], track, recommended, parts):
+            if not self.sentence_is_true(row["explanation"], track, recommended, parts, row["score"]):
                 false.append(row["explanation"])
             found += [Untrue(track, recommended, words) for words in false]
         return found
@@ -184,28 +193,32 @@ class Reader:
         """Tell whether a statement is true of a track and the one that is recommended to it."""
         return self._read(self._forms, statement, track, recommended)
 
-    def sentence_is_true(self, sentence: str, track: str, recommended: str, parts: Mapping[str, float]) -> bool:
-        """Tell whether every statement of a sentence is true.
+    def sentence_is_true(
+        self, sentence: str, track: str, recommended: str, parts: Mapping[str, float], score: float
+    ) -> bool:
+        """Tell whether every statement of a sentence is true, and what it says of the pair as a whole.
 
         Parameters
         ----------
         parts : the contributions to the score, by family or region.
         """
-        if len(sentence) >= 200:
+        if len(sentence) >= _LONGEST:
             return False
-        found = re.fullmatch(r"Sounds alike: (.*?)(?:; but (.*))?\.", sentence)
-        if found:
-            pieces = self._split(found[1])
-            true = bool(pieces) and all(self.is_true(piece, track, recommended) for piece in pieces)
-        else:
-            found = re.fullmatch(
-                r"Among the closest in overall sound, in (.*?) above all(?:, but (.*))?\.", sentence
-            )
-            if not found:
-                return False
+        if sentence == "The nearest that this catalogue has, and not alike.":
+            return score <= 0
+        reasons = r"(Sounds alike|The nearest that this catalogue has): (.*?)(?:; but (.*))?\."
+        closest = r"(Among the closest in overall sound), in (.*?) above all(?:, but (.*))?\."
+        found = re.fullmatch(reasons, sentence) or re.fullmatch(closest, sentence)
+        if not found:
+            return False
+        if found[1].startswith("Among"):
             scored = {family: part for family, part in parts.items() if family != "catalogue"}
-            true = found[1] in _STRONGEST and scored.get(_STRONGEST[found[1]]) == max(scored.values())
-        return true and (found[2] is None or self._read(self._differences, found[2], track, recommended))
+            true = scored.get(_STRONGEST.get(found[2], "")) == max(scored.values()) and max(scored.values()) > 0
+        else:
+            pieces = self._split(found[2])
+            true = bool(pieces) and all(self.is_true(piece, track, recommended) for piece in pieces)
+        true &= (score > 0) == (found[1] != "The nearest that this catalogue has")
+        return true and (found[3] is None or self._read(self._differences, found[3], track, recommended))
 
     def _read(self, forms: list[tuple[re.Pattern[str], Check]], words: str, track: str, recommended: str) -> bool:
         for form, check in forms:
@@ -232,13 +245,15 @@ class Reader:
 
         def check(a: Values, b: Values, words: Sequence[str]) -> bool:
             n, m = int(words[-2]), int(words[-1])
-            below = np.searchsorted(values, [sign * a[name], sign * b[name]], side="left")
-            return bool((below / max(len(values) - 1, 1) >= n / m - self._slack - 1e-9).all())
+            both = [sign * a[name], sign * b[name]]
+            below = np.searchsorted(values, both, side="left")
+            enough = below / max(len(values) - 1, 1) >= n / m - self._slack - 1e-9
+            return bool(np.isfinite(both).all() and enough.all())  # NaN would be sorted above all
 
         return check
 
-    def _values(self, name: str, unit: float = 1.0) -> Check:
-        return lambda a, b, words: _shown((unit * a[name], unit * b[name]), words[:2])
+    def _values(self, name: str) -> Check:
+        return lambda a, b, words: _shown((a[name], b[name]), words[:2])
 
     def _shown_rank(self, name: str, sign: int) -> Check:
         shown, rank = self._values(name), self._rank(name, sign)
@@ -299,9 +314,14 @@ class Reader:
         true = _shown(pair, words[1:3]) and all(np.isfinite(v) and (v > bound) == above for v in pair)
         if not words[3]:
             return true
-        heard, sign = _HEARD[words[3]]
-        middle = float(np.median(self._sorted[heard]))
-        return true and all(sign * side[heard] >= sign * middle * (1 - 0.02 * sign) for side in (a, b))
+        heard, sign, regions = _HEARD[words[3]]
+        in_mind = true and self._rank(heard, sign)(a, b, ("69", "100"))
+        return in_mind and all(self._rank(f"region {number}", sign)(a, b, ("49", "100")) for number in regions)
+
+    def _upper(self, sign: int) -> Check:
+        """Above (or below) so many tracks in brightness, and half of them in both upper regions."""
+        bright, upper = self._rank("centre", sign), [self._rank(f"region {number}", sign) for number in (4, 5)]
+        return lambda a, b, words: bright(a, b, words) and all(rank(a, b, ("49", "100")) for rank in upper)
 
     def _attribute_rank(self, a: Values, b: Values, word: str, more: bool, share: Sequence[str]) -> bool:
         adjectives = {"energetic": "energy", "acoustic": "acousticness", "happy": "valence"}

@@ -16,7 +16,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.catalogue.sources import read_table
@@ -38,8 +38,8 @@ from specrec.recommend.candidates import choose_lists, traits
 from specrec.warehouse.reader import Reader
 
 _READS = 30
-#: Twice the standard error of a share among the tracks that statistics are fitted on, and of one among others.
-_SAMPLED_SHARE = 0.01
+#: Statistics are of a sample of a large catalogue: the share of a track that is not of it is off by one in so many.
+_SAMPLED_SHARE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def evaluate(config: Config) -> Evaluation:
         counts = run.warehouse.counts("embeddings", "space")
         if not counts or run.warehouse.read("recommendations").isEmpty():
             raise SpecrecError(f"there are no recommendations in {config.warehouse}: run `specrec nightly` first")
+        _check_configuration(run)
         reasons: dict[str, str] = {}
         found = list(_measure(run, counts, reasons))
         report.rows_in = counts[SYSTEMS[0]]
@@ -108,6 +109,14 @@ def evaluate(config: Config) -> Evaluation:
         report.rows_out = len(found)
         report.details |= {"left_out": ", ".join(left_out)} if left_out else {}
     return Evaluation(run.run_id, found, left_out)
+
+
+def _check_configuration(run: Run) -> None:
+    """Raise if the lists were made with other settings than those that they would be measured with."""
+    rows = run.warehouse.read("recommendations").groupBy("system").agg(F.first("config_hash").alias("made_with"))
+    for row in sorted(rows.collect()):  # one row a system
+        if row.made_with != run.config.recommend_hash(row.system):
+            raise ConfigError("the lists were made with other settings: give the --config and --set of the night")
 
 
 def _measure(run: Run, counts: Mapping[str, int], reasons: dict[str, str]) -> Iterator[Measurement]:
@@ -187,9 +196,11 @@ def _sample(run: Run, known: DataFrame, liked: DataFrame | None, reasons: dict[s
             "track_id",
             "rank",
             F.col("recommended_track_id").alias("listed"),
-            F.try_element_at("reasons", F.lit(1))["family"].alias("top"),
+            _first_named().alias("top"),
         )
     )
+    if nearest.empty:
+        raise SpecrecError("none of the sampled tracks has neighbours: raise evaluate.sample_tracks")
     width, top_n = int(nearest["rank"].max()), run.config.recommend.top_n
     popular = known.where("popularity is not null").orderBy(F.desc("popularity"), "track_id").limit(width + 1)
     most_popular = _collected(popular.select("track_id"))["track_id"]
@@ -229,6 +240,16 @@ def _sample(run: Run, known: DataFrame, liked: DataFrame | None, reasons: dict[s
             for name, of in lists.groupby("system")
         },
     )
+
+
+def _first_named() -> Column:
+    """Return the family or region that an explanation names first; where it names none, the greatest part."""
+    told = F.filter("reasons", lambda reason: reason["family"] != "catalogue")
+    places = F.transform(
+        told, lambda reason: F.struct(F.instr("explanation", reason["statement"]).alias("at"), reason["family"])
+    )
+    named = F.array_min(F.filter(places, lambda place: place["at"] > 0))
+    return F.coalesce(named["family"], F.try_element_at("reasons", F.lit(1))["family"])
 
 
 def _ranked(run: Run, few: DataFrame) -> DataFrame:
@@ -295,9 +316,9 @@ def _whole_lists(
         if groups is not None:
             yield from M.row(system, "duplicate_rate", cells.duplicate_rate(bootstrap))
     tracks = counts[SYSTEMS[0]]
-    yield from _occurrence("random", of_random(tracks, top_n), bootstrap)
+    yield from _occurrence("random", of_random(tracks - surplus, top_n), bootstrap)
     if "popularity" not in reasons:
-        yield from _occurrence("popularity", of_popularity(tracks, top_n), bootstrap)
+        yield from _occurrence("popularity", of_popularity(tracks - surplus, top_n), bootstrap)
     if "genre_prior" not in reasons:
         sizes = known.where("track_genre is not null").groupBy("track_genre").count().orderBy("track_genre")
         of_genre = {row["track_genre"]: row["count"] for row in sizes.collect()}  # one row a genre
@@ -423,17 +444,24 @@ def _truth(run: Run, sample: _Sample, bootstrap: Bootstrap) -> Iterator[Measurem
     drawn = sample_tracks(run.warehouse.read("audio_features").select("track_id"), fit.sample_tracks, fit.seed)
     catalogue = _values(run, drawn)
     slack = 0.0 if len(catalogue) < fit.sample_tracks else _SAMPLED_SHARE
+    reader = truth.Reader(tracks, catalogue, slack)
     chosen = _frame(run, pd.Series(facts.ids[lists.tracks]))
-    columns = ("system", "track_id", "recommended_track_id", "explanation", "reasons")
+    columns = ("system", "track_id", "recommended_track_id", "explanation", "reasons", "score")
     rows = run.warehouse.read("recommendations").select(*columns).join(chosen, "track_id", "left_semi").collect()
     told = [row.asDict(recursive=True) for row in rows]
     for system in SYSTEMS:
         of_system = sorted((row for row in told if row["system"] == system), key=lambda row: str(row["track_id"]))
-        untrue = truth.Reader(tracks, catalogue, slack).untrue(of_system)
+        untrue = reader.untrue(of_system)
         false = {(one.track_id, one.recommended_track_id) for one in untrue}
-        holds = [(row["track_id"], row["recommended_track_id"]) not in false for row in of_system]
+        holds = pd.DataFrame(
+            {
+                "track_id": [row["track_id"] for row in of_system],
+                "true": [(row["track_id"], row["recommended_track_id"]) not in false for row in of_system],
+            }
+        )
+        by_track = holds.groupby("track_id")["true"].mean().to_numpy(np.float64)
         details = {"untrue": untrue[0].statement} if untrue else {}
-        yield from M.row(system, "explanation_truth", bootstrap.mean(np.array(holds, float)), details=details)
+        yield from M.row(system, "explanation_truth", bootstrap.mean(by_track), details=details)
 
 
 def _values(run: Run, tracks: DataFrame) -> pd.DataFrame:
@@ -448,7 +476,8 @@ def _values(run: Run, tracks: DataFrame) -> pd.DataFrame:
 def _reads(run: Run, sample: _Sample, bootstrap: Bootstrap) -> Iterator[Measurement]:
     """Measure how long a service waits for one track's recommendations, without Spark."""
     reader = Reader(run.config.warehouse, run.config.storage)
-    ids = sample.facts.ids[sample.recommended.tracks[:_READS]]
+    tracks = np.random.default_rng(run.config.evaluate.seed).permutation(sample.recommended.tracks)
+    ids = sample.facts.ids[tracks[:_READS]]
     for system in SYSTEMS:
         seconds = []
         for track_id in [ids[0], *ids]:  # the first finds nothing warm

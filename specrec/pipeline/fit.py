@@ -1,4 +1,4 @@
-"""Fit: scaler, PCA and catalogue statistics become versioned ``artefacts``, which every night reuses."""
+"""Fit: scaler and PCA become versioned ``artefacts``, which every night reuses; statistics follow the catalogue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import Artefact, pack, unpack
 from specrec.embedding.sample import sample_tracks
 from specrec.embedding.spaces import describe, unpack_descriptions
-from specrec.embedding.statistics import ATTRIBUTES, fit_statistics, measure
+from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, fit_statistics, measure
 from specrec.errors import SpecrecError
 from specrec.pipeline.run import Run, versions
 from specrec.warehouse.tables import Warehouse
@@ -37,22 +37,22 @@ def fit(run: Run, requested: bool = False) -> None:
         current = load_artefacts(run)
         features = run.warehouse.read("audio_features").where(F.col("audio_hash") == config.audio_hash)
         layout = feature_space.layout_of(config.audio.n_mfcc)
-        by_catalogue = run.warehouse.read("tracks").select("track_id", *ATTRIBUTES)
-        chosen = sample_tracks(features, config.fit.sample_tracks, config.fit.seed)
-        sample = _by_track(chosen.join(by_catalogue, "track_id", "left"))
+        sample = _by_track(sample_tracks(features, config.fit.sample_tracks, config.fit.seed))
         if sample.empty:
             raise SpecrecError("no track was analysed with this configuration: run the stage extract first")
         matrix = feature_space.stack(sample, layout)
         report.rows_in = len(sample)
-        reasons = {name: "first" for name in A.NAMES if name not in current}
+        reasons = {name: "first" for name in A.OF_VECTORS if name not in current}
         if requested:
-            reasons = dict.fromkeys(A.NAMES, "requested")
+            reasons = dict.fromkeys(A.OF_VECTORS, "requested")
         elif A.SCALER in current:
             drift = feature_space.drift(matrix, layout, current[A.SCALER].arrays)
             report.details["drift"] = round(drift, 4)
             if drift > config.fit.max_drift:
-                reasons = dict.fromkeys(A.NAMES, f"drift {drift:.2f}")
-        kept = {name: artefact for name, artefact in current.items() if name in A.NAMES and name not in reasons}
+                reasons = dict.fromkeys(A.OF_VECTORS, f"drift {drift:.2f}")
+        kept = {
+            name: artefact for name, artefact in current.items() if name in A.OF_VECTORS and name not in reasons
+        }
         report.details |= {name: f"version {artefact.version}" for name, artefact in sorted(kept.items())}
         if not reasons:
             report.unchanged()
@@ -61,23 +61,45 @@ def fit(run: Run, requested: bool = False) -> None:
         fitted = {}
         if A.SCALER in reasons:
             fitted[A.SCALER] = feature_space.fit_scaler(matrix, layout), len(sample)
-        if A.PCA in reasons or A.STATISTICS in reasons:
+        if A.PCA in reasons:
             few = sample_tracks(features.select("track_id"), config.fit.sample_spectrograms, config.fit.seed)
             spectrograms = run.warehouse.read("mel_spectrograms").where(F.col("audio_hash") == config.audio_hash)
             described = _described(spectrograms.join(few, "track_id", "left_semi"))
             descriptions = unpack_descriptions(described, config.audio.n_mels)
-            if A.PCA in reasons:
-                pca = spectrogram_space.fit_pca(descriptions, config.embedding.pca_components)
-                fitted[A.PCA] = pca, len(described)
-            if A.STATISTICS in reasons:
-                levels = spectrogram_space.levels_by_rate(
-                    descriptions, described["sample_rate"].to_numpy(), config.audio
-                )
-                attributes = {name: pd.to_numeric(sample[name]).to_numpy(np.float64) for name in ATTRIBUTES}
-                fitted[A.STATISTICS] = fit_statistics(measure(sample), levels, attributes), len(sample)
+            pca = spectrogram_space.fit_pca(descriptions, config.embedding.pca_components)
+            fitted[A.PCA] = pca, len(described)
         published = publish(run, fitted, reasons, fitted_on)
         report.rows_out = len(published)
         report.details |= {name: f"version {version} ({reasons[name]})" for name, version in published.items()}
+
+
+def catalogue_statistics(run: Run) -> Artefact:
+    """Return what is usual in the catalogue as it stands; a new version where that is not what the last one says."""
+    config, read = run.config, run.warehouse.read
+    features = read("audio_features").where(F.col("audio_hash") == config.audio_hash)
+    levels = read("embeddings").where(F.col("space") == "spectrogram").select("track_id", "levels")
+    chosen = sample_tracks(features.select("track_id"), config.fit.sample_tracks, config.fit.seed)
+    sample = _by_track(
+        features.select("track_id", "content_hash", *COLUMNS)
+        .join(chosen, "track_id", "left_semi")
+        .join(levels, "track_id")
+        .join(read("tracks").select("track_id", *ATTRIBUTES), "track_id", "left")
+    )
+    if sample.empty:
+        raise SpecrecError("no track has vectors with this configuration: run the stage embed first")
+    of_regions = np.stack(sample["levels"].to_list()).astype(np.float64)
+    attributes = {name: np.asarray(pd.to_numeric(sample[name]), np.float64) for name in ATTRIBUTES}
+    arrays = fit_statistics(measure(sample), of_regions, attributes)
+    last = load_artefacts(run).get(A.STATISTICS)
+    if last is None or not _are_equal(last.arrays, arrays):
+        reason = "first" if last is None else "the catalogue changed"
+        fitted_on = hash_of(sample["track_id"], sample["content_hash"])
+        publish(run, {A.STATISTICS: (arrays, len(sample))}, {A.STATISTICS: reason}, fitted_on)
+    return need_artefact(run, A.STATISTICS)
+
+
+def _are_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def publish(

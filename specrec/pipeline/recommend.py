@@ -11,9 +11,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from specrec.config import SYSTEMS, System
-from specrec.embedding.artefacts import PCA, STATISTICS
+from specrec.embedding.artefacts import PCA
 from specrec.embedding.statistics import ATTRIBUTES
-from specrec.pipeline.fit import need_artefact
+from specrec.pipeline.fit import catalogue_statistics, need_artefact
 from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.agreement import RBO_P, compare_lists
 from specrec.recommend.candidates import choose_lists, traits
@@ -26,11 +26,11 @@ def recommend(run: Run) -> None:
     config, warehouse = run.config, run.warehouse
     with run.stage("recommend") as report:
         searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
-        statistics, pca = need_artefact(run, STATISTICS), need_artefact(run, PCA)
+        pca = need_artefact(run, PCA)
         tracks = warehouse.read("tracks")
         of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
         # the excerpts, of any system's pairs, are matched by the spectrogram PCA
-        said = f"{statistics.version}:{pca.version}:{_state(tracks, of_tracks)}"
+        said = f"{pca.version}:{_state(tracks, of_tracks)}"
         now = {system: f"{config.recommend_hash(system)}:{said}:{searched.get(system)}" for system in SYSTEMS}
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
@@ -38,7 +38,7 @@ def recommend(run: Run) -> None:
             chosen = choose_lists(neighbours, of_tracks, config.recommend)
             profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
             hashes = by_part("system", {system: config.recommend_hash(system) for system in changed})
-            lists = explain_lists(chosen, profile, config, statistics)
+            lists = explain_lists(chosen, profile, config, catalogue_statistics(run))
             rows = lists.withColumns({"config_hash": hashes, **run.stamp()})
             warehouse.replace_parts("recommendations", "system", rows, changed)
         report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, SYSTEMS)
@@ -50,12 +50,14 @@ def recommend(run: Run) -> None:
 def _state(tracks: DataFrame, of_tracks: DataFrame) -> str:
     """Return the state of what lists and explanations read of the tracks: their popularity rewrites no list."""
     spoken = [F.coalesce(F.col(name).cast("string"), F.lit("")) for name in ATTRIBUTES]
-    frames = ((tracks, spoken), (of_tracks, [F.col(name) for name in of_tracks.columns if name != "track_id"]))
-    spoken_of, deciding = (
+    # as text: a hash passes over what is null, or an empty array
+    deciding = [F.to_json(F.struct(*(name for name in of_tracks.columns if name != "track_id")))]
+    frames = ((tracks, spoken), (of_tracks, deciding))
+    of_words, of_choice = (
         rows.select(F.lit("").alias("all"), "track_id", F.xxhash64(*columns).alias("values"))
         for rows, columns in frames
     )
-    return states_of(spoken_of.unionByName(deciding), "all", "track_id", "values").get("", "")
+    return states_of(of_words.unionByName(of_choice), "all", "track_id", "values").get("", "")
 
 
 def _count_short(run: Run, systems: Collection[str]) -> dict[str, int]:

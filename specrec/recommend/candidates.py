@@ -81,12 +81,18 @@ def choose_lists(neighbours: DataFrame, traits: DataFrame, config: RecommendConf
     # sums of decimals, unlike those of doubles, do not depend on the order of the rows
     cosine = F.col("cosine").cast("decimal(18,15)")
     mean, square = F.avg(cosine).cast("double"), F.avg((cosine * cosine).cast("decimal(18,15)")).cast("double")
-    near = neighbours.groupBy(*_SPACE).agg(
+    group = traits.select("track_id", "duplicate").where("duplicate is not null")
+    of_listed = group.select(F.col("track_id").alias("neighbour_id"), F.col("duplicate").alias("of_neighbour"))
+    apart = neighbours.select(*_SPACE, "neighbour_id", "cosine")
+    apart = apart.join(group, "track_id", "left").join(of_listed, "neighbour_id", "left")
+    # its own copies are near to any track, and make no hub of it
+    apart = apart.where(~F.coalesce(F.col("duplicate") == F.col("of_neighbour"), F.lit(False)))
+    near = apart.groupBy(*_SPACE).agg(
         mean.alias("mean"), F.sqrt(F.greatest(square - mean * mean, F.lit(0.0))).alias("std")
     )
     known = traits.where("allowed").drop("allowed").withColumnRenamed("track_id", "neighbour_id")
     of_neighbour = near.withColumnRenamed("track_id", "neighbour_id")
-    # nothing says how near the nearest are of a track that found none itself, but that this one is
+    # nothing says how near the nearest are of a track that found none but its copies, except that this one is
     usual = [F.coalesce("mean", "cosine").alias("mean"), F.coalesce("std", F.lit(0.0)).alias("std")]
     candidate = F.struct("rank", "neighbour_id", "cosine", *usual, "duplicate", "artists", "albums")
     candidates = (
@@ -102,8 +108,8 @@ def choose_lists(neighbours: DataFrame, traits: DataFrame, config: RecommendConf
 
 def _available(market: str) -> Column:
     """Return whether a track is available in a country; one whose catalogue names no country is everywhere."""
-    listed = F.coalesce(*(F.col("extra")[name] for name in _MARKETS))
-    return ~listed.rlike("[A-Za-z]") | F.upper(listed).rlike(rf"\b{market}\b")
+    listed = F.btrim(F.coalesce(*(F.col("extra")[name] for name in _MARKETS)))
+    return (listed == "") | F.upper(listed).rlike(rf"\b{market}\b")  # "[]" names none
 
 
 def _clean(name: Column) -> Column:

@@ -2,10 +2,12 @@
 
 A cosine is a sum, so it splits without remainder: in the space ``features`` into families of features, in the space
 ``spectrogram`` into regions of the spectrum (the part of a region is what similarity is lost when the region of the
-track's spectrogram is blanked, which for a linear encoder is exact), in ``hybrid`` into both, with their weights.
+track's spectrogram is replaced by what is usual, the vector's length being held: exact, as the encoder is linear),
+in ``hybrid`` into both, with their weights.
 
-Of each family and region several statements may be true of a pair. The one is made that the fewest pairs of tracks
-would share, and a sentence begins with the rarest of those: what is typical of the catalogue is no reason.
+Of each family and region several statements may be true of a pair. The one is made that is true of the fewest other
+tracks, and a sentence begins with the rarest of those whose part in the score is not less than the usual: what is
+typical of the catalogue is no reason, nor is what hardly counts.
 
 Everything is computed for many pairs at once; a `Pairs` holds a batch of them as arrays. No Spark here.
 """
@@ -13,7 +15,7 @@ Everything is computed for many pairs at once; a `Pairs` holds a batch of them a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -46,8 +48,10 @@ _CLOSE_CENTROID = 0.15  # octaves
 _CLOSE_DB = 1.5
 _SAME_TEMPO = float(np.log2(1.04))  # octaves: 4 %, about what one notices
 _SURE_KEY = 0.6  # correlation below which an estimated key is not spoken of
-#: What more than this share of random pairs have in common sets no pair apart.
+#: What is true of more than this share of the catalogue sets no pair apart.
 _TYPICAL = 0.3
+#: What is heard of an attribute must be above (or below) this share of the catalogue.
+_HIGH = 0.7
 #: A difference is told where the two are so far apart in the order of the catalogue.
 _FAR = 0.3
 _FAR_DB = 3.0
@@ -109,7 +113,8 @@ class _Fact:
     feature : the measure that it speaks of.
     a, b : float64, shape (n,): that measure of the track and of the recommended one.
     holds : bool, shape (n,)
-    chance : float64, shape (n,): about which share of random pairs it would be true of.
+    chance : float64, shape (n,): of about which share of the catalogue it would be true, in the recommended one's
+        place.
     words : what else the phrase names: one for all, or one a pair.
     """
 
@@ -150,6 +155,9 @@ class _Trait:
         return best, chances[best, np.arange(chances.shape[1])]
 
 
+_UPPER = ("presence", "brilliance")
+#: What is said to be heard of an attribute belongs to a group too.
+_HEARD_GROUPS = {"energy": "treble", "valence": "treble", "acousticness": "noisiness"}
 _GROUPS = {"brightness": "treble", "presence": "treble", "brilliance": "treble", "sub_bass": "bass"}
 
 
@@ -199,7 +207,7 @@ class Explainer:
         told = _tell([*traits, *attributes], len(scores))
         parts = np.concatenate([parts, np.zeros((len(scores), len(attributes)))], axis=1)
         reasons = _reasons(told, parts, len(traits))
-        return _sentences(told, parts, len(traits), self._differences(pairs)), reasons
+        return _sentences(told, parts, scores, len(traits), self._differences(pairs)), reasons
 
     def contributions(self, system: System, pairs: Pairs, scores: FloatArray) -> FloatArray:
         """Return the parts of each score: families, then regions, as far as the system has them; float64."""
@@ -246,7 +254,7 @@ class Explainer:
         elif name == "brightness":
             last = "spectral_centroid_mean"
             near = 2**_CLOSE_CENTROID
-            facts = ranked(last, "brightness.high", "brightness.low")
+            facts = self._of_upper_frequencies(pairs)
             facts.append(close("brightness.close", last, a[last] / near, a[last] * near))
             facts += ranked("spectral_bandwidth_mean", "brightness.wide", "brightness.narrow")
         elif name == "harmony":
@@ -270,6 +278,33 @@ class Explainer:
             facts = ranked(last, "noisiness.high", "noisiness.low")
         return [*facts, _always(f"{name}.values", last, a[last], b[last])]
 
+    def _of_upper_frequencies(self, pairs: Pairs) -> list[_Fact]:
+        """Return that both are bright, or dark, and that their upper frequencies are dense, or sparse, too."""
+        measure = "spectral_centroid_mean"
+        both = pairs.track.measures[measure], pairs.recommended.measures[measure]
+        high, low = self._ranked(measure, both, "brightness.high", "brightness.low")
+        dense, sparse = self._upper_frequencies(pairs)
+        return [
+            replace(high, phrase="brightness.dense", holds=high.holds & dense),
+            replace(low, phrase="brightness.sparse", holds=low.holds & sparse),
+            high,
+            low,
+        ]
+
+    def _upper_frequencies(self, pairs: Pairs) -> tuple[BoolArray, BoolArray]:
+        """Tell in which pairs both tracks have more, and less, of both upper regions than most of the catalogue."""
+        unknown = np.full(2, np.nan)
+        ranks = np.stack(
+            [
+                percentile(side.levels[:, index], self.statistics.get(LEVELS[index], unknown))
+                for index, region in enumerate(REGIONS)
+                if region.name in _UPPER
+                for side in (pairs.track, pairs.recommended)
+            ]
+        )
+        # neither where a track has no such band, and NaN
+        return np.asarray((ranks > 0.5).all(axis=0)), np.asarray((ranks < 0.5).all(axis=0))
+
     def _of_harmony(self, pairs: Pairs) -> list[_Fact]:
         a, b = pairs.track.measures, pairs.recommended.measures
         one, other = key_number(a), key_number(b)
@@ -288,7 +323,8 @@ class Explainer:
         ]
 
     def _of_region(self, index: int, pairs: Pairs) -> list[_Fact]:
-        level, words = LEVELS[index], {"region": str(_phrases()["regions"][REGIONS[index].name])}
+        level, name = LEVELS[index], REGIONS[index].name
+        words = {"region": str(_phrases()["regions"][name]), "range": str(_phrases()["ranges"][name])}
         a, b = pairs.track.levels[:, index], pairs.recommended.levels[:, index]
         missing = np.isnan(a) | np.isnan(b)
         facts = [_Fact("region.missing", level, a, b, missing, np.full(len(a), 0.9), words)]
@@ -311,12 +347,17 @@ class Explainer:
             both = (a > rule.bound) & (b > rule.bound) if rule.above else (a < rule.bound) & (b < rule.bound)
             low, high = (rule.bound, np.inf) if rule.above else (-np.inf, rule.bound)
             share = share_within(np.full(len(a), low), np.full(len(a), high), quantiles)
-            facts.append(_Fact(f"catalogue.{rule.phrase}", name, a, b, both, share**2))
+            fact = _Fact(f"catalogue.{rule.phrase}", name, a, b, both, share)
             if rule.heard_in:
                 ranks = self._ranks(rule.heard_in, pairs)
-                heard = ranks.min(axis=0) >= 0.5 if rule.heard_high else ranks.max(axis=0) <= 0.5
-                # rarer than the attribute alone, and of use to one who listens
-                facts.append(_Fact(f"catalogue.{rule.phrase}_heard", name, a, b, both & heard, share**2 / 4))
+                heard = ranks.min(axis=0) > _HIGH if rule.heard_high else ranks.max(axis=0) < 1 - _HIGH
+                if name == "energy":
+                    dense, sparse = self._upper_frequencies(pairs)
+                    heard &= dense if rule.heard_high else sparse
+                # first: of use to one who listens; no more usual than either alone
+                chance = np.minimum(share, 1 - _HIGH)
+                facts.append(replace(fact, phrase=f"{fact.phrase}_heard", holds=both & heard, chance=chance))
+            facts.append(fact)
         return facts
 
     def _ranks(self, measure: str, pairs: Pairs) -> FloatArray:
@@ -335,7 +376,7 @@ class Explainer:
             step[np.isnan(least)] = -1
             n, m = (np.array(column)[step.clip(min=0)] for column in zip(*_SHARES, strict=True))
             said = {**words, "n": n, "m": m}
-            facts.append(_Fact(phrase, measure, *both, step >= 0, (1 - n / m) ** 2, said))
+            facts.append(_Fact(phrase, measure, *both, step >= 0, 1 - n / m, said))
         return facts
 
     def _differences(self, pairs: Pairs) -> list[tuple[_Fact, FloatArray, str]]:
@@ -458,45 +499,63 @@ def _values(told: _Told, column: int) -> Words:
 
 
 def _sentences(
-    told: _Told, parts: FloatArray, in_score: int, differences: list[tuple[_Fact, FloatArray, str]]
+    told: _Told,
+    parts: FloatArray,
+    scores: FloatArray,
+    in_score: int,
+    differences: list[tuple[_Fact, FloatArray, str]],
 ) -> list[str]:
-    counts = parts > 0
-    counts[:, in_score:] = True
-    chances = np.where(counts, told.chances, np.inf)
+    scored = parts[:, :in_score]
+    usual = np.where(scored > 0, scored, 0).sum(axis=1, keepdims=True) / in_score
+    weighty = np.concatenate([(scored > 0) & (scored >= usual), np.ones_like(parts[:, in_score:], bool)], axis=1)
+    chances = np.where(weighty, told.chances, np.inf)
     order = np.argsort(chances, axis=1, kind="stable")
     chosen = np.where(np.take_along_axis(chances, order, axis=1) <= _TYPICAL, order, -1).tolist()
-    strongest = parts[:, :in_score].argmax(axis=1)
-    groups = [trait.group for trait in told.traits]
     far = np.stack([np.where(fact.holds, distance, -1.0) for fact, distance, _ in differences], axis=1)
     farthest = np.argsort(-far, axis=1, kind="stable")
     farthest = np.where(np.take_along_axis(far, farthest, axis=1) >= 0, farthest, -1)
     spoken, apart = [], np.full(len(chosen), -1)
     for row, (columns, candidates) in enumerate(zip(chosen, farthest.tolist(), strict=True)):
-        by_group: dict[str, int] = {}
-        for column in columns:
-            if column >= 0 and len(by_group) < _MOST_REASONS:
-                by_group.setdefault(groups[column], column)
+        by_group = _one_a_group(columns, told, row, in_score)
         spoken.append([str(told.words[row, column]) for column in by_group.values()])
         apart[row] = next((i for i in candidates if i >= 0 and differences[i][2] not in by_group), -1)
     difference = np.full(len(chosen), None, object)
     for number, (fact, _, _) in enumerate(differences):
         rows = np.flatnonzero(apart == number)
         difference[rows] = fact.told(rows)
+    strongest = scored.argmax(axis=1).tolist()
     return [
-        _sentence(reasons, but, told.traits[trait].name)
-        for reasons, but, trait in zip(spoken, difference, strongest.tolist(), strict=True)
+        _sentence(reasons, but, told.traits[trait].name, score)
+        for reasons, but, trait, score in zip(spoken, difference, strongest, scores.tolist(), strict=True)
     ]
 
 
-def _sentence(reasons: list[str], difference: str | None, strongest: str) -> str:
+def _one_a_group(columns: list[int], told: _Told, row: int, in_score: int) -> dict[str, int]:
+    """Return which traits are spoken of: one of each group, and of the catalogue's one beside what was heard."""
+    by_group: dict[str, int] = {}
+    by_catalogue = False
+    for column in columns:
+        if column >= 0 and len(by_group) < _MOST_REASONS and not (by_catalogue and column >= in_score):
+            group = told.traits[column].group
+            if column >= in_score:  # what it says was heard is said
+                group = _HEARD_GROUPS.get(group, group)
+                by_catalogue = group not in by_group
+            by_group.setdefault(group, column)
+    return by_group if any(column < in_score for column in by_group.values()) else {}
+
+
+def _sentence(reasons: list[str], difference: str | None, strongest: str, score: float) -> str:
     words = _phrases()["sentence"]
+    but = "_but" if difference else ""
     if not reasons:
-        form = words["closest_but"] if difference else words["closest"]
+        if score <= 0:
+            return str(words["nothing"])
+        form = words[f"closest{but}"]
         return str(form.format(strongest=_phrases()["strongest"][strongest], difference=difference))
+    form = words[f"alike{but}"] if score > 0 else words[f"far{but}"]
     while True:
         joined = words["separator"].join(reasons[:-1])
         joined = joined + words["last_separator"] + reasons[-1] if joined else reasons[-1]
-        form = words["alike_but"] if difference else words["alike"]
         sentence = str(form.format(reasons=joined, difference=difference))
         if len(sentence) <= _LONGEST or len(reasons) == 1:
             return sentence

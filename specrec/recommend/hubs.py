@@ -6,14 +6,14 @@ speaks for them. A cosine says more when it is held against how near the nearest
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from specrec.config import Hubs
+
 FloatArray = npt.NDArray[np.float64]
-Hubs = Literal["off", "local_scaling", "mutual_proximity"]
-HUBS: tuple[Hubs, ...] = get_args(Hubs)
 
 #: Nearest that lie closer together than this are all the same distance away.
 _LEAST_SPREAD = 1e-6
@@ -29,11 +29,6 @@ class Nearness(NamedTuple):
 
     mean: FloatArray
     std: FloatArray
-
-
-def nearness(cosines: FloatArray) -> Nearness:
-    """Return the nearness of tracks, shape (tracks,), from the cosines of their nearest, shape (tracks, k)."""
-    return Nearness(cosines.mean(axis=1), cosines.std(axis=1))
 
 
 def affinity(hubs: Hubs, cosine: FloatArray, track: Nearness, other: Nearness) -> FloatArray:

@@ -222,7 +222,7 @@ RECOMMENDATIONS = T.StructType(
         _field("rank", _INT, "1 is the best; no gaps", nullable=False),
         _field("recommended_track_id", _TEXT, "the recommended track", nullable=False),
         _field("score", _DOUBLE, "similarity, -1 to 1", nullable=False),
-        _field("affinity", _DOUBLE, "what ranks go by: the score, less what recommend.hubs takes off"),
+        _field("affinity", _DOUBLE, "what ranks go by; in which unit depends on recommend.hubs"),
         _field("explanation", _TEXT, "one sentence for a listener", nullable=False),
         _field("reasons", T.ArrayType(REASON), "the parts of the score, greatest first", nullable=False),
         _field("track_seconds", _DOUBLE, "where in the track's file the best-matching excerpt starts"),
@@ -251,13 +251,15 @@ AGREEMENT = T.StructType(
 
 ARTEFACTS = T.StructType(
     [
-        _field("name", _TEXT, "features_scaler, spectrogram_pca or catalogue_statistics", nullable=False),
+        _field(
+            "name", _TEXT, "features_scaler, spectrogram_pca, catalogue_statistics or SPACE_cells", nullable=False
+        ),
         _field("version", _INT, "1, 2, …; the newest of a configuration is in use", nullable=False),
         _field("config_hash", _TEXT, "the configuration that it belongs to", nullable=False),
         _field("payload", _BYTES, "numpy arrays, as .npz without pickles", nullable=False),
         _field("fitted_tracks", _LONG, "how many tracks it was fitted on", nullable=False),
         _field("fitted_on", _TEXT, "SHA-256 of the sample's track_ids and content hashes"),
-        _field("reason", _TEXT, "why it was fitted: first, requested or drift", nullable=False),
+        _field("reason", _TEXT, "why it was fitted: first, requested, drift, …", nullable=False),
         _field("versions", _TEXTS, "libraries that fitted it"),
         _RUN_ID,
         _field("created_at", _TIME, "when it was fitted (UTC)", nullable=False),
@@ -267,7 +269,12 @@ ARTEFACTS = T.StructType(
 RUNS = T.StructType(
     [
         _RUN_ID,
-        _field("stage", _TEXT, "ingest, extract, fit, embed, neighbours, duplicates, recommend", nullable=False),
+        _field(
+            "stage",
+            _TEXT,
+            "ingest, extract, fit, embed, neighbours, duplicates, recommend, evaluate",
+            nullable=False,
+        ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
         _field("rows_in", _LONG, "rows that the stage had to deal with"),
         _field("rows_out", _LONG, "rows that it wrote"),

@@ -83,10 +83,12 @@ class Catalogue:
 
     def rows(self, system, a, b, pairs):
         """Rows of ``recommendations``, as far as they concern explanations."""
-        sentences, reasons = self.explainer.explain(system, pairs, self.scores(system, a, b))
+        scores = self.scores(system, a, b)
+        sentences, reasons = self.explainer.explain(system, pairs, scores)
+        told = zip(a.tolist(), b.tolist(), sentences, reasons, scores.tolist(), strict=True)
         return [
-            {"track_id": i, "recommended_track_id": j, "explanation": sentence, "reasons": row}
-            for i, j, sentence, row in zip(a.tolist(), b.tolist(), sentences, reasons, strict=True)
+            {"track_id": i, "recommended_track_id": j, "explanation": sentence, "reasons": row, "score": score}
+            for i, j, sentence, row, score in told
         ]
 
     def side(self, rows):
@@ -285,8 +287,13 @@ def test_a_sentence_speaks_only_of_what_makes_the_score():
     for system in SYSTEMS:
         sentences, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
         for sentence, row in zip(sentences, reasons, strict=True):
-            against = [r["statement"] for r in row if r["contribution"] <= 0 and r["family"] != "catalogue"]
-            assert not any(statement in sentence for statement in against if statement.startswith("both"))
+            scored = [r for r in row if r["family"] != "catalogue"]
+            usual = sum(max(r["contribution"], 0) for r in scored) / len(scored)
+            light = [r["statement"] for r in scored if r["contribution"] < usual or r["contribution"] <= 0]
+            assert not any(statement in sentence for statement in light)
+            named = [r["family"] for r in row if r["statement"] in sentence]
+            assert named.count("catalogue") < max(len(named), 2)  # never alone, and never two
+            assert named.count("catalogue") <= 1
 
 
 def test_tracks_without_attributes_get_no_statement_of_the_catalogue():
@@ -319,7 +326,31 @@ def test_the_rarest_of_what_is_true_comes_first():
     catalogue.features[:2] = 1.0
     a, b = np.array([0]), np.array([1])
     [row] = catalogue.rows("features", a, b, Pairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a]))
-    assert row["explanation"].startswith("Sounds alike: both busy (more attacks than ")
+    assert row["explanation"].startswith("Sounds alike: both lively (stronger attacks than ")
+
+
+def test_only_what_is_similar_is_said_to_sound_alike():
+    catalogue = Catalogue()
+    for system in SYSTEMS:
+        for row in catalogue.rows(system, *catalogue.pairs(500)):
+            alike = row["explanation"].startswith(("Sounds alike", "Among the closest"))
+            assert alike == (row["score"] > 0)
+            assert catalogue.reader().untrue([row | {"score": -row["score"]}])
+
+
+def test_what_is_not_known_is_above_and_below_nothing():
+    catalogue = Catalogue()
+    for values in catalogue.attributes.values():
+        values[:2] = np.nan
+    reader = catalogue.reader()
+    for word in ("more", "less"):
+        assert not reader.is_true(f"both {word} energetic by the catalogue than 7 in 10 tracks", 0, 1)
+
+
+def test_a_track_that_the_tables_do_not_know_makes_a_row_untrue():
+    catalogue = Catalogue()
+    [row] = catalogue.rows("features", *catalogue.pairs(1))
+    assert catalogue.reader().untrue([row | {"recommended_track_id": "gone"}])
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
