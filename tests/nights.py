@@ -23,6 +23,15 @@ VOLATILE = ("run_id", "updated_at", "computed_at", "first_seen", "last_seen", "a
 #: Columns that tell where and when a file was, and so differ between a disk and an object store.
 PLACE = ("audio_uri", "audio_fingerprint", "row_hash")
 
+#: What nights are short by; a command that reads their tables as their run did needs them too.
+QUICK = (
+    "audio.clip_seconds=3",
+    "embedding.pca_components=8",
+    "recommend.excerpt_seconds=1",
+    "log.level=error",
+    "spark.shuffle_partitions=2",
+)
+
 RESULTS = (
     "tracks",
     "audio_features",
@@ -46,14 +55,7 @@ class Night:
 
     def config(self, *settings: str) -> Config:
         places = (f"catalogue.path={self.catalogue}", f"warehouse={self.warehouse}")
-        quick = (
-            "audio.clip_seconds=3",
-            "embedding.pca_components=8",
-            "recommend.excerpt_seconds=1",
-            "log.level=error",
-            "spark.shuffle_partitions=2",
-        )
-        return load(None, (*places, *quick, *self.settings, *settings))
+        return load(None, (*places, *QUICK, *self.settings, *settings))
 
     def run(self, *settings: str, stages: Sequence[Stage] = STAGES, refit: bool = False) -> str:
         return run_stages(self.config(*settings), stages, refit)

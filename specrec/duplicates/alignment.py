@@ -71,7 +71,7 @@ def repetition(steps: Sketch, frame_rate: float) -> float:
     lags = np.arange(math.ceil(_REPEAT_SECONDS * frame_rate), frames // 2 + 1)
     if not lags.size:
         return 0.0
-    values = steps.astype(np.float32)[None]
+    values = steps.astype(np.float64)[None]
     size = fft.next_fast_len(frames + int(lags[-1]) + 1, real=True)
     spectrum = np.square(np.abs(fft.rfft(values, size))).sum(axis=(0, 1))
     energy = _energy(values)[0]
@@ -171,7 +171,7 @@ def _correlation(xy: npt.ArrayLike, xx: npt.ArrayLike, yy: npt.ArrayLike) -> npt
     return np.divide(xy, length, out=np.zeros_like(length), where=length > 0)
 
 
-def _energy(sketches: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _energy(sketches: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the sums of squares up to each frame, shape (n, frames + 1)."""
     by_frame = np.einsum("nbt,nbt->nt", sketches, sketches)
     return np.pad(np.cumsum(by_frame, axis=1, dtype=np.float64), ((0, 0), (1, 0)))

@@ -74,7 +74,7 @@ def fit(run: Run, requested: bool = False) -> None:
 
 
 def catalogue_statistics(run: Run) -> Artefact:
-    """Return what is usual in the catalogue as it stands; a new version where that is not what the last one says."""
+    """Return what is usual in the catalogue as it stands: a new version, if that changed."""
     config, read = run.config, run.warehouse.read
     features = read("audio_features").where(F.col("audio_hash") == config.audio_hash)
     levels = read("embeddings").where(F.col("space") == "spectrogram").select("track_id", "levels")

@@ -233,11 +233,12 @@ def test_new_changed_and_removed_clips_end_as_in_a_full_rebuild(rendered: Path, 
     rebuilt.run()
     for table in RESULTS:
         assert night.rows(table) == rebuilt.rows(table), table
+    assert untrue(night) == []  # what is usual is that of the catalogue as it stands
     # of the file, not of the clip, which begins at 0.25 s
     starts = {
         row[name] for row in night.rows("recommendations") for name in ("track_seconds", "recommended_seconds")
     }
-    assert starts == {0.25, 0.75, 1.25, 1.75}
+    assert {0.25} < starts <= {0.25, 0.75, 1.25, 1.75}
 
 
 def test_a_catalogue_that_shrinks_by_more_than_half_deletes_nothing(second_night: Night) -> None:
