@@ -166,9 +166,8 @@ def _connect_in_rounds(edges: DataFrame) -> DataFrame:
     about log n rounds, and a star, as copies of one recording are, two.
     """
     both = edges.select("a", "b").unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
-    # A checkpoint of each round: the plan of n rounds, each of which is read twice, would have 2 ** n parts.
     groups = both.groupBy(F.col("a").alias("track_id")).agg(F.min("b").alias("b"))
-    groups = groups.select("track_id", F.least("track_id", "b").alias("group_id")).localCheckpoint()
+    groups = _alone(groups.select("track_id", F.least("track_id", "b").alias("group_id")))
     while True:
         of_neighbour = groups.select(F.col("track_id").alias("b"), F.col("group_id").alias("nearby"))
         least = (
@@ -178,14 +177,21 @@ def _connect_in_rounds(edges: DataFrame) -> DataFrame:
             "track_id", F.col("group_id").alias("old"), F.least("group_id", "nearby").alias("via")
         )
         onward = groups.select(F.col("track_id").alias("via"), F.col("group_id").alias("beyond"))
-        jumped = (
-            taken.join(onward, "via")
-            .select("track_id", "old", F.least("via", "beyond").alias("group_id"))
-            .localCheckpoint()
+        jumped = _alone(
+            taken.join(onward, "via").select("track_id", "old", F.least("via", "beyond").alias("group_id"))
         )
         groups = jumped.select("track_id", "group_id")
         if jumped.where("old != group_id").isEmpty():
             return groups
+
+
+def _alone(rows: DataFrame) -> DataFrame:
+    """Compute rows, and return them without the plan that they came from.
+
+    The plan of n rounds, each read several times, would have some 2 ** n parts. A checkpoint alone is not enough:
+    it keeps the size that its plan was thought to have, and those are multiplied at each join.
+    """
+    return rows.sparkSession.createDataFrame(rows.localCheckpoint().rdd, rows.schema)
 
 
 def groups_of(described: DataFrame, confirmed: DataFrame) -> DataFrame:
