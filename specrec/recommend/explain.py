@@ -6,8 +6,8 @@ track's spectrogram is replaced by what is usual, the vector's length being held
 in ``hybrid`` into both, with their weights.
 
 Of each family and region several statements may be true of a pair. The one is made that is true of the fewest other
-tracks, and a sentence begins with the rarest of those whose part in the score is not less than the usual: what is
-typical of the catalogue is no reason, nor is what hardly counts.
+tracks, and a sentence begins with the rarest of those that count in the score: what is typical of the catalogue is
+no reason.
 
 Everything is computed for many pairs at once; a `Pairs` holds a batch of them as arrays. No Spark here.
 """
@@ -49,7 +49,9 @@ _CLOSE_DB = 1.5
 _SAME_TEMPO = float(np.log2(1.04))  # octaves: 4 %, about what one notices
 _SURE_KEY = 0.6  # correlation below which an estimated key is not spoken of
 #: What is true of more than this share of the catalogue sets no pair apart.
-_TYPICAL = 0.3
+_TYPICAL = 0.3 + 1e-9
+#: A part counts that is at least this share of what the parts of a score are on average.
+_WEIGHTY = 0.5
 #: What is heard of an attribute must be above (or below) this share of the catalogue.
 _HIGH = 0.7
 #: A difference is told where the two are so far apart in the order of the catalogue.
@@ -507,7 +509,9 @@ def _sentences(
 ) -> list[str]:
     scored = parts[:, :in_score]
     usual = np.where(scored > 0, scored, 0).sum(axis=1, keepdims=True) / in_score
-    weighty = np.concatenate([(scored > 0) & (scored >= usual), np.ones_like(parts[:, in_score:], bool)], axis=1)
+    weighty = np.concatenate(
+        [(scored > 0) & (scored >= _WEIGHTY * usual), np.ones_like(parts[:, in_score:], bool)], axis=1
+    )
     chances = np.where(weighty, told.chances, np.inf)
     order = np.argsort(chances, axis=1, kind="stable")
     chosen = np.where(np.take_along_axis(chances, order, axis=1) <= _TYPICAL, order, -1).tolist()
