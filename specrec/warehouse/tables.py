@@ -95,9 +95,11 @@ class Warehouse:
         :meth:`states` returns it under the table's own name.
         """
         writer = _shape(name, rows).write.format("delta").mode("overwrite")
-        if state is not None:
-            writer = writer.option("userMetadata", json.dumps({name: state}))
-        writer.save(self.path(name))
+        if state is None:
+            writer.save(self.path(name))
+            return
+        with self._recorded():
+            writer.option("userMetadata", json.dumps({name: state})).save(self.path(name))
 
     def upsert(self, name: str, rows: DataFrame) -> None:
         """Insert rows, in place of those that have the same key.
@@ -152,14 +154,20 @@ class Warehouse:
         states : of each part that is replaced, the state of what it was computed from.
         """
         parts = ", ".join(f"'{part}'" for part in states)
-        (
-            _shape(name, rows)
-            .write.format("delta")
-            .mode("overwrite")
-            .option("replaceWhere", f"{column} in ({parts})")
-            .option("userMetadata", json.dumps(dict(states)))
-            .save(self.path(name))
-        )
+        writer = _shape(name, rows).write.format("delta").mode("overwrite")
+        writer = writer.option("replaceWhere", f"{column} in ({parts})")
+        with self._recorded():
+            writer.option("userMetadata", json.dumps(dict(states))).save(self.path(name))
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        """Have a commit that changes no row recorded too, with what it remembers: Delta would leave it out."""
+        setting = "spark.databricks.delta.skipRecordingEmptyCommits"
+        self.spark.conf.set(setting, "false")
+        try:
+            yield
+        finally:
+            self.spark.conf.unset(setting)
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """Return how many rows each part of a table has."""

@@ -200,7 +200,6 @@ def test_a_refit_makes_new_versions_and_recomputes_what_hangs_on_them(second_nig
     assert {name for name, version, reason in versions if (version, reason) == (2, "requested")} == {
         "features_scaler",
         "spectrogram_pca",
-        "catalogue_statistics",
     }
     assert second_night.stage(run_id, "embed")["rows_out"] == 3 * 24
     assert second_night.stage(run_id, "extract")["details"]["decoded"] == "0"
