@@ -241,7 +241,7 @@ class RecommendConfig(Section):
         default=5.0, description="length of the excerpts that are matched; a change embeds and searches anew"
     )
     hubs: Hubs = Field(
-        default="local_scaling",
+        default="mutual_proximity",
         description="how tracks that are near to all others are kept from filling all lists",
     )
     max_per_artist: PositiveInt | None = Field(default=2, description="of one artist in a list; null: no limit")

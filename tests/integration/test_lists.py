@@ -17,6 +17,7 @@ from specrec.config import SYSTEMS
 
 TOP_N, OF_ARTIST, OF_ALBUM = 10, 3, 2
 SETTINGS = (
+    "recommend.hubs=local_scaling",
     f"recommend.top_n={TOP_N}",
     f"recommend.max_per_artist={OF_ARTIST}",
     f"recommend.max_per_album={OF_ALBUM}",
