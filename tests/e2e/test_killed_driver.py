@@ -59,7 +59,8 @@ def test_a_killed_run_is_taken_up_and_ends_in_the_same_tables(tmp_path: Path) ->
     assert extract["details"]["decoded"] == str(FILES)
     for table in RESULTS:
         expected = results(undisturbed, table)
-        assert expected, f"{table} is empty: nothing was compared"
+        # no two rendered clips are one recording
+        assert expected or table == "duplicates", f"{table} is empty: nothing was compared"
         assert results(reader, table) == expected, f"{table} differs"
 
 
