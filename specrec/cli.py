@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import specrec
-from specrec.config import STAGES, SYSTEMS, Config, Stage, load
+from specrec.config import STAGES, Config, Stage, load
 from specrec.errors import SpecrecError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
 
 @main.command()
 @click.argument("track_id")
-@click.option("--system", type=click.Choice(SYSTEMS), help="one system's list with the parts of its scores")
+@click.option("--system", help="one system's list (hybrid, features, …) with the parts of its scores")
 @click.option("--warehouse", help="where the tables lie, instead of --config")
 @_CONFIG
 @_SET
@@ -162,6 +162,10 @@ def show(
     _require_recommendations(reader, track_id)
     systems = [system] if system else ["features", "spectrogram"]
     lists = {name: _list(reader, track_id, name) for name in systems}
+    if system and not lists[system]:
+        listed = reader.rows("recommendations", [("track_id", "=", track_id)], ["system"])
+        there = ", ".join(sorted({row["system"] for row in listed})) or "none"
+        raise SpecrecError(f"{track_id} has no list of the system {system!r}; there are: {there}")
     shown = [row["recommended_track_id"] for rows in lists.values() for row in rows]
     tracks = _tracks(reader, [track_id, *shown])
     console = Console()
@@ -351,8 +355,9 @@ def _print_evaluation(found: Evaluation, by_genre: bool) -> None:
     console = Console()
     if not console.is_terminal:  # a file or a pipe has room
         console = Console(width=_WIDE)
-    present = {of.system for of in found.measurements}
-    systems = [system for system in (*SYSTEMS, TOGETHER, *BASELINES) if system in present]
+    present = list(dict.fromkeys(of.system for of in found.measurements))
+    systems = [system for system in present if system not in (TOGETHER, *BASELINES)]
+    systems += [other for other in (TOGETHER, *BASELINES) if other in present]
     cells = {(of.metric, of.slice, of.system): _figure(of) for of in found.measurements}
     counts = {(of.metric, of.slice): of.n for of in reversed(found.measurements)}
     rows = list(dict.fromkeys((of.metric, of.slice) for of in found.measurements))

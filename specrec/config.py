@@ -28,8 +28,10 @@ DUPLICATES_VERSION = 1
 RECOMMEND_VERSION = 2
 
 Hubs = Literal["off", "local_scaling", "mutual_proximity"]
-System = Literal["features", "spectrogram", "hybrid"]
-SYSTEMS: tuple[System, ...] = get_args(System)
+#: A space and the lists made of it: one of :data:`SYSTEMS`, or the name of a model of ``embedding.models``.
+System = str
+#: Those that every run has; see :attr:`Config.systems`.
+SYSTEMS: tuple[System, ...] = ("features", "spectrogram", "hybrid")
 
 Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend"]
 #: In the order of a night.
@@ -152,6 +154,15 @@ class FitConfig(Section):
     seed: int = Field(default=0, description="chooses the sample")
 
 
+class ModelConfig(Section):
+    """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
+
+    path: str = Field(description="the .onnx file, on disk or s3://")
+    patch_frames: PositiveInt | None = Field(
+        default=None, description="frames of its input; vectors of a clip's patches are averaged; null: whole clips"
+    )
+
+
 class EmbeddingConfig(Section):
     """The vector spaces."""
 
@@ -168,9 +179,13 @@ class EmbeddingConfig(Section):
     )
     clip_sd: PositiveFloat = Field(default=4.0, description="standardised features are clipped to ± this")
     pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
+    models: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ModelConfig] = Field(
+        default_factory=dict,
+        description="models by name, each a further system: {path: FILE.onnx, patch_frames: null}",
+    )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
-        description="weight of each system in `hybrid`; they are divided by their sum",
+        description="weight of each system in `hybrid`; they are divided by their sum; who is not named has none",
     )
 
     @model_validator(mode="after")
@@ -181,9 +196,23 @@ class EmbeddingConfig(Section):
                 raise ValueError(f"family_weights has no family {name!r}{_nearest(name, families)}")
         if not any(self.family_weights.values()):
             raise ValueError("at least one of family_weights must be positive")
-        if set(self.hybrid_weights) != {"features", "spectrogram"} or not any(self.hybrid_weights.values()):
-            raise ValueError("hybrid_weights needs `features` and `spectrogram`, one of them positive")
+        for name in self.models:
+            if name in SYSTEMS:
+                raise ValueError(f"models: {name!r} is the name of a space that every run has; choose another")
+        parts = ("features", "spectrogram", *self.models)
+        for name in self.hybrid_weights:
+            if name not in parts:
+                raise ValueError(f"hybrid_weights has no system {name!r}{_nearest(name, parts)}")
+        if not any(self.hybrid_weights.values()):
+            raise ValueError("at least one of hybrid_weights must be positive")
         return self
+
+    @property
+    def hybrid_shares(self) -> dict[str, float]:
+        """The share of each system in `hybrid`, in the order of its vector; they sum to 1."""
+        total = sum(self.hybrid_weights.values())
+        parts = ("features", "spectrogram", *sorted(self.models))
+        return {name: self.hybrid_weights[name] / total for name in parts if self.hybrid_weights.get(name)}
 
 
 #: Settings of the search that change how it is done and not what comes out.
@@ -340,6 +369,11 @@ class Config(Section):
         return self
 
     @property
+    def systems(self) -> tuple[System, ...]:
+        """Those that this configuration makes lists of: the hybrid comes last."""
+        return ("features", "spectrogram", *sorted(self.embedding.models), "hybrid")
+
+    @property
     def audio_hash(self) -> str:
         """What the features and mel spectrograms depend on, besides the audio itself."""
         return _hash(EXTRACTOR_VERSION, self.audio)
@@ -357,10 +391,14 @@ class Config(Section):
         """Return the hash of what the vectors of a space depend on, besides the audio and the artefact."""
         embedding = self.embedding
         if space == "hybrid":
-            parts = [self.space_hash(part) for part in ("features", "spectrogram")]
-            return _hash(EMBEDDING_VERSION, space, parts, embedding.hybrid_weights)
-        features = [embedding.family_weights, embedding.clip_sd]
-        own = features if space == "features" else [self.recommend.excerpt_seconds]
+            shares = embedding.hybrid_shares
+            return _hash(EMBEDDING_VERSION, space, [self.space_hash(part) for part in shares], shares)
+        if space == "features":
+            own = [embedding.family_weights, embedding.clip_sd]
+        elif space == "spectrogram":
+            own = [self.recommend.excerpt_seconds]
+        else:  # what the file holds is told by its own hash
+            own = [embedding.models[space].model_dump(exclude={"path"})]
         return _hash(EMBEDDING_VERSION, space, self.audio_hash, own)
 
     def neighbours_hash(self, space: str) -> str:
@@ -380,7 +418,10 @@ class Config(Section):
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
         return _hash(
-            self.fit, self.embedding, self.duplicates_hash, *(self.recommend_hash(system) for system in SYSTEMS)
+            self.fit,
+            self.embedding,
+            self.duplicates_hash,
+            *(self.recommend_hash(system) for system in self.systems),
         )
 
 

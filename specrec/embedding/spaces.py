@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,6 +18,7 @@ from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import Artefact
+from specrec.embedding.models import Model, encode, unit_mel
 
 Frames = Iterator[pd.DataFrame]
 FloatMatrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -25,9 +28,10 @@ _SPECTROGRAM_ONLY = ("parts", "levels", "excerpts")
 _DESCRIPTION_SCHEMA = "track_id string, sample_rate int, description array<float>"
 
 
-def input_hash(config: Config, space: str, *artefacts: Artefact) -> Column:
-    """Return what a vector is made from, in short: the audio, the configuration, the artefacts."""
-    made_with = [config.space_hash(space), *(f"{artefact.name} {artefact.version}" for artefact in artefacts)]
+def input_hash(config: Config, space: str, *made_by: Artefact | Model) -> Column:
+    """Return what a vector is made from, in short: the audio, the configuration, the artefacts and models."""
+    names = [f"{of.name} {of.sha256 if isinstance(of, Model) else of.version}" for of in made_by]
+    made_with = [config.space_hash(space), *names]
     return F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
 
 
@@ -64,29 +68,41 @@ def embed_spectrograms(spectrograms: DataFrame, config: Config, pca: Artefact) -
     return _of(spectrograms).mapInPandas(_project(config, pca), VECTOR_SCHEMA)
 
 
-def join_spaces(features: DataFrame, spectrograms: DataFrame, config: Config) -> DataFrame:
-    """Return the vectors of the space ``hybrid``: both unit vectors, weighted, one after the other.
+def embed_by_model(spectrograms: DataFrame, model: Broadcast[Model]) -> DataFrame:
+    """Return the vectors of a model's space; see :data:`VECTOR_SCHEMA`."""
 
-    With weights that sum to 1, their cosine is the weighted mean of the two systems' cosines, exactly.
+    def embed(batches: Frames) -> Frames:
+        for frame in batches:
+            vectors = encode(model.value, map(unit_mel, _mels(frame)))
+            yield pd.DataFrame(
+                {"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(_SPECTROGRAM_ONLY)}
+            )
+
+    return _of(spectrograms).mapInPandas(embed, VECTOR_SCHEMA)
+
+
+def join_spaces(spaces: Mapping[str, DataFrame], config: Config) -> DataFrame:
+    """Return the vectors of the space ``hybrid``: the unit vectors of its spaces, weighted, one after the other.
+
+    With weights that sum to 1, their cosine is the weighted mean of the systems' cosines, exactly.
 
     Parameters
     ----------
-    features, spectrograms : ``track_id`` and ``vector`` of the two spaces.
+    spaces : ``track_id`` and ``vector`` of each space that has a weight.
     """
-    weights = config.embedding.hybrid_weights
-    total = sum(weights.values())
 
     def weighted(column: str, weight: float) -> Column:
         squares = F.transform(F.col(column), lambda x: x.cast("double") * x.cast("double"))
         length = F.sqrt(F.aggregate(squares, F.lit(0.0), lambda total, x: total + x))
-        scale = F.when(length > 0, F.lit(np.sqrt(weight / total).item()) / length).otherwise(0.0)
+        scale = F.when(length > 0, F.lit(np.sqrt(weight).item()) / length).otherwise(0.0)
         return F.transform(F.col(column), lambda x: (x * scale).cast("float"))
 
-    left = features.select("track_id", F.col("vector").alias("a"))
-    right = spectrograms.select("track_id", F.col("vector").alias("b"))
-    vector = F.concat(weighted("a", weights["features"]), weighted("b", weights["spectrogram"]))
+    shares = config.embedding.hybrid_shares
+    named = [spaces[name].select("track_id", F.col("vector").alias(name)) for name in shares]
+    joined = reduce(lambda left, right: left.join(right, "track_id"), named)
+    vector = F.concat(*(weighted(name, share) for name, share in shares.items()))
     nothing = (F.lit(None).alias(name) for name in _SPECTROGRAM_ONLY)
-    return left.join(right, "track_id").select("track_id", vector.alias("vector"), *nothing)
+    return joined.select("track_id", vector.alias("vector"), *nothing)
 
 
 def _of(spectrograms: DataFrame) -> DataFrame:

@@ -47,23 +47,28 @@ def by_region(vectors: FloatArray, names: Sequence[str], parts: FloatArray) -> S
     return Split(tuple(names), vectors, lambda i: regions[:, i])
 
 
-def joined(vectors: FloatArray, left: Split, right: Split) -> Split:
-    """Split vectors of the space ``hybrid``: the two spaces' unit vectors, weighted, one after the other."""
-    width = left.vectors.shape[1]
+def whole(vectors: FloatArray, name: str) -> Split:
+    """Return vectors that do not split, as those of a model: one part."""
+    return Split((name,), vectors, lambda _: vectors)
+
+
+def joined(vectors: FloatArray, splits: Sequence[Split]) -> Split:
+    """Split vectors of the space ``hybrid``: the unit vectors of several spaces, weighted, one after the other."""
+    ends = np.cumsum([split.vectors.shape[1] for split in splits]).tolist()
+    columns = [slice(end - split.vectors.shape[1], end) for end, split in zip(ends, splits, strict=True)]
     scales = [
-        _ratio(_length(half), _length(split.vectors))[:, None]
-        for half, split in ((vectors[:, :width], left), (vectors[:, width:], right))
+        _ratio(_length(vectors[:, own]), _length(split.vectors))[:, None]
+        for own, split in zip(columns, splits, strict=True)
     ]
+    places = [(number, i) for number, split in enumerate(splits) for i in range(len(split.names))]
 
     def part(i: int) -> FloatArray:
+        number, own = places[i]
         found = np.zeros_like(vectors)
-        if i < len(left.names):
-            found[:, :width] = left.part(i) * scales[0]
-        else:
-            found[:, width:] = right.part(i - len(left.names)) * scales[1]
+        found[:, columns[number]] = splits[number].part(own) * scales[number]
         return found
 
-    return Split(left.names + right.names, vectors, part)
+    return Split(tuple(name for split in splits for name in split.names), vectors, part)
 
 
 @dataclass(frozen=True)

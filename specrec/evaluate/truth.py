@@ -183,7 +183,11 @@ class Reader:
                 continue
             parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
             statements = [reason["statement"] for reason in row["reasons"]]
-            false = [words for words in statements if not self.is_true(words, track, recommended)]
+            false = [
+                words
+                for words in statements
+                if not (self.is_true(words, track, recommended) or _model_agrees(words, parts))
+            ]
             if not self.sentence_is_true(row["explanation"], track, recommended, parts, row["score"]):
                 false.append(row["explanation"])
             found += [Untrue(track, recommended, words) for words in false]
@@ -213,7 +217,9 @@ class Reader:
             return False
         if found[1].startswith("Among"):
             scored = {family: part for family, part in parts.items() if family != "catalogue"}
-            true = scored.get(_STRONGEST.get(found[2], "")) == max(scored.values()) and max(scored.values()) > 0
+            by_model = re.fullmatch(r"what the model (\w+) hears", found[2])
+            strongest = by_model[1] if by_model else _STRONGEST.get(found[2], "")
+            true = scored.get(strongest) == max(scored.values()) and max(scored.values()) > 0
         else:
             pieces = self._split(found[2])
             true = bool(pieces) and all(self.is_true(piece, track, recommended) for piece in pieces)
@@ -326,6 +332,14 @@ class Reader:
     def _attribute_rank(self, a: Values, b: Values, word: str, more: bool, share: Sequence[str]) -> bool:
         adjectives = {"energetic": "energy", "acoustic": "acousticness", "happy": "valence"}
         return self._rank(adjectives.get(word, "danceability"), +1 if more else -1)(a, b, share)
+
+
+def _model_agrees(statement: str, parts: Mapping[str, float]) -> bool:
+    """Tell whether a statement of what a model hears agrees with its part of the score."""
+    found = re.fullmatch(r"(not )?alike to the model (\w+)", statement)
+    if found is None or found[2] not in parts:
+        return False
+    return (parts[found[2]] > 0) == (found[1] is None)
 
 
 def _is_missing(name: str) -> Check:

@@ -8,8 +8,15 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.embedding.artefacts import PCA, SCALER
-from specrec.embedding.spaces import embed_features, embed_spectrograms, input_hash, join_spaces
+from specrec.embedding.artefacts import PCA, SCALER, Artefact
+from specrec.embedding.models import Model, load_model
+from specrec.embedding.spaces import (
+    embed_by_model,
+    embed_features,
+    embed_spectrograms,
+    input_hash,
+    join_spaces,
+)
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
 
@@ -22,11 +29,12 @@ def embed(run: Run) -> None:
     config = run.config
     with run.stage("embed") as report:
         scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
-        hashes = {
-            "features": input_hash(config, "features", scaler),
-            "spectrogram": input_hash(config, "spectrogram", pca),
-            "hybrid": input_hash(config, "hybrid", scaler, pca),
-        }
+        models = {name: load_model(name, config) for name in config.embedding.models}
+        made_by: dict[str, Artefact | Model] = {"features": scaler, "spectrogram": pca, **models}
+        hashes = {space: input_hash(config, space, of) for space, of in made_by.items()}
+        in_hybrid = [made_by[space] for space in config.embedding.hybrid_shares]
+        hashes["hybrid"] = input_hash(config, "hybrid", *in_hybrid)
+        report.details |= {name: model.sha256[:16] for name, model in models.items()}
         compared = _compare(run, hashes)
         gone = F.col("input_hash").isNull()
         stale = ~gone & ~F.col("input_hash").eqNullSafe(F.col("old_hash"))
@@ -49,19 +57,24 @@ def embed(run: Run) -> None:
         first = []
         if "features" in of:
             rows = _current(run, "audio_features").join(of["features"].select("track_id"), "track_id")
-            first.append(_in_space(run, "features", embed_features(rows, config, scaler), hashes, scaler.version))
+            first.append(_in_space(run, "features", embed_features(rows, config, scaler), hashes, scaler))
         if "spectrogram" in of:
             vectors = embed_spectrograms(_spectrograms(run, of["spectrogram"]), config, pca)
-            first.append(_in_space(run, "spectrogram", vectors, hashes, pca.version))
+            first.append(_in_space(run, "spectrogram", vectors, hashes, pca))
+        for name, model in models.items():
+            if name in of:
+                sent = run.warehouse.spark.sparkContext.broadcast(model)
+                vectors = embed_by_model(_spectrograms(run, of[name]), sent)
+                first.append(_in_space(run, name, vectors, hashes, model))
         if first:
             run.warehouse.append("embeddings", reduce(DataFrame.unionByName, first))
         if "hybrid" in of:
-            by_features, by_spectrogram = (
-                _vectors(run, space, of["hybrid"]) for space in ("features", "spectrogram")
-            )
-            vectors = join_spaces(by_features, by_spectrogram, config)
+            spaces = {space: _vectors(run, space, of["hybrid"]) for space in config.embedding.hybrid_shares}
+            vectors = join_spaces(spaces, config)
             run.warehouse.append("embeddings", _in_space(run, "hybrid", vectors, hashes, None))
-        report.details |= {space: found[space].stale for space in of}
+        for space in of:
+            made = report.details.get(space)
+            report.details[space] = f"{found[space].stale}, by {made}" if made else found[space].stale
         report.rows_out = sum(found[space].stale for space in of)
         if not of and not report.details["removed"]:
             report.unchanged()
@@ -99,8 +112,13 @@ def _vectors(run: Run, space: str, of: DataFrame) -> DataFrame:
 
 
 def _in_space(
-    run: Run, space: str, vectors: DataFrame, hashes: Mapping[str, Column], version: int | None
+    run: Run, space: str, vectors: DataFrame, hashes: Mapping[str, Column], made_by: Artefact | Model | None
 ) -> DataFrame:
     made_from = _current(run, "audio_features").select("track_id", hashes[space].alias("input_hash"))
-    named = {"space": F.lit(space), "artefact_version": F.lit(version).cast("int"), **run.stamp()}
+    named = {
+        "space": F.lit(space),
+        "artefact_version": F.lit(made_by.version if isinstance(made_by, Artefact) else None).cast("int"),
+        "model_hash": F.lit(made_by.sha256 if isinstance(made_by, Model) else None).cast("string"),
+        **run.stamp(),
+    }
     return vectors.join(made_from, "track_id").withColumns(named)

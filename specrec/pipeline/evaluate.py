@@ -8,7 +8,7 @@ is collected: `evaluate.sample_tracks` tracks a question, their lists, and what 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.catalogue.sources import read_table
-from specrec.config import SYSTEMS, Config, RecommendConfig
+from specrec.config import Config, RecommendConfig
 from specrec.embedding.features import FAMILIES, families, layout_of
 from specrec.embedding.sample import sample_tracks
 from specrec.embedding.spectrogram import REGIONS
@@ -28,7 +28,7 @@ from specrec.errors import CatalogueError, ConfigError, SpecrecError
 from specrec.evaluate import measure as M
 from specrec.evaluate import truth
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
-from specrec.evaluate.explanations import Split, by_family, by_region, joined
+from specrec.evaluate.explanations import Split, by_family, by_region, joined, whole
 from specrec.evaluate.intervals import Bootstrap, Figure
 from specrec.evaluate.metrics import METRICS, Measurement
 from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
@@ -38,6 +38,7 @@ from specrec.recommend.candidates import choose_lists, traits
 from specrec.warehouse.reader import Reader
 
 _READS = 30
+_REGIONS = tuple(region.name for region in REGIONS)
 #: Statistics are of a sample of a large catalogue: the share of a track that is not of it is off by one in so many.
 _SAMPLED_SHARE = 1e-3
 
@@ -95,7 +96,7 @@ def evaluate(config: Config) -> Evaluation:
         _check_configuration(run)
         reasons: dict[str, str] = {}
         found = list(_measure(run, counts, reasons))
-        report.rows_in = counts[SYSTEMS[0]]
+        report.rows_in = counts["features"]
         order = {metric: i for i, metric in enumerate(METRICS)}
         found.sort(key=lambda of: (order[of.metric], of.slice))
         stamp = {"run_id": run.run_id, "computed_at": datetime.now(UTC)}
@@ -115,7 +116,7 @@ def _check_configuration(run: Run) -> None:
     """Raise if the lists were made with other settings than those that they would be measured with."""
     rows = run.warehouse.read("recommendations").groupBy("system").agg(F.first("config_hash").alias("made_with"))
     for row in sorted(rows.collect()):  # one row a system
-        if row.made_with != run.config.recommend_hash(row.system):
+        if row.system not in run.config.systems or row.made_with != run.config.recommend_hash(row.system):
             raise ConfigError("the lists were made with other settings: give the --config and --set of the night")
 
 
@@ -141,7 +142,7 @@ def _known(run: Run, reasons: dict[str, str]) -> DataFrame:
     """Return what the catalogue says of each track that has vectors: facts of :class:`Facts`, and popularity."""
     tracks, name = run.warehouse.read("tracks"), run.config.evaluate.song_column
     named = F.col(f"`{name}`").cast("string") if name in tracks.columns else F.col("extra")[name]
-    embedded = run.warehouse.read("embeddings").where(F.col("space") == SYSTEMS[0]).select("track_id")
+    embedded = run.warehouse.read("embeddings").where(F.col("space") == "features").select("track_id")
     song = F.nullif(named, F.lit(""))
     columns = ("track_id", "artists", "album_name", "track_genre", "popularity")
     for metric in ("song_precision_at_1", "song_hit_at_10"):
@@ -211,7 +212,7 @@ def _sample(run: Run, known: DataFrame, liked: DataFrame | None, reasons: dict[s
         told = told.withColumn("liked", F.lit(None).cast("double"))
     else:
         told = told.join(liked, "track_id", "left")
-    facts = Facts(_collected(told))
+    facts, shares = Facts(_collected(told)), run.config.embedding.hybrid_shares
     tracks = np.unique(facts.positions(chosen["track_id"]))
     asked = {
         name: np.isin(tracks, facts.positions(chosen["track_id"][chosen["asked"] == name]))
@@ -231,12 +232,13 @@ def _sample(run: Run, known: DataFrame, liked: DataFrame | None, reasons: dict[s
         why = "the catalogue names no track's genre (track_genre)"
         for name in ("genre_prior", "genre_precision_at_10", "genre_precision_at_10_other_albums"):
             reasons[name] = why
+    candidates, recommended = (_ordered(lists, run.config.systems) for lists in (candidates, recommended))
     return _Sample(
-        M.Lists(facts, tracks, _ordered(candidates) | baselines),
-        M.Lists(facts, tracks, _ordered(recommended) | {name: of[:, :top_n] for name, of in baselines.items()}),
+        M.Lists(facts, tracks, candidates | baselines),
+        M.Lists(facts, tracks, recommended | {name: of[:, :top_n] for name, of in baselines.items()}),
         asked,
         {
-            name: by_rank(facts, tracks, of, top_n, pd.Index(_parts(str(name))).get_indexer(of["top"]))
+            name: by_rank(facts, tracks, of, top_n, pd.Index(_parts(str(name), shares)).get_indexer(of["top"]))
             for name, of in lists.groupby("system")
         },
     )
@@ -298,7 +300,7 @@ def _whole_lists(
     )
     occurring = _collected(times)
     lengths = _collected(a_list.groupBy("system", "length", "duplicates").count())
-    for system in SYSTEMS:
+    for system in run.config.systems:
         tracks = counts.get(system, 0)
         of = lengths[lengths["system"] == system]
         listed = occurring[occurring["system"] == system]
@@ -315,7 +317,7 @@ def _whole_lists(
         yield from M.row(system, "lists_not_full", cells.not_full(top_n, bootstrap))
         if groups is not None:
             yield from M.row(system, "duplicate_rate", cells.duplicate_rate(bootstrap))
-    tracks = counts[SYSTEMS[0]]
+    tracks = counts["features"]
     yield from _occurrence("random", of_random(tracks - surplus, top_n), bootstrap)
     if "popularity" not in reasons:
         yield from _occurrence("popularity", of_popularity(tracks - surplus, top_n), bootstrap)
@@ -344,29 +346,30 @@ def _vectors(run: Run, sample: _Sample, bootstrap: Bootstrap, reasons: dict[str,
     rows = run.warehouse.read("embeddings").select("space", "track_id", "vector", "parts")
     frame = _collected(rows.join(wanted, "track_id", "left_semi"))
     spaces: dict[str, tuple[pd.DataFrame, M.Vectors]] = {}
-    for space in SYSTEMS:
+    for space in run.config.systems:
         of = frame[frame["space"] == space].sort_values("track_id", ignore_index=True)
         spaces[space] = (of, M.Vectors.of(facts, of["track_id"], _matrix(of["vector"])))
     yield from M.within_lists(lists, spaces["hybrid"][1], bootstrap)
 
+    shares = run.config.embedding.hybrid_shares
     dimensions = families(layout_of(run.config.audio.n_mfcc))
     if spaces["features"][1].matrix.shape[1] != len(dimensions):
         for metric in METRICS:
             if metric.startswith("fidelity"):
                 reasons[metric] = "the vectors are of another configuration: give the night's --config"
         return
-    for system in SYSTEMS:
+    for system in run.config.systems:
         if system not in sample.top:
             continue
         rows_of = {space: vectors.row_of for space, (_, vectors) in spaces.items()}
-        needed = ("features", "spectrogram", "hybrid") if system == "hybrid" else (system,)
+        needed = (*shares, "hybrid") if system == "hybrid" else (system,)
         tracks, listed = lists.tracks, lists.of[system]
         top = sample.top[system][sample.asked["any"]]
         used = np.unique(np.concatenate([tracks, listed[listed >= 0]]))
         used = used[np.all([rows_of[space][used] >= 0 for space in needed], axis=0)]
         local = np.full(len(facts.ids) + 1, -1)
         local[used] = np.arange(len(used))
-        split = _split(system, {space: (*spaces[space], rows_of[space][used]) for space in needed}, dimensions)
+        split = _split(needed, {space: (*spaces[space], rows_of[space][used]) for space in needed}, dimensions)
         has = local[tracks] >= 0
         yield from M.deletion(
             system, split, local[tracks[has]], local[listed[has]], top=top[has], bootstrap=bootstrap
@@ -374,27 +377,31 @@ def _vectors(run: Run, sample: _Sample, bootstrap: Bootstrap, reasons: dict[str,
 
 
 def _split(
-    system: str, spaces: Mapping[str, tuple[pd.DataFrame, M.Vectors, IntArray]], dimensions: IntArray
+    needed: Sequence[str], spaces: Mapping[str, tuple[pd.DataFrame, M.Vectors, IntArray]], dimensions: IntArray
 ) -> Split:
-    """Split the vectors of some rows of a system's space into the parts that its explanations name."""
+    """Split vectors of a system's space, the last that is needed, into the parts that its explanations name."""
 
     def of(space: str) -> Split:
         frame, vectors, rows = spaces[space]
         matrix = vectors.matrix[rows]
         if space == "features":
-            return by_family(matrix, _parts(space), dimensions)
-        return by_region(matrix, _parts(space), _matrix(frame["parts"].iloc[rows]))
+            return by_family(matrix, FAMILIES, dimensions)
+        if space == "spectrogram":
+            return by_region(matrix, _REGIONS, _matrix(frame["parts"].iloc[rows]))
+        return whole(matrix, space)
 
-    if system != "hybrid":
+    *parts, system = needed
+    if not parts:
         return of(system)
-    _, vectors, rows = spaces["hybrid"]
-    return joined(vectors.matrix[rows], of("features"), of("spectrogram"))
+    _, vectors, rows = spaces[system]
+    return joined(vectors.matrix[rows], [of(part) for part in parts])
 
 
-def _parts(system: str) -> tuple[str, ...]:
-    """Return the names of the parts of a system's scores, as `reasons` call them."""
-    regions = tuple(region.name for region in REGIONS)
-    return {"features": FAMILIES, "spectrogram": regions, "hybrid": FAMILIES + regions}[system]
+def _parts(system: str, shares: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the parts of a system's scores, as `reasons` call them; `shares` are in the hybrid."""
+    if system == "hybrid":
+        return tuple(name for part in shares for name in _parts(part, ()))
+    return {"features": FAMILIES, "spectrogram": _REGIONS}.get(system, (system,))
 
 
 def _overlap(run: Run, sample: _Sample, bootstrap: Bootstrap, reasons: dict[str, str]) -> Iterator[Measurement]:
@@ -437,7 +444,7 @@ def _explanations(run: Run) -> Iterator[Measurement]:
 def _truth(run: Run, sample: _Sample, bootstrap: Bootstrap) -> Iterator[Measurement]:
     """Measure, on the sample's lists, which explanations another reader of the tables finds true."""
     facts, lists = sample.facts, sample.recommended.only(sample.asked["any"])
-    listed = [of.ravel() for system, of in lists.of.items() if system in SYSTEMS]
+    listed = [of.ravel() for system, of in lists.of.items() if system in run.config.systems]
     spoken_of = np.unique(np.concatenate([lists.tracks, *listed]))
     tracks = _values(run, _frame(run, pd.Series(facts.ids[spoken_of[spoken_of >= 0]])))
     fit = run.config.fit
@@ -449,7 +456,7 @@ def _truth(run: Run, sample: _Sample, bootstrap: Bootstrap) -> Iterator[Measurem
     columns = ("system", "track_id", "recommended_track_id", "explanation", "reasons", "score")
     rows = run.warehouse.read("recommendations").select(*columns).join(chosen, "track_id", "left_semi").collect()
     told = [row.asDict(recursive=True) for row in rows]
-    for system in SYSTEMS:
+    for system in run.config.systems:
         of_system = sorted((row for row in told if row["system"] == system), key=lambda row: str(row["track_id"]))
         untrue = reader.untrue(of_system)
         false = {(one.track_id, one.recommended_track_id) for one in untrue}
@@ -478,7 +485,7 @@ def _reads(run: Run, sample: _Sample, bootstrap: Bootstrap) -> Iterator[Measurem
     reader = Reader(run.config.warehouse, run.config.storage)
     tracks = np.random.default_rng(run.config.evaluate.seed).permutation(sample.recommended.tracks)
     ids = sample.facts.ids[tracks[:_READS]]
-    for system in SYSTEMS:
+    for system in run.config.systems:
         seconds = []
         for track_id in [ids[0], *ids]:  # the first finds nothing warm
             start = time.perf_counter()
@@ -501,5 +508,5 @@ def _matrix(vectors: pd.Series) -> npt.NDArray[np.float64]:
     return np.stack(vectors.to_list()).astype(np.float64) if len(vectors) else np.zeros((0, 0))
 
 
-def _ordered(lists: Mapping[str, IntArray]) -> dict[str, IntArray]:
-    return {system: lists[system] for system in SYSTEMS if system in lists}
+def _ordered(lists: Mapping[str, IntArray], systems: Sequence[str]) -> dict[str, IntArray]:
+    return {system: lists[system] for system in systems if system in lists}

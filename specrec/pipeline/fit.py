@@ -12,7 +12,6 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.config import SYSTEMS
 from specrec.embedding import artefacts as A
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
@@ -147,7 +146,7 @@ def load_artefacts(run: Run) -> dict[str, Artefact]:
         return run.artefacts
     table = run.warehouse.read("artefacts")
     wanted = F.lit(False)
-    for name in (*A.NAMES, *map(A.cells_of, SYSTEMS)):
+    for name in (*A.NAMES, *map(A.cells_of, run.config.systems)):
         wanted |= (F.col("name") == name) & (F.col("config_hash") == run.config.artefact_hash(name))
     newest = (
         table.where(wanted)

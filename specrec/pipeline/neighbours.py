@@ -18,7 +18,6 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from specrec.config import SYSTEMS
 from specrec.embedding.artefacts import Artefact, cells_of
 from specrec.embedding.sample import sample_tracks
 from specrec.errors import SpecrecError
@@ -87,16 +86,17 @@ def find_neighbours(run: Run) -> None:
     """
     warehouse = run.warehouse
     with run.stage("neighbours") as report:
-        known = warehouse.states("neighbours")
+        known, systems = warehouse.states("neighbours"), run.config.systems
         by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
-        tracks: dict[str, int] = {space: int(by_space.get(space, "0").partition(":")[0]) for space in SYSTEMS}
+        tracks: dict[str, int] = {space: int(by_space.get(space, "0").partition(":")[0]) for space in systems}
         now = {
             space: f"{run.config.neighbours_hash(space)}:{_method(run, count)}:{by_space.get(space)}"
             for space, count in tracks.items()
         }
+        now |= dict.fromkeys(known.keys() - set(systems), "")  # of a model that is no longer configured
         changed: dict[str, str] = {space: state for space, state in now.items() if known.get(space) != state}
         if changed:
-            tracks = {space: tracks[space] for space in changed}
+            tracks = {space: tracks.get(space, 0) for space in changed}
             report.rows_in = sum(tracks.values())
             empty = {space: state for space, state in changed.items() if not tracks[space]}
             if empty:
@@ -109,7 +109,7 @@ def find_neighbours(run: Run) -> None:
             }
             while reasons:
                 reasons = _update(run, report, changed, tracks, reasons)
-        report.parts(changed, warehouse.counts("neighbours", "space") if changed else {}, SYSTEMS)
+        report.parts(changed, warehouse.counts("neighbours", "space") if changed else {}, systems)
 
 
 def _why_rebuild(before: str | None, now: str, is_small: bool) -> str | None:

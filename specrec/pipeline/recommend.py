@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.config import SYSTEMS, System
+from specrec.config import System
 from specrec.embedding.artefacts import PCA
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.pipeline.fit import catalogue_statistics, need_artefact
@@ -26,22 +26,27 @@ def recommend(run: Run) -> None:
     config, warehouse = run.config, run.warehouse
     with run.stage("recommend") as report:
         searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
+        systems = config.systems
         pca = need_artefact(run, PCA)
         tracks = warehouse.read("tracks")
         of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
         # the excerpts, of any system's pairs, are matched by the spectrogram PCA
         said = f"{pca.version}:{_state(tracks, of_tracks)}"
-        now = {system: f"{config.recommend_hash(system)}:{said}:{searched.get(system)}" for system in SYSTEMS}
+        now = {system: f"{config.recommend_hash(system)}:{said}:{searched.get(system)}" for system in systems}
+        now |= dict.fromkeys(known.keys() - set(systems), "")  # of a model that is no longer configured
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
             chosen = choose_lists(neighbours, of_tracks, config.recommend)
-            profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks)
-            hashes = by_part("system", {system: config.recommend_hash(system) for system in changed})
+            models = config.embedding.hybrid_shares.keys() & config.embedding.models.keys()
+            profile = profiles(
+                warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, sorted(models)
+            )
+            hashes = by_part("system", {system: config.recommend_hash(system) for system in systems})
             lists = explain_lists(chosen, profile, config, catalogue_statistics(run))
             rows = lists.withColumns({"config_hash": hashes, **run.stamp()})
             warehouse.replace_parts("recommendations", "system", rows, changed)
-        report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, SYSTEMS)
+        report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, systems)
         for system, short in _count_short(run, changed).items():
             report.details[system] += f", {short} lists not full"
         _compare(run, report, now)

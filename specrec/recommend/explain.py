@@ -3,7 +3,7 @@
 A cosine is a sum, so it splits without remainder: in the space ``features`` into families of features, in the space
 ``spectrogram`` into regions of the spectrum (the part of a region is what similarity is lost when the region of the
 track's spectrogram is replaced by what is usual, the vector's length being held: exact, as the encoder is linear),
-in ``hybrid`` into both, with their weights.
+in ``hybrid`` into both, with their weights. What a model makes of a pair does not split: it is one part.
 
 Of each family and region several statements may be true of a pair. The one is made that is true of the fewest other
 tracks, and a sentence begins with the rarest of those that count in the score: what is typical of the catalogue is
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from specrec.config import System
+from specrec.config import SYSTEMS, System
 from specrec.embedding.features import FAMILIES
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import (
@@ -76,6 +76,8 @@ class Side:
         Vectors of the space ``spectrogram``.
     levels : float64, shape (n, regions)
         Mean level of each region, dB.
+    models : dict of float32, shape (n, dimensions)
+        Vectors of each model that has a part in ``hybrid``.
     measures : dict of float64, shape (n,)
         Of :func:`specrec.embedding.statistics.measure`.
     attributes : dict of float64, shape (n,)
@@ -85,6 +87,7 @@ class Side:
     features: npt.NDArray[np.float32]
     spectrogram: npt.NDArray[np.float32]
     levels: FloatArray
+    models: dict[str, npt.NDArray[np.float32]]
     measures: dict[str, FloatArray]
     attributes: dict[str, FloatArray]
 
@@ -173,13 +176,18 @@ class Explainer:
         Family of each dimension of ``features``.
     statistics : dict of float64
         The artefact ``catalogue_statistics``.
-    weights : dict
-        Of the systems in ``hybrid``.
+    shares : dict
+        Of the systems in ``hybrid``; they sum to 1.
     """
 
     families: npt.NDArray[np.int64]
     statistics: dict[str, FloatArray]
-    weights: dict[str, float]
+    shares: dict[str, float]
+
+    @property
+    def models(self) -> list[str]:
+        """The models that have a part in ``hybrid``."""
+        return [name for name in self.shares if name not in SYSTEMS]
 
     def explain(
         self, system: System, pairs: Pairs, scores: FloatArray
@@ -196,23 +204,34 @@ class Explainer:
         reasons : dicts with the fields of ``schemas.REASON``, greatest contribution first; statements of the
             catalogue's attributes, which are no part of the score, come last with contribution 0.
         """
-        traits = []
-        if system in ("features", "hybrid"):
-            traits += [_Trait(name, _GROUPS.get(name, name), self._of_family(name, pairs)) for name in FAMILIES]
-        if system in ("spectrogram", "hybrid"):
-            for index, region in enumerate(REGIONS):
-                facts = self._of_region(index, pairs)
-                traits.append(_Trait(region.name, _GROUPS.get(region.name, region.name), facts))
+        families = [_Trait(name, _GROUPS.get(name, name), self._of_family(name, pairs)) for name in FAMILIES]
+        regions = [
+            _Trait(region.name, _GROUPS.get(region.name, region.name), self._of_region(index, pairs))
+            for index, region in enumerate(REGIONS)
+        ]
+        beside: list[_Trait] = []
+        if system == "features":
+            scored = families
+        elif system == "spectrogram":
+            scored = regions
+        elif system == "hybrid":
+            scored = families + regions
+            for name in self.models:
+                cosines = _cosines(pairs.track.models[name], pairs.recommended.models[name])
+                scored.append(_Trait(name, name, _of_model(name, cosines)))
+        else:  # a model's score has no parts: what else the two share is told beside it
+            scored, beside = [_Trait(system, system, _of_model(system, scores))], families + regions
         parts = self.contributions(system, pairs, scores)
         attributes = [_Trait("catalogue", name, self._of_attribute(name, pairs)) for name in ATTRIBUTES]
         attributes = [trait for trait in attributes if trait.facts]
-        told = _tell([*traits, *attributes], len(scores))
-        parts = np.concatenate([parts, np.zeros((len(scores), len(attributes)))], axis=1)
-        reasons = _reasons(told, parts, len(traits))
-        return _sentences(told, parts, scores, len(traits), self._differences(pairs)), reasons
+        told = _tell([*scored, *beside, *attributes], len(scores))
+        parts = np.concatenate([parts, np.zeros((len(scores), len(beside) + len(attributes)))], axis=1)
+        heard = len(scored) + len(beside)
+        reasons = _reasons(told, parts, heard)
+        return _sentences(told, parts, scores, (len(scored), heard), self._differences(pairs)), reasons
 
     def contributions(self, system: System, pairs: Pairs, scores: FloatArray) -> FloatArray:
-        """Return the parts of each score: families, then regions, as far as the system has them; float64."""
+        """Return the parts of each score: families, regions, models, as far as the system has them; float64."""
         a, b = pairs.track, pairs.recommended
         families = np.eye(len(FAMILIES))[self.families]
         products = a.features.astype(np.float64) * b.features.astype(np.float64)
@@ -223,11 +242,14 @@ class Explainer:
             parts = by_family
         elif system == "spectrogram":
             parts = by_region
+        elif system == "hybrid":
+            of = {"features": by_family, "spectrogram": by_region} | {
+                name: _cosines(a.models[name], b.models[name])[:, None] for name in self.models
+            }
+            joined = np.concatenate([self.shares.get(name, 0.0) * cosines for name, cosines in of.items()], axis=1)
+            parts = _ratio(joined, self._hybrid_norm(a) * self._hybrid_norm(b))
         else:
-            total = sum(self.weights.values())
-            of = {name: weight / total for name, weight in self.weights.items()}
-            joined = np.concatenate([of["features"] * by_family, of["spectrogram"] * by_region], axis=1)
-            parts = _ratio(joined, _hybrid_norm(a, of) * _hybrid_norm(b, of))
+            parts = scores[:, None].copy()
         # Vectors are stored in float32: what rounding leaves, some 1e-7, goes to the greatest part.
         left = scores - parts.sum(axis=1)
         if np.abs(left).max(initial=0.0) > _ROUNDING:
@@ -236,6 +258,13 @@ class Explainer:
             )
         parts[np.arange(len(parts)), np.abs(parts).argmax(axis=1)] += left
         return parts
+
+    def _hybrid_norm(self, side: Side) -> FloatArray:
+        """Return the length of the joined vectors: 1, unless one of them is zero."""
+        vectors = {"features": side.features, "spectrogram": side.spectrogram, **side.models}
+        squares = [share * (_norm(vectors[name]) > 0) for name, share in self.shares.items()]
+        length: FloatArray = np.sqrt(np.sum(squares, axis=0))
+        return length
 
     def _of_family(self, name: str, pairs: Pairs) -> list[_Fact]:
         """Return what can be said of a family: always something, the values themselves at least."""
@@ -453,6 +482,16 @@ def _always(
     return _Fact(phrase, feature, a, b, np.ones(len(a), bool), np.ones(len(a)), words or {})
 
 
+def _of_model(name: str, cosines: FloatArray) -> list[_Fact]:
+    """Return whether a model finds the two alike: no measure of either, so there are no values to tell."""
+    nothing, words = np.full(len(cosines), np.nan), {"model": name}
+    alike = _always("model.alike", "cosine", nothing, nothing, words)
+    return [
+        replace(alike, holds=cosines > 0),
+        replace(alike, phrase="model.unlike", holds=cosines <= 0),
+    ]
+
+
 def _tell(traits: list[_Trait], count: int) -> _Told:
     words = np.full((count, len(traits)), None, object)
     chances, facts = np.full(words.shape, np.inf), np.zeros(words.shape, np.int64)
@@ -465,10 +504,10 @@ def _tell(traits: list[_Trait], count: int) -> _Told:
     return _Told(traits, words, chances, facts)
 
 
-def _reasons(told: _Told, parts: FloatArray, in_score: int) -> list[list[dict[str, Any]]]:
-    """Return the reasons of each pair; the first `in_score` traits have a part in the score."""
-    order = np.argsort(-parts[:, :in_score], axis=1, kind="stable")
-    rest = np.broadcast_to(np.arange(in_score, parts.shape[1]), (len(parts), parts.shape[1] - in_score))
+def _reasons(told: _Told, parts: FloatArray, heard: int) -> list[list[dict[str, Any]]]:
+    """Return the reasons of each pair; the first `heard` traits are of the sound."""
+    order = np.argsort(-parts[:, :heard], axis=1, kind="stable")
+    rest = np.broadcast_to(np.arange(heard, parts.shape[1]), (len(parts), parts.shape[1] - heard))
     order = np.concatenate([order, rest], axis=1)
     values = np.stack([_values(told, column) for column in range(len(told.traits))], axis=1)
     return [
@@ -504,9 +543,11 @@ def _sentences(
     told: _Told,
     parts: FloatArray,
     scores: FloatArray,
-    in_score: int,
+    counts: tuple[int, int],
     differences: list[tuple[_Fact, FloatArray, str]],
 ) -> list[str]:
+    """Return the sentences; the first `counts` of the traits have a part in the score, and are of the sound."""
+    in_score, heard = counts
     scored = parts[:, :in_score]
     usual = np.where(scored > 0, scored, 0).sum(axis=1, keepdims=True) / in_score
     weighty = np.concatenate(
@@ -520,7 +561,7 @@ def _sentences(
     farthest = np.where(np.take_along_axis(far, farthest, axis=1) >= 0, farthest, -1)
     spoken, apart = [], np.full(len(chosen), -1)
     for row, (columns, candidates) in enumerate(zip(chosen, farthest.tolist(), strict=True)):
-        by_group = _one_a_group(columns, told, row, in_score)
+        by_group = _one_a_group(columns, told, row, heard)
         spoken.append([str(told.words[row, column]) for column in by_group.values()])
         apart[row] = next((i for i in candidates if i >= 0 and differences[i][2] not in by_group), -1)
     difference = np.full(len(chosen), None, object)
@@ -534,18 +575,18 @@ def _sentences(
     ]
 
 
-def _one_a_group(columns: list[int], told: _Told, row: int, in_score: int) -> dict[str, int]:
+def _one_a_group(columns: list[int], told: _Told, row: int, heard: int) -> dict[str, int]:
     """Return which traits are spoken of: one of each group, and of the catalogue's one beside what was heard."""
     by_group: dict[str, int] = {}
     by_catalogue = False
     for column in columns:
-        if column >= 0 and len(by_group) < _MOST_REASONS and not (by_catalogue and column >= in_score):
+        if column >= 0 and len(by_group) < _MOST_REASONS and not (by_catalogue and column >= heard):
             group = told.traits[column].group
-            if column >= in_score:  # what it says was heard is said
+            if column >= heard:  # what it says was heard is said
                 group = _HEARD_GROUPS.get(group, group)
                 by_catalogue = group not in by_group
             by_group.setdefault(group, column)
-    return by_group if any(column < in_score for column in by_group.values()) else {}
+    return by_group if any(column < heard for column in by_group.values()) else {}
 
 
 def _sentence(reasons: list[str], difference: str | None, strongest: str, score: float) -> str:
@@ -554,8 +595,9 @@ def _sentence(reasons: list[str], difference: str | None, strongest: str, score:
     if not reasons:
         if score <= 0:
             return str(words["nothing"])
-        form = words[f"closest{but}"]
-        return str(form.format(strongest=_phrases()["strongest"][strongest], difference=difference))
+        form, names = words[f"closest{but}"], _phrases()["strongest"]
+        named = names[strongest] if strongest in names else names["model"].format(model=strongest)
+        return str(form.format(strongest=named, difference=difference))
     form = words[f"alike{but}"] if score > 0 else words[f"far{but}"]
     while True:
         joined = words["separator"].join(reasons[:-1])
@@ -578,14 +620,11 @@ def _norm(vectors: npt.NDArray[np.float32]) -> FloatArray:
     return length
 
 
-def _hybrid_norm(side: Side, weights: dict[str, float]) -> FloatArray:
-    """Return the length of the joined vectors: 1, unless one of the two is zero."""
-    has = [
-        (_norm(side.features) > 0) * weights["features"],
-        (_norm(side.spectrogram) > 0) * weights["spectrogram"],
-    ]
-    length: FloatArray = np.sqrt(has[0] + has[1])
-    return length
+def _cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> FloatArray:
+    products = (a.astype(np.float64) * b.astype(np.float64)).sum(axis=1)
+    length = _norm(a) * _norm(b)
+    cosines: FloatArray = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
+    return cosines
 
 
 def _ratio(parts: FloatArray, length: FloatArray) -> FloatArray:

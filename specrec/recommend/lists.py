@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -30,24 +30,31 @@ _SCHEMA = T.StructType(
 )
 
 
-def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame) -> DataFrame:
+def profiles(
+    features: DataFrame, embeddings: DataFrame, tracks: DataFrame, models: Collection[str] = ()
+) -> DataFrame:
     """Return what explanations need of a track, one row a track.
 
     Parameters
     ----------
     features, embeddings, tracks : the tables ``audio_features``, ``embeddings`` and ``tracks``.
+    models : the models whose vectors have a part in a score.
     """
     attributes = tracks.select("track_id", *(F.col(name).alias(f"catalogue_{name}") for name in ATTRIBUTES))
     by_features = embeddings.where("space = 'features'").select("track_id", F.col("vector").alias("features"))
     by_spectrogram = embeddings.where("space = 'spectrogram'").select(
         "track_id", F.col("vector").alias("spectrogram"), "parts", "levels", "excerpts"
     )
-    return (
+    rows = (
         features.select("track_id", *COLUMNS)
         .join(attributes, "track_id")
         .join(by_features, "track_id")
         .join(by_spectrogram, "track_id")
     )
+    for name in models:
+        of_model = embeddings.where(F.col("space") == name)
+        rows = rows.join(of_model.select("track_id", F.col("vector").alias(f"model_{name}")), "track_id")
+    return rows
 
 
 def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, statistics: Artefact) -> DataFrame:
@@ -67,7 +74,7 @@ def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, statist
         of_track, chosen.track_id == of_track.a_track_id
     )
     layout = layout_of(config.audio.n_mfcc)
-    explainer = Explainer(families(layout), statistics.arrays, config.embedding.hybrid_weights)
+    explainer = Explainer(families(layout), statistics.arrays, config.embedding.hybrid_shares)
     explained = pairs.mapInPandas(_explain(explainer, config), _SCHEMA)
     # in the order that services read: a track's list lies in one place of one file
     return explained.sortWithinPartitions("system", "track_id", "rank")
@@ -75,12 +82,13 @@ def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, statist
 
 def _explain(explainer: Explainer, config: Config) -> Callable[[Frames], Frames]:
     begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
+    models = explainer.models
 
     def explain(batches: Frames) -> Frames:
         for batch in batches:
             for system, frame in batch.groupby("system"):
                 parts = np.stack(frame["a_parts"].to_list()).reshape(len(frame), len(REGIONS), -1)
-                pairs = Pairs(_side(frame, "a_"), _side(frame, "b_"), parts)
+                pairs = Pairs(_side(frame, "a_", models), _side(frame, "b_", models), parts)
                 sentences, reasons = explainer.explain(system, pairs, frame["score"].to_numpy(np.float64))
                 kept = frame[["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]]
                 ours, theirs = best_pairs(decode(frame["a_excerpts"]), decode(frame["b_excerpts"]))
@@ -94,11 +102,12 @@ def _explain(explainer: Explainer, config: Config) -> Callable[[Frames], Frames]
     return explain
 
 
-def _side(frame: pd.DataFrame, prefix: str) -> Side:
+def _side(frame: pd.DataFrame, prefix: str, models: Collection[str]) -> Side:
     return Side(
         features=np.stack(frame[f"{prefix}features"].to_list()),
         spectrogram=np.stack(frame[f"{prefix}spectrogram"].to_list()),
         levels=np.stack(frame[f"{prefix}levels"].to_list()).astype(np.float64),
+        models={name: np.stack(frame[f"{prefix}model_{name}"].to_list()) for name in models},
         measures=measure(frame, prefix),
         attributes={
             name: np.asarray(pd.to_numeric(frame[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES

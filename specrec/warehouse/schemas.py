@@ -148,7 +148,7 @@ QUARANTINE = T.StructType(
 
 EMBEDDINGS = T.StructType(
     [
-        _field("space", _TEXT, "features, spectrogram or hybrid", nullable=False),
+        _field("space", _TEXT, "features, spectrogram, a model of embedding.models, or hybrid", nullable=False),
         _TRACK_ID,
         _field("vector", _FLOATS, "the embedding; cosine similarity is its measure", nullable=False),
         _field("parts", _FLOATS, "spectrogram only: the share of each frequency region, region after region"),
@@ -156,6 +156,7 @@ EMBEDDINGS = T.StructType(
         _field("excerpts", _BYTES, "spectrogram only: excerpts, coded by specrec.embedding.excerpts.encode"),
         _field("input_hash", _TEXT, "hash of the audio, the configuration and the artefact", nullable=False),
         _field("artefact_version", _INT, "version of the artefact that made it"),
+        _field("model_hash", _TEXT, "SHA-256 of the model that made it"),
         _RUN_ID,
         _COMPUTED_AT,
     ]
@@ -163,7 +164,7 @@ EMBEDDINGS = T.StructType(
 
 NEIGHBOURS = T.StructType(
     [
-        _field("space", _TEXT, "features, spectrogram or hybrid", nullable=False),
+        _field("space", _TEXT, "features, spectrogram, a model of embedding.models, or hybrid", nullable=False),
         _TRACK_ID,
         _field("rank", _INT, "1 is the nearest; no gaps", nullable=False),
         _field("neighbour_id", _TEXT, "the neighbour's track_id", nullable=False),
@@ -217,7 +218,9 @@ TO_EXTRACT = T.StructType(
 
 RECOMMENDATIONS = T.StructType(
     [
-        _field("system", _TEXT, "features, spectrogram or hybrid; services use hybrid", nullable=False),
+        _field(
+            "system", _TEXT, "features, spectrogram, a model's name, or hybrid; services use hybrid", nullable=False
+        ),
         _TRACK_ID,
         _field("rank", _INT, "1 is the best; no gaps", nullable=False),
         _field("recommended_track_id", _TEXT, "the recommended track", nullable=False),

@@ -12,7 +12,7 @@ from scipy import stats
 
 from specrec.evaluate import measure as M
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
-from specrec.evaluate.explanations import by_family, by_region, fidelity, joined
+from specrec.evaluate.explanations import by_family, by_region, fidelity, joined, whole
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.metrics import METRICS
 from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
@@ -325,27 +325,32 @@ def test_fidelity_of_families_equals_a_direct_computation():
     assert_equal(unused, direct_fidelity(parts, tracks, lists, top))
 
 
-def test_the_hybrid_is_split_into_both_spaces_parts():
+def test_the_hybrid_is_split_into_the_parts_of_its_spaces():
     regions, tracks, lists, _ = case()
     rng = np.random.default_rng(2)
     features, of = rng.normal(size=(12, 4)), np.array([0, 1, 1, 0])
     spectrogram = regions.sum(axis=1)
-    halves = [
-        np.sqrt(weight) * half / np.linalg.norm(half, axis=1, keepdims=True)
-        for weight, half in ((0.6, features), (0.4, spectrogram))
+    model = rng.normal(size=(12, 3))
+    spaces = [
+        np.sqrt(weight) * of_space / np.linalg.norm(of_space, axis=1, keepdims=True)
+        for weight, of_space in ((0.5, features), (0.3, spectrogram), (0.2, model))
     ]
-    vectors = np.concatenate(halves, axis=1)
+    vectors = np.concatenate(spaces, axis=1)
     split = joined(
         vectors,
-        by_family(features, ["a", "b"], of),
-        by_region(spectrogram, ["low", "mid", "high"], regions.reshape(12, -1)),
+        [
+            by_family(features, ["a", "b"], of),
+            by_region(spectrogram, ["low", "mid", "high"], regions.reshape(12, -1)),
+            whole(model, "encoder"),
+        ],
     )
-    parts = np.stack([split.part(i) for i in range(5)], axis=1)
-    assert split.names == ("a", "b", "low", "mid", "high")
+    parts = np.stack([split.part(i) for i in range(6)], axis=1)
+    assert split.names == ("a", "b", "low", "mid", "high", "encoder")
     np.testing.assert_allclose(parts.sum(axis=1), vectors, atol=1e-12)
     assert (parts[:, :2, 4:] == 0).all()
     assert (parts[:, 2:, :4] == 0).all()
-    top = rng.integers(0, 5, lists.shape)
+    np.testing.assert_allclose(parts[:, 5, -3:], spaces[2])
+    top = rng.integers(0, 6, lists.shape)
     assert_equal(fidelity(split, tracks, lists, top), direct_fidelity(parts, tracks, lists, top))
 
 

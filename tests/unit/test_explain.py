@@ -21,7 +21,7 @@ LAYOUT = feature_space.layout_of(20)
 FAMILY_OF = feature_space.families(LAYOUT)
 COMPONENTS = 24
 WEIGHTS = {"features": 0.6, "spectrogram": 0.4}
-SYSTEMS = ("features", "spectrogram", "hybrid")
+SYSTEMS = ("features", "spectrogram", "encoder", "hybrid")
 
 
 # --- a random catalogue and pairs of it ---------------------------------------------------------------------
@@ -43,6 +43,7 @@ class Catalogue:
         self.features = (
             rng.normal(0, 1, (n, len(FAMILY_OF))) * np.sqrt([scale[FAMILIES[f]] for f in FAMILY_OF])
         ).astype(np.float32)
+        self.encoder = rng.normal(0, 1, (n, 16)).astype(np.float32)  # the vectors of a model
         self.columns = {
             "tempo": np.exp2(rng.uniform(5.8, 7.6, n)) * (rng.random(n) > 0.03),
             "key": rng.integers(0, 12, n).astype(float),
@@ -72,7 +73,11 @@ class Catalogue:
     @property
     def explainer(self):
         fitted = statistics.fit_statistics(statistics.measure(self.frame), self.levels, self.attributes)
-        return Explainer(FAMILY_OF, fitted, self.weights)
+        return Explainer(FAMILY_OF, fitted, self.shares)
+
+    @property
+    def shares(self):
+        return {name: weight / sum(self.weights.values()) for name, weight in self.weights.items()}
 
     def reader(self):
         """Who checks, with what the tables hold now."""
@@ -96,6 +101,7 @@ class Catalogue:
             self.features[rows],
             self.spectrogram[rows],
             self.levels[rows],
+            {"encoder": self.encoder[rows]},
             {name: values[rows] for name, values in statistics.measure(self.frame).items()},
             {name: values[rows] for name, values in self.attributes.items()},
         )
@@ -107,14 +113,14 @@ class Catalogue:
 
     def vectors(self, system):
         """What is compared, in float64: for `hybrid` the weighted unit vectors, one after the other."""
-        features, spectrogram = self.features.astype(np.float64), self.spectrogram.astype(np.float64)
+        spaces = {name: getattr(self, name).astype(np.float64) for name in SYSTEMS if name != "hybrid"}
         if system != "hybrid":
-            return features if system == "features" else spectrogram
-        total = sum(self.weights.values())
+            return spaces[system]
         joined = [
-            np.sqrt(self.weights[name] / total)
+            np.sqrt(share)
             * np.nan_to_num(v / np.where((length := np.linalg.norm(v, axis=1, keepdims=True)) > 0, length, 1))
-            for name, v in (("features", features), ("spectrogram", spectrogram))
+            for name, share in self.shares.items()
+            for v in [spaces[name]]
         ]
         return np.concatenate(joined, axis=1)
 
@@ -130,6 +136,7 @@ CATALOGUES = {
     "copies": {"tied": True},
     "few tracks": {"n": 12},
     "features alone": {"weights": {"features": 1.0, "spectrogram": 0.0}},
+    "a model in the hybrid": {"weights": {"features": 0.4, "spectrogram": 0.2, "encoder": 0.4}},
     "families without weight": {"families": {"timbre": 0.0, "brightness": 0.0, "rhythm": 0.0}},
 }
 
@@ -154,18 +161,20 @@ def test_contributions_add_up_to_the_score(catalogue, system):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_each_contribution_is_that_of_its_family_or_region(catalogue, system):
     a, b, pairs = catalogue.pairs(200)
-    total = sum(catalogue.weights.values())
-    share = {name: weight / total if system == "hybrid" else 1.0 for name, weight in catalogue.weights.items()}
+    share = catalogue.shares if system == "hybrid" else dict.fromkeys(SYSTEMS, 1.0)
     _, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
     features, spectrogram = catalogue.features.astype(np.float64), catalogue.spectrogram.astype(np.float64)
     for i, j, row in zip(a, b, reasons, strict=True):
         for reason in row:
             name = reason["family"]
-            if name in FAMILIES:
+            if name in FAMILIES and system != "encoder":
                 cut = np.where(FAMILIES.index(name) == FAMILY_OF, 0.0, features[i])
                 expected = share["features"] * _lost(features[i], cut, features[j])
-            elif name == "catalogue":
+            elif name == "catalogue" or (system == "encoder" and name != "encoder"):
                 expected = 0.0
+            elif name == "encoder":
+                a_vector, b_vector = catalogue.encoder[i].astype(float), catalogue.encoder[j].astype(float)
+                expected = share["encoder"] * _lost(a_vector, 0 * a_vector, b_vector)
             else:
                 region = [r.name for r in REGIONS].index(name)
                 cut = spectrogram[i] - catalogue.parts[i, region]
@@ -184,6 +193,7 @@ def test_zero_vectors_are_explained_without_division_by_zero(system):
     catalogue.features[:10] = 0
     catalogue.spectrogram[5:15] = 0
     catalogue.parts[5:15] = 0
+    catalogue.encoder[10:20] = 0
     a, b, pairs = catalogue.pairs(300)
     scores = catalogue.scores(system, a, b)
     sentences, reasons = catalogue.explainer.explain(system, pairs, scores)
@@ -210,6 +220,8 @@ def test_reasons_are_ordered_and_complete(catalogue, system):
     _, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
     allowed = set(FAMILIES) if system != "spectrogram" else set()
     allowed |= {region.name for region in REGIONS} if system != "features" else set()
+    if system == "encoder" or (system == "hybrid" and "encoder" in catalogue.weights):
+        allowed.add("encoder")
     for row in reasons:
         parts = [reason["contribution"] for reason in row if reason["family"] != "catalogue"]
         assert (np.diff(parts) <= 0).all()
@@ -284,7 +296,7 @@ def test_a_sentence_that_nobody_can_read_is_false():
 def test_a_sentence_speaks_only_of_what_makes_the_score():
     catalogue = Catalogue()
     a, b, pairs = catalogue.pairs(500)
-    for system in SYSTEMS:
+    for system in ("features", "spectrogram", "hybrid"):  # the score of a model has no parts
         sentences, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
         for sentence, row in zip(sentences, reasons, strict=True):
             scored = [r for r in row if r["family"] != "catalogue"]
@@ -294,6 +306,26 @@ def test_a_sentence_speaks_only_of_what_makes_the_score():
             named = [r["family"] for r in row if r["statement"] in sentence]
             assert named.count("catalogue") < max(len(named), 2)  # never alone, and never two
             assert named.count("catalogue") <= 1
+
+
+def test_a_model_s_list_tells_what_the_two_share_beside_its_score():
+    catalogue = Catalogue()
+    a, b, pairs = catalogue.pairs(500)
+    scores = catalogue.scores("encoder", a, b)
+    sentences, reasons = catalogue.explainer.explain("encoder", pairs, scores)
+    for score, row in zip(scores, reasons, strict=True):
+        (of_model,) = [reason for reason in row if reason["family"] == "encoder"]
+        assert of_model["contribution"] == score
+        assert of_model["statement"] == ("" if score > 0 else "not ") + "alike to the model encoder"
+        assert all(reason["contribution"] == 0 for reason in row if reason is not of_model)
+    assert sum("(" in sentence for sentence in sentences) > 400  # a measured value, or how rare it is
+    row = catalogue.rows("encoder", a[:1], b[:1], catalogue_pairs(catalogue, a[:1], b[:1]))[0]
+    lie = row["reasons"][0] | {"family": "encoder", "statement": "alike to the model another"}
+    assert catalogue.reader().untrue([row | {"reasons": [lie]}])
+
+
+def catalogue_pairs(catalogue, a, b):
+    return Pairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a])
 
 
 def test_tracks_without_attributes_get_no_statement_of_the_catalogue():
