@@ -71,7 +71,7 @@ def load_model(name: str, config: Config) -> Model:
         trained_on = json.loads(session.get_modelmeta().custom_metadata_map.get(AUDIO_PROPERTY, "{}"))
         silence = np.zeros((config.audio.n_mels, settings.patch_frames or 256), np.float32)
         (vector,) = encode(model, [silence])
-    except (RuntimeError, ValueError, TypeError) as error:  # of onnxruntime, or of json
+    except Exception as error:  # those of onnxruntime have no base of their own
         raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
     if not np.isfinite(vector).all():
         raise ConfigError(f"{where} gives no finite vector of silence: export it again")
