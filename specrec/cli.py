@@ -356,7 +356,7 @@ def _map_points(reader: Reader, by: str, most: int) -> tuple[pd.DataFrame, int]:
     tracks = dataset.count_rows()
     step = -(-tracks // most) or 1
     batches = (batch.to_pandas().iloc[::step] for batch in dataset.to_batches(columns=columns))
-    points = pd.concat([pd.DataFrame(columns=columns), *(batch for batch in batches if len(batch))])
+    points = pd.concat([batch for batch in batches if len(batch)] or [pd.DataFrame(columns=columns)])
     points = points.rename(columns={f"{by}_x": "x", f"{by}_y": "y"}).dropna()
     if points.empty:
         raise SpecrecError(f"the map has no coordinates by {by}: run `specrec nightly`, or try --by pca")

@@ -79,15 +79,17 @@ def _claims(labels: IntArray, measures: Mapping[str, FloatArray]) -> dict[int, l
     true: dict[int, list[tuple[str, str, float]]] = {}
     for number, of in shares.items():
         true[number] = []
-        for family, words in _texts()["words"].items():
-            for measure, word in words.items():
+        for family, sides in _texts()["words"].items():
+            for measure, word in sides.items():
                 out = of.get(measure, 0.5) - 0.5
-                if abs(out) >= STANDS_OUT:
-                    true[number].append((word["high" if out > 0 else "low"], family, abs(out)))
-    said = [word for of in true.values() for word, _, _ in of]
+                said = word.get("high" if out > 0 else "low")
+                if said and abs(out) >= STANDS_OUT:
+                    true[number].append((said, family, abs(out)))
+    words = [word for of in true.values() for word, _, _ in of]
     return {
         number: sorted(
-            (_Claim(word, family, out / said.count(word)) for word, family, out in of), key=lambda c: -c.strength
+            (_Claim(word, family, out / words.count(word) ** 0.5) for word, family, out in of),
+            key=lambda c: -c.strength,
         )
         for number, of in true.items()
     }

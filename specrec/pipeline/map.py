@@ -8,28 +8,18 @@ the whole space was made anew; it is then laid out, turned and numbered so as to
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.artefacts import MAP, Artefact
 from specrec.embedding.sample import sample_tracks
-from specrec.embedding.statistics import COLUMNS, LEVELS, MEASURES, measure
+from specrec.embedding.statistics import COLUMNS
 from specrec.errors import SpecrecError
-from specrec.map.clusters import NO_CLUSTER, assign, fit_clusters
-from specrec.map.layout import METHODS, fit_layout
-from specrec.map.names import measures_named, name_clusters
+from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.tracks import key_of_vector, place_tracks
-from specrec.neighbours.kernel import has_direction
 from specrec.pipeline.fit import hash_of, load_artefacts, publish
 from specrec.pipeline.run import Run, StageReport
-
-FloatArray = npt.NDArray[np.float64]
-
-_BEFORE = [*(f"{of}_{axis}" for of in ("pca", *METHODS) for axis in "xy"), "cluster", "cluster_name"]
-#: Columns of the catalogue that names are made of.
-_ATTRIBUTES = [name for name in measures_named() if name not in (*MEASURES, *LEVELS)]
 
 
 def make_map(run: Run) -> None:
@@ -113,25 +103,8 @@ def _fit(run: Run, report: StageReport, reason: str, with_tsne: bool) -> Artefac
     """Fit a map to a sample, like the one that there was, and publish it."""
     config = run.config
     sample = _sample(run)
-    found = has_direction(np.stack(sample["vector"].to_list()).astype(np.float32))
-    # those that lie nowhere come last: they are known, and no part of the layout
-    sample = pd.concat([sample[found], sample[~found]], ignore_index=True)
-    keys, placed = sample["vector_key"].to_numpy(), sample[: found.sum()]
-    before = {of: placed[[f"old_{of}_x", f"old_{of}_y"]].to_numpy(np.float64) for of in ("pca", *METHODS)}
-    vectors = np.stack(sample["vector"].to_list()).astype(np.float32)[: len(placed)]
-    neighbours, seed = config.map.neighbours, config.fit.seed
-    arrays = fit_layout(vectors, before, neighbours=neighbours, with_tsne=with_tsne, seed=seed)
-    points = arrays.get("umap", arrays["vectors"][:, :2]).astype(np.float64)
-    old = placed["old_cluster"].fillna(NO_CLUSTER).to_numpy(np.int64)
-    least, most = config.map.min_clusters, config.map.max_clusters
-    centroids, numbers, silhouette = fit_clusters(points, old, least, most, seed)
-    labels = numbers[assign(points, centroids)[0]] if len(points) else old
-    known = placed.dropna(subset="old_cluster")
-    kept = dict(zip(known["old_cluster"].astype(int), known["old_cluster_name"], strict=True))
-    names = name_clusters(labels, _measures(placed), kept)
-    arrays |= {"keys": keys, "centroids": centroids, "numbers": numbers}
-    arrays["names"] = np.array([names[number] for number in numbers.tolist()], dtype=np.str_)
-    publish(run, {MAP: (arrays, len(placed))}, {MAP: reason}, hash_of(sample["track_id"]))
+    arrays, silhouette = fit_map(sample, config.map, with_tsne, config.fit.seed)
+    publish(run, {MAP: (arrays, len(arrays["vectors"]))}, {MAP: reason}, hash_of(sample["track_id"]))
     report.details["silhouette"] = round(silhouette, 3)
     return load_artefacts(run)[MAP]
 
@@ -142,26 +115,15 @@ def _sample(run: Run) -> pd.DataFrame:
     vectors = _embeddings(run).select("track_id", "vector", "vector_key")
     features = read("audio_features").where(F.col("audio_hash") == config.audio_hash)
     levels = read("embeddings").where(F.col("space") == "spectrogram").select("track_id", "levels")
-    before = read("map").select("track_id", *(F.col(name).alias(f"old_{name}") for name in _BEFORE))
+    before = read("map").select("track_id", *(F.col(name).alias(f"old_{name}") for name in BEFORE))
     sample = (
         sample_tracks(vectors, config.map.sample_tracks, config.fit.seed)
         .join(features.select("track_id", *COLUMNS), "track_id")
         .join(levels, "track_id", "left")
-        .join(read("tracks").select("track_id", *_ATTRIBUTES), "track_id", "left")
+        .join(read("tracks").select("track_id", *ATTRIBUTES), "track_id", "left")
         .join(before, "track_id", "left")
     )
     collected: pd.DataFrame = sample.toPandas()  # bounded: map.sample_tracks
     if collected.empty:
         raise SpecrecError("no track of the map was analysed with this configuration: run the stage extract first")
     return collected.sort_values("track_id", ignore_index=True)
-
-
-def _measures(sample: pd.DataFrame) -> dict[str, FloatArray]:
-    """Return what names are made of, NaN where unknown, shape (n,) each."""
-    if sample.empty:
-        return {}
-    unknown = np.full(len(LEVELS), np.nan)
-    levels = np.stack([unknown if row is None else np.asarray(row, np.float64) for row in sample["levels"]])
-    attributes = {name: np.asarray(pd.to_numeric(sample[name]), np.float64) for name in _ATTRIBUTES}
-    known = measure(sample) | dict(zip(LEVELS, levels.T, strict=True)) | attributes
-    return {name: known[name] for name in measures_named()}
