@@ -56,9 +56,7 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_color("#DDDDDD")
-    legend = axes.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, title="Cluster, of the tracks"
-    )
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, title="Share of the tracks")
     for mark in legend.legend_handles:
         mark.set_sizes([60.0])
         mark.set_alpha(1.0)
@@ -71,20 +69,16 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
 
 def _name(figure: Any, axes: Any, named: list[tuple[float, float, str, str]]) -> None:
     """Write the names where their clusters lie, moved apart vertically where they would cover each other."""
-    from matplotlib.patheffects import withStroke  # noqa: PLC0415
-
-    halo = [withStroke(linewidth=3.5, foreground="white")]
+    box_of = {"boxstyle": "round,pad=0.25", "facecolor": "white", "alpha": 0.85}
     texts = [
-        axes.text(
-            x, y, name, color=colour, fontsize=10, fontweight="bold", ha="center", va="center", path_effects=halo
-        )
+        axes.text(x, y, name, fontsize=10, ha="center", va="center", bbox={**box_of, "edgecolor": colour})
         for x, y, name, colour in sorted(named, key=lambda of: (of[1], of[0]))
     ]
     figure.draw_without_rendering()  # settles the layout, so that sizes are known
     to_data = axes.transData.inverted()
     placed: list[Any] = []
     for text in texts:  # from the lowest up, each above those that it would cover
-        box = text.get_window_extent().padded(3)
+        box = text.get_bbox_patch().get_window_extent().padded(2)
         for other in placed:
             if box.overlaps(other):
                 box = box.translated(0, other.y1 - box.y0 + 1)
