@@ -79,7 +79,7 @@ def _name(figure: Any, axes: Any, named: list[tuple[float, float, str, str]]) ->
     placed: list[Any] = []
     for text in texts:  # from the lowest up, each above those that it would cover
         box = text.get_bbox_patch().get_window_extent().padded(2)
-        for other in placed:
+        for other in sorted(placed, key=lambda of: of.y0):
             if box.overlaps(other):
                 box = box.translated(0, other.y1 - box.y0 + 1)
         placed.append(box)

@@ -379,6 +379,23 @@ def _words() -> dict:
     return yaml.safe_load((files("specrec.map") / "names.yaml").read_text(encoding="utf-8"))["words"]
 
 
+# --- the picture ---------------------------------------------------------------------------------------------
+
+
+def test_names_on_the_picture_do_not_cover_each_other():
+    Figure = pytest.importorskip("matplotlib.figure").Figure
+    from specrec.map.draw import _name
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter([0, 1], [0, 1])
+    _name(figure, axes, [(0.5 + 0.01 * i, 0.3 + 0.005 * (i % 3), f"Steady / Calm {i}", "red") for i in range(8)])
+    figure.draw_without_rendering()
+    boxes = [text.get_bbox_patch().get_window_extent() for text in axes.texts]
+    assert len(boxes) == 8
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 # --- what it is made of -------------------------------------------------------------------------------------
 
 
