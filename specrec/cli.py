@@ -19,6 +19,8 @@ from specrec.config import STAGES, Config, Stage, load
 from specrec.errors import SpecrecError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from specrec.evaluate.metrics import Measurement
     from specrec.pipeline.evaluate import Evaluation
     from specrec.warehouse.reader import Reader
@@ -259,6 +261,38 @@ def evaluate(by_genre: bool, warehouse: str | None, config_path: str | None, ove
     _print_evaluation(measure(_read_config(config_path, overrides, warehouse)), by_genre)
 
 
+@main.command("map")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="draw it, to this file")
+@click.option("--by", type=click.Choice(["umap", "pca", "tsne"]), default="umap", show_default=True)
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def show_map(
+    png: Path | None, by: str, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]
+) -> None:
+    """Print the clusters of the map, and draw it.
+
+    \b
+    Examples:
+      specrec map --warehouse demo/warehouse
+      specrec map --warehouse demo/warehouse --png map.png
+    """  # noqa: D301
+    from specrec.map.draw import MOST_POINTS, draw
+
+    points, tracks = _map_points(_reader(_read_config(config_path, overrides, warehouse)), by, MOST_POINTS)
+    clusters = points.groupby(["cluster", "cluster_name"]).size()
+    table = Table("cluster", "name", "tracks")
+    for (number, name), count in clusters.items():
+        table.add_row(str(number), name, f"{count / len(points):.1%}")
+    Console().print(table)
+    space = points["space"].iloc[0]
+    if png:
+        shown = "" if len(points) == tracks else f", {len(points):,} of them shown"
+        axes = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal component"}[by]
+        draw(points, f"{tracks:,} tracks by the space {space}{shown}", png, (f"{axes} 1", f"{axes} 2"))
+    click.echo(f"{tracks:,} tracks of the space {space}" + (f", drawn to {png}" if png else ""))
+
+
 @main.command()
 @click.option("--to", "folder", default=".jars", show_default=True, type=click.Path(path_type=Path))
 def jars(folder: Path) -> None:
@@ -315,6 +349,22 @@ def _require_recommendations(reader: Reader, track_id: str) -> None:
 def _list(reader: Reader, track_id: str, system: str) -> Rows:
     rows = reader.rows("recommendations", [("system", "=", system), ("track_id", "=", track_id)])
     return sorted(rows, key=lambda row: row["rank"])
+
+
+def _map_points(reader: Reader, by: str, most: int) -> tuple[pd.DataFrame, int]:
+    """Return up to about `most` rows of the map with coordinates, read in passing, and how many rows there are."""
+    import pandas as pd
+
+    dataset = reader.table("map").to_pyarrow_dataset()
+    columns = ["space", "track_id", f"{by}_x", f"{by}_y", "cluster", "cluster_name"]
+    tracks = dataset.count_rows()
+    step = -(-tracks // most) or 1
+    batches = (batch.to_pandas().iloc[::step] for batch in dataset.to_batches(columns=columns))
+    points = pd.concat([batch for batch in batches if len(batch)] or [pd.DataFrame(columns=columns)])
+    points = points.rename(columns={f"{by}_x": "x", f"{by}_y": "y"}).dropna()
+    if points.empty:
+        raise SpecrecError(f"the map has no coordinates by {by}: run `specrec nightly`, or try --by pca")
+    return points.sort_values("track_id", ignore_index=True), tracks
 
 
 def _genre(track_id: str, tracks: Tracks) -> str | None:

@@ -26,6 +26,8 @@ EMBEDDING_VERSION = 3
 DUPLICATES_VERSION = 1
 #: Likewise for lists and sentences.
 RECOMMEND_VERSION = 2
+#: Likewise for the map.
+MAP_VERSION = 1
 
 Hubs = Literal["off", "local_scaling", "mutual_proximity"]
 #: A space and the lists made of it: one of :data:`SYSTEMS`, or the name of a model of ``embedding.models``.
@@ -33,7 +35,7 @@ System = str
 #: Those that every run has; see :attr:`Config.systems`.
 SYSTEMS: tuple[System, ...] = ("features", "spectrogram", "hybrid")
 
-Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend"]
+Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map"]
 #: In the order of a night.
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -311,6 +313,32 @@ class RecommendConfig(Section):
         return self
 
 
+class MapConfig(Section):
+    """The map: two coordinates a track, and clusters."""
+
+    space: System = Field(default="hybrid", description="the space that is drawn")
+    sample_tracks: PositiveInt = Field(
+        default=20_000, description="tracks that the map is fitted on; all others are placed among them"
+    )
+    refit_share: Share = Field(
+        default=0.5, description="fit anew when more than this share of the sample is of new or changed tracks"
+    )
+    neighbours: Annotated[int, Field(ge=2)] = Field(
+        default=15, description="that UMAP looks at: more show the whole, fewer the detail"
+    )
+    tsne_up_to: Annotated[int, Field(ge=0)] = Field(
+        default=5_000, description="t-SNE is fitted for catalogues of up to so many tracks"
+    )
+    min_clusters: PositiveInt = Field(default=4, description="the silhouette chooses from this number of clusters")
+    max_clusters: PositiveInt = Field(default=12, description="up to this one")
+
+    @model_validator(mode="after")
+    def _some_number(self) -> MapConfig:
+        if self.min_clusters > self.max_clusters:
+            raise ValueError("min_clusters must not exceed max_clusters")
+        return self
+
+
 class EvaluateConfig(Section):
     """What `specrec evaluate` measures. Nothing here changes a list."""
 
@@ -358,6 +386,7 @@ class Config(Section):
     neighbours: NeighboursConfig = Field(default_factory=NeighboursConfig)
     duplicates: DuplicatesConfig = Field(default_factory=DuplicatesConfig)
     recommend: RecommendConfig = Field(default_factory=RecommendConfig)
+    map: MapConfig = Field(default_factory=MapConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     spark: SparkConfig = Field(default_factory=SparkConfig)
     log: LogConfig = Field(default_factory=LogConfig)
@@ -366,6 +395,8 @@ class Config(Section):
     def _lists_fit(self) -> Config:
         if self.recommend.top_n > self.neighbours.top_n:
             raise ValueError("recommend.top_n must not exceed neighbours.top_n")
+        if self.map.space not in self.systems:
+            raise ValueError(f"map.space: there is no space {self.map.space!r}{_nearest(self.map.space, self.systems)}")
         return self
 
     @property
@@ -383,6 +414,9 @@ class Config(Section):
         if name.endswith("_cells"):
             space = name.removesuffix("_cells")
             return _hash(self.space_hash(space), self.neighbours.cells, self.fit.seed)
+        if name == "map":
+            settings = self.map.model_dump(exclude={"refit_share"})
+            return _hash(MAP_VERSION, self.space_hash(self.map.space), settings, self.fit.seed)
         fit, own = self.fit, self.embedding.pca_components if name == "spectrogram_pca" else None
         samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
         return _hash(EMBEDDING_VERSION, name, self.audio_hash, samples, own)
@@ -417,12 +451,8 @@ class Config(Section):
     @property
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
-        return _hash(
-            self.fit,
-            self.embedding,
-            self.duplicates_hash,
-            *(self.recommend_hash(system) for system in self.systems),
-        )
+        lists = (self.recommend_hash(system) for system in self.systems)
+        return _hash(self.fit, self.embedding, self.duplicates_hash, *lists, self.artefact_hash("map"))
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:

@@ -42,6 +42,7 @@ RESULTS = (
     "duplicates",
     "recommendations",
     "agreement",
+    "map",
 )
 
 

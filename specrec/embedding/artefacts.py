@@ -17,6 +17,8 @@ STATISTICS = "catalogue_statistics"
 NAMES = (SCALER, PCA, STATISTICS)
 #: What vectors are made with, and so is kept from night to night; the statistics follow the catalogue.
 OF_VECTORS = (SCALER, PCA)
+#: What the table ``map`` is made with; not of :data:`NAMES`, since the stage fit leaves it alone.
+MAP = "map"
 _CELLS = "_cells"
 
 
@@ -27,7 +29,7 @@ class Artefact:
     Attributes
     ----------
     name : str
-        One of :data:`NAMES`, or what :func:`cells_of` returns.
+        One of :data:`NAMES`, :data:`MAP`, or what :func:`cells_of` returns.
     version : int
         1, 2, …
     arrays : dict of float64 arrays

@@ -146,7 +146,7 @@ def load_artefacts(run: Run) -> dict[str, Artefact]:
         return run.artefacts
     table = run.warehouse.read("artefacts")
     wanted = F.lit(False)
-    for name in (*A.NAMES, *map(A.cells_of, run.config.systems)):
+    for name in (*A.NAMES, A.MAP, *map(A.cells_of, run.config.systems)):
         wanted |= (F.col("name") == name) & (F.col("config_hash") == run.config.artefact_hash(name))
     newest = (
         table.where(wanted)

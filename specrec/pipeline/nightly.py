@@ -11,6 +11,7 @@ from specrec.pipeline.embed import embed
 from specrec.pipeline.extract import extract
 from specrec.pipeline.fit import fit
 from specrec.pipeline.ingest import check_catalogue, check_sources, ingest
+from specrec.pipeline.map import make_map
 from specrec.pipeline.neighbours import find_neighbours
 from specrec.pipeline.recommend import recommend
 from specrec.pipeline.run import Run, open_run
@@ -23,6 +24,7 @@ _RUN: dict[Stage, Callable[[Run], None]] = {
     "neighbours": find_neighbours,
     "duplicates": find_duplicates,
     "recommend": recommend,
+    "map": make_map,
 }
 
 

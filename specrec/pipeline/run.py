@@ -29,7 +29,7 @@ from specrec.session import get_spark
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.tables import Warehouse
 
-_VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn")
+_VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn", "umap-learn")
 
 
 @dataclass

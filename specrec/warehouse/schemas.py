@@ -252,10 +252,34 @@ AGREEMENT = T.StructType(
     ]
 )
 
+MAP = T.StructType(
+    [
+        _TRACK_ID,
+        _field("space", _TEXT, "the space whose vectors are drawn: map.space", nullable=False),
+        _field(
+            "pca_x", _FLOAT, "first principal component; null, as all that follows: the vector has no direction"
+        ),
+        _field("pca_y", _FLOAT, "second principal component"),
+        _field("umap_x", _FLOAT, "by UMAP; null: fitted on fewer than ten different vectors"),
+        _field("umap_y", _FLOAT, "by UMAP"),
+        _field("tsne_x", _FLOAT, "by t-SNE; null: likewise, or fitted with more than map.tsne_up_to tracks"),
+        _field("tsne_y", _FLOAT, "by t-SNE"),
+        _field("cluster", _INT, "the cluster's number, which it keeps"),
+        _field("cluster_name", _TEXT, "what most of its tracks are, against the catalogue's, when it was found"),
+        _field("cluster_distance", _FLOAT, "distance from the cluster's centre on the map, in the map's units"),
+        _field("input_hash", _TEXT, "hash of the vector's input_hash and the version of the map", nullable=False),
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
 ARTEFACTS = T.StructType(
     [
         _field(
-            "name", _TEXT, "features_scaler, spectrogram_pca, catalogue_statistics or SPACE_cells", nullable=False
+            "name",
+            _TEXT,
+            "features_scaler, spectrogram_pca, catalogue_statistics, map or SPACE_cells",
+            nullable=False,
         ),
         _field("version", _INT, "1, 2, …; the newest of a configuration is in use", nullable=False),
         _field("config_hash", _TEXT, "the configuration that it belongs to", nullable=False),
@@ -275,7 +299,7 @@ RUNS = T.StructType(
         _field(
             "stage",
             _TEXT,
-            "ingest, extract, fit, embed, neighbours, duplicates, recommend, evaluate",
+            "ingest, extract, fit, embed, neighbours, duplicates, recommend, map, evaluate",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
@@ -331,6 +355,7 @@ TABLES: dict[str, Table] = {
         Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",)),
         Table("duplicates", DUPLICATES, ("track_id",)),
         Table("agreement", AGREEMENT, ("track_id",)),
+        Table("map", MAP, ("track_id",)),
         Table("artefacts", ARTEFACTS, ("name", "version")),
         Table("runs", RUNS, ("run_id", "stage")),
         Table("evaluation", EVALUATION, ("run_id", "system", "metric", "slice")),

@@ -53,13 +53,13 @@ def test_runs_and_quarantine_print_their_tables(first_night: Night) -> None:
     assert runs.exit_code == 0, runs.output
     assert all(
         stage in runs.output
-        for stage in ("ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend")
+        for stage in ("ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map")
     )
     quarantine = specrec("quarantine", "--warehouse", first_night.warehouse)
     assert (quarantine.exit_code, quarantine.output) == (0, "Nothing is in quarantine.\n")
 
 
-@pytest.mark.parametrize("command", ["nightly", "demo", "show", "quarantine", "runs", "evaluate", "jars"])
+@pytest.mark.parametrize("command", ["nightly", "demo", "show", "quarantine", "runs", "evaluate", "map", "jars"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = specrec(command, "--help")
     assert result.exit_code == 0

@@ -124,7 +124,7 @@ def test_recommendations_are_mostly_of_the_tracks_own_style(first_night: Night) 
 def test_runs_say_what_each_stage_did(first_night: Night) -> None:
     rows = first_night.rows("runs")
     assert Counter(row["stage"] for row in rows) == Counter(
-        ["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend"]
+        ["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map"]
     )
     assert {row["status"] for row in rows} == {"done"}
     extract = next(row for row in rows if row["stage"] == "extract")

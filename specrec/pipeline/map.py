@@ -1,0 +1,129 @@
+"""Map: the ``embeddings`` of one space become ``map``, two coordinates a track and its cluster.
+
+What the map is fitted on is a sample, kept as an artefact; a night places the tracks that are new or changed and
+moves no other. It is fitted anew only when too much of what the sample would be today is new, which also is so when
+the whole space was made anew; it is then laid out, turned and numbered so as to be like the map that was there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from specrec.embedding.artefacts import MAP, Artefact
+from specrec.embedding.sample import sample_tracks
+from specrec.embedding.statistics import COLUMNS
+from specrec.errors import SpecrecError
+from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
+from specrec.map.tracks import key_of_vector, place_tracks
+from specrec.pipeline.fit import hash_of, load_artefacts, publish
+from specrec.pipeline.run import Run, StageReport
+
+
+def make_map(run: Run) -> None:
+    """Place the tracks of ``map.space`` that are missing or out of date, and delete those that are gone."""
+    config, warehouse = run.config, run.warehouse
+    with run.stage("map") as report:
+        fitted = load_artefacts(run).get(MAP)
+        gone, stale, replaced = F.col("input_hash").isNull(), F.col("is_stale"), F.col("old_hash").isNotNull()
+        counts = (
+            _compare(run, fitted)
+            .agg(
+                F.count("input_hash").alias("wanted"),
+                F.count_if(gone).alias("gone"),
+                F.count_if(stale).alias("stale"),
+                F.count_if(stale & replaced).alias("replaced"),
+            )
+            .first()
+        )
+        assert counts is not None
+        report.rows_in = counts.wanted
+        report.details["removed"] = counts.gone
+        if not counts.stale and not counts.gone:
+            report.unchanged()
+            return
+        reason = _why_fit(run, fitted) if counts.stale else None
+        if reason:
+            fitted = _fit(run, report, reason, with_tsne=counts.wanted <= config.map.tsne_up_to)
+        compared = _compare(run, fitted)
+        if reason or counts.stale == counts.wanted > 0:
+            warehouse.replace("map", _placed(run, compared.where(~gone), fitted))
+        else:  # appended, as `embed` does: a run that dies in between leaves tracks missing, which the next finds
+            if counts.gone or counts.replaced:
+                warehouse.delete("map", compared.where(gone | (stale & replaced)).select("track_id"))
+            if counts.stale:
+                warehouse.append("map", _placed(run, compared.where(stale), fitted))
+        report.rows_out = counts.wanted if reason else counts.stale
+        if fitted is not None:
+            report.details[MAP] = f"version {fitted.version}" + (f" ({reason})" if reason else "")
+            report.details["clusters"] = len(fitted.arrays["numbers"])
+
+
+def _embeddings(run: Run) -> DataFrame:
+    rows = run.warehouse.read("embeddings").where(F.col("space") == run.config.map.space)
+    return rows.withColumn("vector_key", key_of_vector())
+
+
+def _compare(run: Run, fitted: Artefact | None) -> DataFrame:
+    """Return the tracks that should be on the map and those that are.
+
+    ``track_id, vector_key``, ``input_hash`` (null: gone), ``old_hash`` (null: new) and ``is_stale``.
+    """
+    made_with = F.lit(f"{MAP} {fitted.version if fitted else None}")
+    wanted = F.sha2(F.concat_ws("\n", "input_hash", made_with), 256)
+    now = _embeddings(run).select("track_id", "vector_key", wanted.alias("input_hash"))
+    old = run.warehouse.read("map").select("track_id", F.col("input_hash").alias("old_hash"))
+    is_stale = F.col("input_hash").isNotNull() & ~F.col("input_hash").eqNullSafe(F.col("old_hash"))
+    return now.join(old, "track_id", "full_outer").withColumn("is_stale", is_stale)
+
+
+def _placed(run: Run, todo: DataFrame, fitted: Artefact | None) -> DataFrame:
+    """Return rows of ``map`` for some of :func:`_compare`."""
+    assert fitted is not None, "what is to be placed has a map"
+    vectors = _embeddings(run).select("track_id", "vector")
+    rows = vectors.join(todo.select("track_id", "vector_key", "input_hash"), "track_id")
+    placed = place_tracks(rows, fitted.arrays, run.config.map.neighbours)
+    return placed.withColumns({"space": F.lit(run.config.map.space), **run.stamp()})
+
+
+def _why_fit(run: Run, fitted: Artefact | None) -> str | None:
+    """Return why the map is to be fitted anew; None if it serves as it is."""
+    if fitted is None or not len(fitted.arrays["vectors"]):
+        return "first"
+    config = run.config
+    tracks = _embeddings(run).select("track_id", "vector_key")
+    sample: pd.DataFrame = sample_tracks(tracks, config.map.sample_tracks, config.fit.seed).toPandas()
+    new = int((~np.isin(sample["vector_key"], fitted.arrays["keys"])).sum())
+    return f"{new} of {len(sample)} tracks changed" if new > config.map.refit_share * len(sample) else None
+
+
+def _fit(run: Run, report: StageReport, reason: str, with_tsne: bool) -> Artefact:
+    """Fit a map to a sample, like the one that there was, and publish it."""
+    config = run.config
+    sample = _sample(run)
+    arrays, silhouette = fit_map(sample, config.map, with_tsne, config.fit.seed)
+    publish(run, {MAP: (arrays, len(arrays["vectors"]))}, {MAP: reason}, hash_of(sample["track_id"]))
+    report.details["silhouette"] = round(silhouette, 3)
+    return load_artefacts(run)[MAP]
+
+
+def _sample(run: Run) -> pd.DataFrame:
+    """Return the tracks that a map is fitted on: vectors, measures, and where they were before; by track_id."""
+    config, read = run.config, run.warehouse.read
+    vectors = _embeddings(run).select("track_id", "vector", "vector_key")
+    features = read("audio_features").where(F.col("audio_hash") == config.audio_hash)
+    levels = read("embeddings").where(F.col("space") == "spectrogram").select("track_id", "levels")
+    before = read("map").select("track_id", *(F.col(name).alias(f"old_{name}") for name in BEFORE))
+    sample = (
+        sample_tracks(vectors, config.map.sample_tracks, config.fit.seed)
+        .join(features.select("track_id", *COLUMNS), "track_id")
+        .join(levels, "track_id", "left")
+        .join(read("tracks").select("track_id", *ATTRIBUTES), "track_id", "left")
+        .join(before, "track_id", "left")
+    )
+    collected: pd.DataFrame = sample.toPandas()  # bounded: map.sample_tracks
+    if collected.empty:
+        raise SpecrecError("no track of the map was analysed with this configuration: run the stage extract first")
+    return collected.sort_values("track_id", ignore_index=True)
