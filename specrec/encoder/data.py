@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from specrec.audio.mel import STEP_DB, TOP_DB, decode_mel
 from specrec.errors import SpecrecError
@@ -30,6 +31,7 @@ BoolArray = npt.NDArray[np.bool_]
 #: Rows read at once: 32 spectrograms of 30 s are 5 MB.
 BATCH_ROWS = 32
 _ID_ROWS = 65_536
+_BUFFER_BYTES = 1 << 20
 
 #: A code of :func:`specrec.audio.mel.encode_mel` times this, taken from 1, is its value in [0, 1].
 STEP = STEP_DB / TOP_DB
@@ -124,7 +126,7 @@ def hold_out(groups: Sequence[str] | npt.NDArray[Any], share: float, seed: int) 
 def choose(reader: Reader, size: int, seed: int, audio_hash: str | None = None) -> list[str]:
     """Return the tracks whose hash is least, at most `size`, sorted; the ids of a batch at a time are in memory."""
     kept: npt.NDArray[Any] = np.empty(0, object)
-    for batch in _batches(reader, "mel_spectrograms", ["track_id"], _of_audio(audio_hash), _ID_ROWS):
+    for batch in _spectrograms(reader, ["track_id"], audio_hash=audio_hash, batch_rows=_ID_ROWS):
         kept = np.union1d(kept, batch.column(0).to_numpy(zero_copy_only=False))
         if len(kept) > size:
             kept = kept[np.lexsort((kept, hash_of(kept, seed)))[:size]]
@@ -164,9 +166,9 @@ def collect(
         )
     described = _describe(reader, chosen, song_column)
     mels, words = folder / "mels.u8", folder / "mels.json"
-    wanted = pc.is_in(pc.field("track_id"), pa.array(chosen))
-    wanted = wanted if audio_hash is None else wanted & _of_audio(audio_hash)
-    rows = _read(reader, ["track_id", "content_hash", "n_mels", "n_frames"], wanted).sort_values("track_id")
+    columns = ["track_id", "content_hash", "n_mels", "n_frames"]
+    batches = _spectrograms(reader, columns, chosen, audio_hash=audio_hash, batch_rows=_ID_ROWS)
+    rows = pa.Table.from_batches(batches).to_pandas().sort_values("track_id")
     if rows["n_mels"].nunique() != 1:
         raise SpecrecError("the mel spectrograms differ in their bands: run `specrec nightly` to extract them anew")
     n_mels = int(rows["n_mels"].iloc[0])
@@ -179,7 +181,8 @@ def collect(
     if not (words.exists() and json.loads(words.read_text()) == {"fingerprint": fingerprint}):
         folder.mkdir(parents=True, exist_ok=True)
         words.unlink(missing_ok=True)
-        _write(mels, shape, pd.Series(starts, index=ids), reader, wanted)
+        columns = ["track_id", "mel", "n_mels", "n_frames"]
+        _write(mels, shape, pd.Series(starts, ids), _spectrograms(reader, columns, chosen, audio_hash=audio_hash))
         words.write_text(json.dumps({"fingerprint": fingerprint}))
     described = described.reindex(ids)
     groups = groups_of(described)
@@ -215,10 +218,9 @@ def groups_of(described: pd.DataFrame) -> npt.NDArray[Any]:
     return groups
 
 
-def _write(path: Path, shape: tuple[int, int], starts: pd.Series, reader: Reader, wanted: Any) -> None:
+def _write(path: Path, shape: tuple[int, int], starts: pd.Series, batches: Iterable[pa.RecordBatch]) -> None:
     codes = np.memmap(path, np.uint8, "w+", shape=shape)
-    columns = ["track_id", "mel", "n_mels", "n_frames"]
-    for batch in _batches(reader, "mel_spectrograms", columns, wanted, BATCH_ROWS):
+    for batch in batches:
         for row in batch.to_pylist():  # the spectrograms differ in length
             db = decode_mel(row["mel"], row["n_mels"], row["n_frames"])
             start = starts[row["track_id"]]
@@ -227,33 +229,42 @@ def _write(path: Path, shape: tuple[int, int], starts: pd.Series, reader: Reader
 
 
 def _describe(reader: Reader, chosen: list[str], song_column: str | None) -> pd.DataFrame:
+    """Return ``artists, album_name, song`` of tracks, by track_id."""
     columns = ["track_id", "artists", "album_name", "extra"]
-    wanted = pc.is_in(pc.field("track_id"), pa.array(chosen))
-    described = _read(reader, columns, wanted, "tracks").set_index("track_id")
+    scanned = reader.table("tracks").to_pyarrow_dataset().to_table(columns, pc.field("track_id").isin(chosen))
+    described = scanned.to_pandas().set_index("track_id")
     extra = [dict(of) if of is not None else {} for of in described["extra"]]
     described["song"] = pd.Series([of.get(song_column) for of in extra], described.index, dtype=object)
     return described[["artists", "album_name", "song"]].astype(object)
 
 
-def _of_audio(audio_hash: str | None) -> Any:
-    return None if audio_hash is None else pc.field("audio_hash") == audio_hash
-
-
-def _read(reader: Reader, columns: list[str], wanted: Any, table: str = "mel_spectrograms") -> pd.DataFrame:
-    rows = list(_batches(reader, table, columns, wanted, _ID_ROWS))
-    return pa.Table.from_batches(rows).to_pandas() if rows else pd.DataFrame(columns=columns)
-
-
-def _batches(
-    reader: Reader, table: str, columns: list[str], wanted: Any, batch_rows: int
+def _spectrograms(
+    reader: Reader,
+    columns: list[str],
+    ids: Sequence[str] | None = None,
+    *,
+    audio_hash: str | None = None,
+    batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield batches of at most `batch_rows` rows, few of them read ahead."""
-    dataset = reader.table(table).to_pyarrow_dataset()
-    yield from dataset.to_batches(
-        columns=columns,
-        filter=wanted,
-        batch_size=batch_rows,
-        batch_readahead=1,
-        fragment_readahead=1,
-        use_threads=False,
-    )
+    """Yield batches of at most `batch_rows` rows of ``mel_spectrograms``, those of some tracks if `ids` are given.
+
+    Row groups that hold none of them are skipped, and of the others a buffer at a time is read: the scanner of
+    pyarrow.dataset would keep whole row groups in memory.
+    """
+    wanted = None if ids is None else pa.array(ids)
+    keys = ["track_id"] + ([] if audio_hash is None else ["audio_hash"])
+
+    def chosen(rows: Any) -> Any:
+        kept = pa.array(np.ones(rows.num_rows, bool)) if wanted is None else pc.is_in(rows["track_id"], wanted)
+        return kept if audio_hash is None else pc.and_(kept, pc.equal(rows["audio_hash"], audio_hash))
+
+    for fragment in reader.table("mel_spectrograms").to_pyarrow_dataset().get_fragments():
+        with fragment.filesystem.open_input_file(fragment.path) as source:
+            file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            for group in range(file.num_row_groups):
+                if not pc.any(chosen(file.read_row_group(group, keys))).as_py():
+                    continue
+                for batch in file.iter_batches(batch_rows, [group], list(dict.fromkeys(keys + columns))):
+                    kept = batch.filter(chosen(batch)).select(columns)
+                    if kept.num_rows:
+                        yield kept
