@@ -294,6 +294,41 @@ def show_map(
 
 
 @main.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the model")
+@click.option("--resume", is_flag=True, help="continue a training that was stopped")
+@click.option("--workers", default=1, show_default=True, help="processes that train, by Spark's TorchDistributor")
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def train_encoder(
+    out: Path,
+    *,
+    resume: bool,
+    workers: int,
+    warehouse: str | None,
+    config_path: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train an encoder on the spectrograms of the warehouse, and export it to ONNX.
+
+    It needs PyTorch: pip install 'specrec[train]'. What the job then needs is the file model.onnx alone.
+
+    \b
+    Examples:
+      specrec train-encoder --warehouse demo/warehouse --set audio.clip_seconds=10 --out encoder
+      specrec train-encoder --config conf/local.yaml --out encoder --set encoder.epochs=200
+      specrec train-encoder --config conf/local.yaml --out encoder --resume
+    """  # noqa: D301
+    from specrec.encoder.command import CARD, MODEL
+    from specrec.encoder.command import train_encoder as train
+
+    card = train(_read_config(config_path, overrides, warehouse), out, resume=resume, workers=workers)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"]["held_out"].items())
+    click.echo(f"{out / MODEL}: epoch {card['training']['best_epoch']} of {card['training']['epochs']}; {figures}")
+    click.echo(f"How it was made is in {out / CARD}.")
+
+
+@main.command()
 @click.option("--to", "folder", default=".jars", show_default=True, type=click.Path(path_type=Path))
 def jars(folder: Path) -> None:
     """Fetch the jars that Spark needs for Delta and S3, once.

@@ -353,6 +353,34 @@ class EvaluateConfig(Section):
     seed: int = Field(default=0, description="chooses the sample, the random lists and the resamples")
 
 
+class EncoderConfig(Section):
+    """The encoder that `specrec train-encoder` trains. Nothing here changes a night."""
+
+    architecture: Literal["contrastive", "autoencoder"] = Field(
+        default="contrastive", description="contrastive: tells tracks apart; autoencoder: rebuilds a spectrogram"
+    )
+    dimensions: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        default=256, description="of its vectors, an even number"
+    )
+    patch_frames: Annotated[int, Field(ge=16)] = Field(
+        default=216, description="STFT frames of the excerpts that it is trained on; 216 are 5 s"
+    )
+    sample_tracks: PositiveInt = Field(default=20_000, description="tracks that it is trained and judged on")
+    held_out_share: float = Field(
+        default=0.1, gt=0, le=0.5, description="share of the artists that it is judged by and not trained on"
+    )
+    epochs: PositiveInt = Field(default=100, description="passes over the sample, at most")
+    patience: PositiveInt = Field(
+        default=15, description="passes without a better held-out loss before training stops early"
+    )
+    excerpts_per_track: PositiveInt = Field(default=4, description="excerpts (or pairs) of each track in a pass")
+    batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="excerpts (or pairs) of one step")
+    learning_rate: PositiveFloat = Field(default=0.001, description="of AdamW, at its greatest")
+    temperature: PositiveFloat = Field(default=0.1, description="of the contrastive loss")
+    threads: PositiveInt = Field(default=2, description="of the CPU, where there is no GPU")
+    seed: int = Field(default=0, description="chooses the sample, the split, the weights and the excerpts")
+
+
 class SparkConfig(Section):
     """The Spark session, where spark-submit did not already decide."""
 
@@ -388,6 +416,7 @@ class Config(Section):
     recommend: RecommendConfig = Field(default_factory=RecommendConfig)
     map: MapConfig = Field(default_factory=MapConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig)
     spark: SparkConfig = Field(default_factory=SparkConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 

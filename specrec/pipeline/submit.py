@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
 from specrec.config import Stage, load
+from specrec.encoder.command import train_encoder
 from specrec.errors import SpecrecError
 from specrec.pipeline.evaluate import evaluate
 from specrec.pipeline.nightly import run_stages
@@ -33,6 +35,20 @@ def submit_evaluation(name: str) -> None:
     def command(config_path: str, overrides: tuple[str, ...]) -> None:
         with _told():
             evaluate(load(config_path, overrides, needs_catalogue=False))
+
+    command()
+
+
+def submit_training(name: str) -> None:
+    """Likewise train the encoder, in as many processes as there are workers."""
+
+    @_command(name, "Train the encoder on the table of spectrograms.")
+    @click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the model")
+    @click.option("--workers", default=1, show_default=True, help="processes that train, by TorchDistributor")
+    @click.option("--resume", is_flag=True, help="continue a training that was stopped")
+    def command(config_path: str, overrides: tuple[str, ...], out: Path, workers: int, resume: bool) -> None:
+        with _told():
+            train_encoder(load(config_path, overrides, needs_catalogue=False), out, resume=resume, workers=workers)
 
     command()
 

@@ -1,0 +1,270 @@
+"""What an encoder is trained on: a sample of ``mel_spectrograms``, streamed from the table into a file of bytes.
+
+Only one batch of rows is in memory at a time. The file is mapped, not read: the operating system keeps of it what
+there is room for, so excerpts are drawn from all of the sample and not from a shuffle buffer's part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from specrec.audio.mel import STEP_DB, TOP_DB, decode_mel
+from specrec.errors import SpecrecError
+from specrec.warehouse.reader import Reader
+
+IntArray = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+#: Rows read at once: 32 spectrograms of 30 s are 5 MB.
+BATCH_ROWS = 32
+_ID_ROWS = 65_536
+_BUFFER_BYTES = 1 << 20
+
+#: A code of :func:`specrec.audio.mel.encode_mel` times this, taken from 1, is its value in [0, 1].
+STEP = STEP_DB / TOP_DB
+
+
+@dataclass(frozen=True)
+class Spectrograms:
+    """The sample: spectrograms of differing lengths, one after the other.
+
+    Attributes
+    ----------
+    codes : uint8, shape (frames of all, n_mels)
+        Mapped from a file: frame after frame, as steps of ``STEP_DB`` below the maximum.
+    starts, lengths : int64, shape (tracks,)
+        Where each track's frames are.
+    track_ids : str, shape (tracks,), sorted
+    songs : int64, shape (tracks,)
+        Number of the song that a track is of; tracks of one song are alike, whatever they sound like.
+    held_out : bool, shape (tracks,)
+        The tracks that the encoder is judged by and not trained on.
+    fingerprint : str
+        Hash of the sample: its tracks and the bytes of their audio.
+    """
+
+    codes: Codes
+    starts: IntArray
+    lengths: IntArray
+    track_ids: npt.NDArray[Any]
+    songs: IntArray
+    held_out: BoolArray
+    fingerprint: str
+
+    @property
+    def n_mels(self) -> int:
+        """Return how many mel bands there are."""
+        return int(self.codes.shape[1])
+
+    def excerpts(self, tracks: IntArray, first: IntArray, frames: int) -> Codes:
+        """Return excerpts of so many frames; a track that is shorter is repeated.
+
+        Parameters
+        ----------
+        tracks, first : int64, shape (n,); which track, and from which of its frames on.
+
+        Returns
+        -------
+        uint8, shape (n, frames, n_mels).
+        """
+        within = (first[:, None] + np.arange(frames)) % self.lengths[tracks][:, None]
+        return self.codes[self.starts[tracks][:, None] + within]
+
+    def draw(self, tracks: IntArray, frames: int, random: np.random.Generator) -> Codes:
+        """Return one excerpt of each track from a place that is drawn, as :meth:`excerpts`."""
+        places = np.maximum(self.lengths[tracks] - frames, 0) + 1
+        return self.excerpts(tracks, (random.random(len(tracks)) * places).astype(np.int64), frames)
+
+    def alike(self, tracks: IntArray, random: np.random.Generator) -> IntArray:
+        """Return for each track one of the same song and the same side of the split, often itself."""
+        keys = self.songs * 2 + self.held_out
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        low, high = (np.searchsorted(ordered, keys[tracks], side=side) for side in ("left", "right"))
+        return order[low + (random.random(len(tracks)) * (high - low)).astype(np.int64)]
+
+
+def hash_of(names: Sequence[str] | npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash (SipHash) of each name, the same on every machine."""
+    key = hashlib.sha256(str(seed).encode()).hexdigest()[:16]
+    hashed: npt.NDArray[np.uint64] = pd.util.hash_array(
+        np.asarray(names, dtype=object), hash_key=key, categorize=False
+    )
+    return hashed
+
+
+def hold_out(groups: Sequence[str] | npt.NDArray[Any], share: float, seed: int) -> BoolArray:
+    """Return which rows are held out: whole groups, each by its own hash, so that it stays on its side for ever.
+
+    Parameters
+    ----------
+    groups : the group of each row, such as its artist.
+    share : of the groups that are held out, about; one group at least, if there are two.
+    """
+    hashed = hash_of(groups, seed)
+    held = hashed < np.uint64(int(share * 2**64 * (1 - 2**-53)))
+    if not held.any():
+        held = hashed == hashed.min()
+    if held.all() and len(np.unique(hashed)) > 1:
+        held = hashed != hashed.max()
+    return held
+
+
+def choose(reader: Reader, size: int, seed: int, audio_hash: str | None = None) -> list[str]:
+    """Return the tracks whose hash is least, at most `size`, sorted; the ids of a batch at a time are in memory."""
+    kept: npt.NDArray[Any] = np.empty(0, object)
+    for batch in _spectrograms(reader, ["track_id"], audio_hash=audio_hash, batch_rows=_ID_ROWS):
+        kept = np.union1d(kept, batch.column(0).to_numpy(zero_copy_only=False))
+        if len(kept) > size:
+            kept = kept[np.lexsort((kept, hash_of(kept, seed)))[:size]]
+    return sorted(kept.tolist())
+
+
+def collect(
+    reader: Reader,
+    folder: Path,
+    *,
+    size: int,
+    seed: int,
+    held_out_share: float,
+    song_column: str | None = None,
+    audio_hash: str | None = None,
+) -> Spectrograms:
+    """Stream a sample of the spectrograms into `folder`, or find it there if it is the same sample.
+
+    Parameters
+    ----------
+    reader : of the warehouse.
+    folder : of the files ``mels.u8`` and ``mels.json``; about 165 KB a track of 30 s.
+    size : tracks, at most.
+    held_out_share : of the groups of :func:`groups_of`.
+    song_column : column of the catalogue that names the song; tracks of one song are positives of each other.
+    audio_hash : of the configuration that the spectrograms are of; None: any.
+
+    Raises
+    ------
+    SpecrecError
+        If there are too few spectrograms, or they differ in their bands.
+    """
+    chosen = choose(reader, size, seed, audio_hash)
+    if len(chosen) < 4:
+        raise SpecrecError(
+            f"{len(chosen)} mel spectrograms are too few to train on: run `specrec nightly` with this configuration"
+        )
+    described = _describe(reader, chosen, song_column)
+    mels, words = folder / "mels.u8", folder / "mels.json"
+    columns = ["track_id", "content_hash", "n_mels", "n_frames"]
+    batches = _spectrograms(reader, columns, chosen, audio_hash=audio_hash, batch_rows=_ID_ROWS)
+    rows = pa.Table.from_batches(batches).to_pandas().sort_values("track_id")
+    if rows["n_mels"].nunique() != 1:
+        raise SpecrecError("the mel spectrograms differ in their bands: run `specrec nightly` to extract them anew")
+    n_mels = int(rows["n_mels"].iloc[0])
+    lengths = rows["n_frames"].to_numpy(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    of_each = rows["track_id"] + " " + rows["content_hash"].fillna("") + " " + rows["n_frames"].astype(str)
+    fingerprint = hashlib.sha256("\n".join(of_each).encode()).hexdigest()
+    shape = (int(lengths.sum()), n_mels)
+    ids = rows["track_id"].to_numpy(object)
+    if not (words.exists() and json.loads(words.read_text()) == {"fingerprint": fingerprint}):
+        folder.mkdir(parents=True, exist_ok=True)
+        words.unlink(missing_ok=True)
+        columns = ["track_id", "mel", "n_mels", "n_frames"]
+        _write(mels, shape, pd.Series(starts, ids), _spectrograms(reader, columns, chosen, audio_hash=audio_hash))
+        words.write_text(json.dumps({"fingerprint": fingerprint}))
+    described = described.reindex(ids)
+    groups = groups_of(described)
+    return Spectrograms(
+        codes=np.memmap(mels, np.uint8, "r", shape=shape),
+        starts=starts,
+        lengths=lengths,
+        track_ids=ids,
+        songs=pd.factorize(described["song"].fillna("\0" + described.index.to_series()))[0].astype(np.int64),
+        held_out=hold_out(groups, held_out_share, seed),
+        fingerprint=fingerprint,
+    )
+
+
+def groups_of(described: pd.DataFrame) -> npt.NDArray[Any]:
+    """Return what a split keeps together: the first artist, else the album, else the song, else the track.
+
+    Parameters
+    ----------
+    described : ``artists, album_name, song``, text or None, by track_id.
+    """
+    names = pd.DataFrame(
+        {
+            "artist": described["artists"].str.split(";").str[0].str.strip().str.casefold(),
+            "album": described["album_name"].str.strip().str.casefold(),
+            "song": described["song"],
+            "track": described.index,
+        },
+        index=described.index,
+    )
+    named = names.apply(lambda column: (column.name + " " + column).where(column.notna() & (column != "")))
+    groups: npt.NDArray[Any] = named.bfill(axis=1).iloc[:, 0].to_numpy(object)
+    return groups
+
+
+def _write(path: Path, shape: tuple[int, int], starts: pd.Series, batches: Iterable[pa.RecordBatch]) -> None:
+    codes = np.memmap(path, np.uint8, "w+", shape=shape)
+    for batch in batches:
+        for row in batch.to_pylist():  # the spectrograms differ in length
+            db = decode_mel(row["mel"], row["n_mels"], row["n_frames"])
+            start = starts[row["track_id"]]
+            codes[start : start + row["n_frames"]] = np.rint(db.T / np.float32(-STEP_DB)).astype(np.uint8)
+    codes.flush()
+
+
+def _describe(reader: Reader, chosen: list[str], song_column: str | None) -> pd.DataFrame:
+    """Return ``artists, album_name, song`` of tracks, by track_id."""
+    columns = ["track_id", "artists", "album_name", "extra"]
+    scanned = reader.table("tracks").to_pyarrow_dataset().to_table(columns, pc.field("track_id").isin(chosen))
+    described = scanned.to_pandas().set_index("track_id")
+    extra = [dict(of) if of is not None else {} for of in described["extra"]]
+    described["song"] = pd.Series([of.get(song_column) for of in extra], described.index, dtype=object)
+    return described[["artists", "album_name", "song"]].astype(object)
+
+
+def _spectrograms(
+    reader: Reader,
+    columns: list[str],
+    ids: Sequence[str] | None = None,
+    *,
+    audio_hash: str | None = None,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches of at most `batch_rows` rows of ``mel_spectrograms``, those of some tracks if `ids` are given.
+
+    Row groups that hold none of them are skipped, and of the others a buffer at a time is read: the scanner of
+    pyarrow.dataset would keep whole row groups in memory.
+    """
+    wanted = None if ids is None else pa.array(ids)
+    keys = ["track_id"] + ([] if audio_hash is None else ["audio_hash"])
+
+    def chosen(rows: Any) -> Any:
+        kept = pa.array(np.ones(rows.num_rows, bool)) if wanted is None else pc.is_in(rows["track_id"], wanted)
+        return kept if audio_hash is None else pc.and_(kept, pc.equal(rows["audio_hash"], audio_hash))
+
+    for fragment in reader.table("mel_spectrograms").to_pyarrow_dataset().get_fragments():
+        with fragment.filesystem.open_input_file(fragment.path) as source:
+            file = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            for group in range(file.num_row_groups):
+                if not pc.any(chosen(file.read_row_group(group, keys))).as_py():
+                    continue
+                for batch in file.iter_batches(batch_rows, [group], list(dict.fromkeys(keys + columns))):
+                    kept = batch.filter(chosen(batch)).select(columns)
+                    if kept.num_rows:
+                        yield kept

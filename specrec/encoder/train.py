@@ -1,0 +1,283 @@
+"""Training: epochs of excerpts, early stopping on held-out tracks, and checkpoints to continue from.
+
+All that is drawn at random in an epoch comes from the seed and the epoch's number, so a checkpoint needs no state
+of a generator, and a run that was stopped and continued gives the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from specrec.config import EncoderConfig
+from specrec.encoder.augment import augment
+from specrec.encoder.data import STEP, IntArray, Spectrograms
+from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent
+from specrec.errors import SpecrecError
+
+CHECKPOINT = "checkpoint.pt"
+_WEIGHT_DECAY = 1e-4
+_WARM_UP = 0.05  # of all steps
+_HELD_OUT = 2**31  # the "epoch" whose draws the held-out excerpts are
+
+#: Called after each step with the epoch, the step and the steps of an epoch.
+Told = Callable[[int, int, int], None]
+
+
+@dataclass
+class State:
+    """What a training has come to.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs that are done.
+    best_epoch : int
+        The one with the least held-out loss, from 1.
+    losses, held_out_losses : list of float
+        The mean of each epoch.
+    seconds : float
+        Time spent.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+    held_out_losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def is_over(self, settings: EncoderConfig) -> bool:
+        """Tell whether the epochs are done, or the held-out loss has not fallen for `patience` of them."""
+        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
+
+
+class Reconstruction(nn.Module):
+    """The loss of an autoencoder: mean squared error of the values in [0, 1]."""
+
+    views = 1
+
+    def __init__(self, network: Autoencoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, views: list[Tensor], songs: Tensor, random: torch.Generator) -> Tensor:
+        """Return the loss of a batch."""
+        (mels,) = views
+        return (self.network.decode(self.network(mels)) - mels).square().mean()
+
+
+class Contrast(nn.Module):
+    """The loss of a contrastive encoder: :func:`nt_xent` of two changed excerpts of each song."""
+
+    views = 2
+
+    def __init__(self, network: Contrastive, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, views: list[Tensor], songs: Tensor, random: torch.Generator) -> Tensor:
+        """Return the loss of a batch."""
+        both = torch.cat([augment(self.network.reduce(view), random) for view in views])
+        one, other = self.network.project(self.network.encode(both)).chunk(2)
+        return nt_xent(one, other, songs, self.temperature)
+
+
+Objective = Reconstruction | Contrast
+
+
+def build(settings: EncoderConfig, n_mels: int) -> Objective:
+    """Return the network and its loss, with weights of the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        if settings.architecture == "autoencoder":
+            return Reconstruction(Autoencoder(n_mels, settings.patch_frames, settings.dimensions))
+        network = Contrastive(n_mels, settings.dimensions).to(memory_format=torch.channels_last)  # faster on a CPU
+        return Contrast(network, settings.temperature)
+
+
+def train(
+    data: Spectrograms, settings: EncoderConfig, folder: Path, *, resume: bool = False, told: Told | None = None
+) -> tuple[Objective, State]:
+    """Train on the tracks of the sample that are not held out; return the best weights that there were.
+
+    In a process group of torch.distributed each process takes its share of every epoch, on gradients that are
+    averaged; the first one writes.
+
+    Parameters
+    ----------
+    data : of :func:`specrec.encoder.data.collect`.
+    settings : section ``encoder`` of the configuration.
+    folder : of the checkpoint.
+    resume : continue from the checkpoint that is there, if there is one.
+    told : hears of each step.
+
+    Raises
+    ------
+    SpecrecError
+        If the checkpoint is of another training, or there is one and `resume` is false.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(settings.threads)
+    objective = build(settings, data.n_mels).to(device)
+    optimiser = torch.optim.AdamW(objective.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
+    training, judging = np.flatnonzero(~data.held_out), np.flatnonzero(data.held_out)
+    _need_two(data, training, judging)
+    checkpoint = folder / CHECKPOINT
+    state, best = State(), objective.state_dict()
+    if checkpoint.exists():
+        if not resume:
+            raise SpecrecError(f"{folder} holds a training: continue it with --resume, or choose another folder")
+        saved = _load(checkpoint, settings, data)
+        objective.load_state_dict(saved["weights"])
+        optimiser.load_state_dict(saved["optimiser"])
+        state, best = State(**saved["state"]), saved["best"]
+    model = DistributedDataParallel(objective) if world > 1 else objective
+    while not state.is_over(settings):
+        started = time.monotonic()
+        objective.train()
+        losses = []
+        batches = list(_batches(training, settings, state.epoch, rank, world))
+        for step, tracks in enumerate(batches):
+            rate = _rate((state.epoch + step / len(batches)) / settings.epochs)
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * rate
+            loss = model(*_draw(data, tracks, settings, [state.epoch, step, rank], objective.views, device=device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.detach())
+            if told is not None:
+                told(state.epoch, step + 1, len(batches))
+        state.losses.append(_mean_of_all(torch.stack(losses).mean()))
+        state.held_out_losses.append(held_out_loss(objective, data, judging, settings, device))
+        state.epoch += 1
+        if state.held_out_losses[-1] <= min(state.held_out_losses):
+            state.best_epoch = state.epoch
+            best = {name: value.detach().clone() for name, value in objective.state_dict().items()}
+        state.seconds += time.monotonic() - started
+        if rank == 0:
+            _save(checkpoint, settings, data, objective=objective, optimiser=optimiser, state=state, best=best)
+    objective.load_state_dict(best)
+    return objective.eval(), state
+
+
+@torch.no_grad()
+def held_out_loss(
+    objective: Objective, data: Spectrograms, tracks: IntArray, settings: EncoderConfig, device: torch.device
+) -> float:
+    """Return the mean loss of excerpts of these tracks, the same excerpts each time."""
+    objective.eval()
+    batches = list(_batches(tracks, settings, _HELD_OUT, 0, 1))
+    losses = [
+        float(objective(*_draw(data, batch, settings, [_HELD_OUT, step, 0], objective.views, device=device)))
+        * len(batch)
+        for step, batch in enumerate(batches)
+    ]
+    return sum(losses) / sum(map(len, batches))
+
+
+def scale(codes: Any, device: torch.device) -> Tensor:
+    """Return excerpts, uint8 (n, frames, n_mels), as float32 (n, n_mels, frames) in [0, 1]."""
+    mels = torch.from_numpy(codes).to(device).transpose(1, 2).contiguous()
+    return (1 - mels.float() * STEP).clamp_(min=0)
+
+
+def _draw(
+    data: Spectrograms,
+    tracks: IntArray,
+    settings: EncoderConfig,
+    place: list[int],
+    views: int,
+    *,
+    device: torch.device,
+) -> tuple[list[Tensor], Tensor, torch.Generator]:
+    """Return a batch as an objective takes it, drawn by the seed and its place."""
+    random = np.random.default_rng([settings.seed, *place])
+    drawn = [tracks, data.alike(tracks, random)][:views]
+    mels = [scale(data.draw(of, settings.patch_frames, random), device) for of in drawn]
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    return mels, torch.from_numpy(data.songs[tracks]).to(device), generator
+
+
+def _batches(tracks: IntArray, settings: EncoderConfig, epoch: int, rank: int, world: int) -> Iterator[IntArray]:
+    """Yield the batches of an epoch: all tracks in another order, `excerpts_per_track` times."""
+    random = np.random.default_rng([settings.seed, epoch])
+    for _ in range(settings.excerpts_per_track):
+        own = random.permutation(tracks)[: len(tracks) // world * world][rank::world]
+        parts = max(round(len(own) / settings.batch_size), 1)
+        yield from np.array_split(own, parts)
+
+
+def _rate(done: float) -> float:
+    """Return the share of the learning rate: up in a line, down by half a cosine (Loshchilov & Hutter 2017)."""
+    if done < _WARM_UP:
+        return 0.05 + 0.95 * done / _WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))) + 1e-3
+
+
+def _need_two(data: Spectrograms, training: IntArray, judging: IntArray) -> None:
+    """Raise where there is nothing to tell apart."""
+    for tracks, words in ((training, "to train on"), (judging, "held out")):
+        if len(np.unique(data.songs[tracks])) < 2:
+            raise SpecrecError(
+                f"fewer than two tracks are {words}: raise encoder.sample_tracks, or change "
+                "encoder.held_out_share or encoder.seed"
+            )
+
+
+def _mean_of_all(loss: Tensor) -> float:
+    if dist.is_initialized():
+        dist.all_reduce(loss)
+        loss /= dist.get_world_size()
+    return float(loss)
+
+
+def _identity(settings: EncoderConfig, data: Spectrograms) -> dict[str, Any]:
+    return settings.model_dump(exclude={"threads"}) | {"data": data.fingerprint}
+
+
+def _save(
+    path: Path,
+    settings: EncoderConfig,
+    data: Spectrograms,
+    *,
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    state: State,
+    best: dict[str, Tensor],
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")  # a run that is killed while it writes leaves the last one
+    torch.save(
+        {
+            "identity": _identity(settings, data),
+            "weights": objective.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "state": vars(state),
+            "best": best,
+        },
+        partial,
+    )
+    partial.replace(path)
+
+
+def _load(path: Path, settings: EncoderConfig, data: Spectrograms) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    identity = _identity(settings, data)
+    differing = [name for name, value in identity.items() if saved["identity"].get(name) != value]
+    if differing:
+        what = ", ".join("the spectrograms" if name == "data" else f"encoder.{name}" for name in differing)
+        raise SpecrecError(f"{path} is of another training ({what} differ): choose another folder")
+    return saved

@@ -1,0 +1,252 @@
+"""The networks, their losses, training that stops, continues and ends early, and the export to ONNX."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+from spectrograms import BANDS, some_tracks, write_warehouse
+
+from specrec.cli import main
+from specrec.config import EncoderConfig, StorageConfig
+from specrec.encoder.data import collect
+from specrec.errors import SpecrecError
+from specrec.warehouse.reader import Reader
+
+torch = pytest.importorskip("torch", reason="pip install 'specrec[train]'")
+pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
+
+from specrec.encoder.augment import augment  # noqa: E402
+from specrec.encoder.export import export  # noqa: E402
+from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent  # noqa: E402
+from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
+
+ARCHITECTURES = ("autoencoder", "contrastive")
+CPU = torch.device("cpu")
+
+
+def settings(**changed):
+    small = {"patch_frames": 32, "epochs": 4, "excerpts_per_track": 1, "batch_size": 8, "dimensions": 16}
+    return EncoderConfig(**(small | {"threads": 1} | changed))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("warehouse")
+    write_warehouse(root, some_tracks(24))
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample")
+    return collect(Reader(str(root), StorageConfig()), folder, size=100, seed=0, held_out_share=0.3)
+
+
+# --- networks and losses ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("bands", "frames"), [(128, 216), (BANDS, 32), (40, 50), (96, 187)])
+def test_shapes_of_any_number_of_bands_and_frames(bands, frames):
+    mels = torch.rand(3, bands, frames)
+    autoencoder = Autoencoder(bands, frames, 64).eval()
+    assert autoencoder(mels).shape == (3, 64)
+    rebuilt = autoencoder.decode(autoencoder(mels))
+    assert rebuilt.shape == mels.shape
+    assert 0 <= rebuilt.min() <= rebuilt.max() <= 1
+    contrastive = Contrastive(bands, 64).eval()
+    for length in (frames, 1, 3 * frames):
+        assert contrastive(torch.rand(3, bands, length)).shape == (3, 64)
+
+
+def test_a_model_of_the_default_size_is_small_enough_to_ship():
+    network = Contrastive(128)
+    assert sum(weights.numel() for weights in network.parameters()) * 4 < 4e6
+
+
+def test_the_loss_of_pairs_is_that_of_its_paper():
+    random = np.random.default_rng(0)
+    one, other = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in random.normal(size=(2, 5, 8)))
+    songs = np.array([0, 1, 1, 2, 3])
+    both, song = np.concatenate([one, other]), np.concatenate([songs, songs])
+    expected = []
+    for i in range(10):
+        pair = (i + 5) % 10
+        others = [j for j in range(10) if j == pair or song[j] != song[i]]
+        expected.append(-both[i] @ both[pair] / 0.2 + np.log(np.exp(both[others] @ both[i] / 0.2).sum()))
+    found = nt_xent(*map(torch.from_numpy, (one, other, songs)), temperature=0.2)
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_excerpts_are_scaled_as_the_job_scales_them(data):
+    codes = data.excerpts(np.array([0]), np.array([0]), 40)
+    found = scale(codes, CPU)
+    assert found.shape == (1, BANDS, 40)
+    assert np.allclose(found[0].numpy(), (codes[0].T * -0.39 + 80) / 80, atol=1e-6)
+
+
+# --- augmentation -------------------------------------------------------------------------------------------
+
+
+def test_a_changed_spectrogram_keeps_its_shape_and_range_and_the_original_is_left():
+    mels = torch.rand(64, 20, 50)
+    before = mels.clone()
+    changed = augment(mels, torch.Generator().manual_seed(0))
+    assert changed.shape == mels.shape
+    assert 0 <= changed.min() <= changed.max() <= 1
+    assert torch.equal(mels, before)
+    assert torch.equal(changed, augment(mels, torch.Generator().manual_seed(0)))
+    assert not torch.equal(changed, augment(mels, torch.Generator().manual_seed(1)))
+
+
+def test_each_spectrogram_is_changed_in_its_own_way_and_stays_what_it_is():
+    mels = torch.rand(1, 20, 50).expand(64, -1, -1)
+    changed = augment(mels, torch.Generator().manual_seed(0))
+    assert len({tuple(row.flatten().tolist()) for row in changed}) == 64
+    heard = changed > 0
+    assert (heard.flatten(1).float().mean(dim=1) > 0.2).all()
+    alike = [
+        np.corrcoef(row[on].numpy(), mels[0][on].numpy())[0, 1] for row, on in zip(changed, heard, strict=True)
+    ]
+    assert np.median(alike) > 0.5
+    masked = (changed == 0).all(dim=2).any(dim=1) | (changed == 0).all(dim=1).any(dim=1)
+    assert masked.float().mean() > 0.5
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_training_learns_and_returns_the_best_weights(architecture, data, tmp_path):
+    chosen = settings(architecture=architecture, epochs=8, excerpts_per_track=4)
+    objective, state = train(data, chosen, tmp_path)
+    assert state.losses[-1] < 0.9 * state.losses[0]
+    if architecture == "autoencoder":  # two dozen tracks are too few to tell others apart by
+        assert min(state.held_out_losses) < 0.9 * state.held_out_losses[0]
+    held_out = np.flatnonzero(data.held_out)
+    found = held_out_loss(objective, data, held_out, chosen, CPU)
+    assert found == pytest.approx(min(state.held_out_losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_stopped_and_continued_training_is_one_that_was_not_stopped(architecture, data, tmp_path):
+    chosen = settings(architecture=architecture)
+    whole, state = train(data, chosen, tmp_path / "whole")
+
+    def stop(epoch, step, steps):
+        if (epoch, step) == (2, 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, chosen, tmp_path / "stopped", told=stop)
+    with pytest.raises(SpecrecError, match="--resume"):
+        train(data, chosen, tmp_path / "stopped")
+    continued, its_state = train(data, chosen, tmp_path / "stopped", resume=True)
+    assert its_state.losses == state.losses
+    assert its_state.held_out_losses == state.held_out_losses
+    weights = whole.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in continued.state_dict().items())
+    saved = [torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "stopped")]
+    assert all(torch.equal(value, saved[1]["weights"][name]) for name, value in saved[0]["weights"].items())
+
+
+def test_the_seed_decides(data, tmp_path):
+    losses = [
+        train(data, settings(seed=seed, epochs=1), tmp_path / str(i))[1].losses for i, seed in enumerate([1, 1, 2])
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_training_ends_when_the_held_out_loss_does_not_fall(data, tmp_path):
+    chosen = settings(epochs=60, patience=2, learning_rate=0.5)  # far too fast to get anywhere
+    objective, state = train(data, chosen, tmp_path)
+    assert state.epoch == state.best_epoch + 2 < 60
+    assert state.held_out_losses[state.best_epoch - 1] == min(state.held_out_losses)
+    assert held_out_loss(objective, data, np.flatnonzero(data.held_out), chosen, CPU) == pytest.approx(
+        min(state.held_out_losses), rel=1e-5
+    )
+    _, its_state = train(data, chosen, tmp_path, resume=True)  # there is nothing left to do
+    assert vars(its_state) == vars(state)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "best", "over"), [(0, 0, False), (4, 3, False), (5, 3, True), (9, 9, False), (10, 10, True)]
+)
+def test_when_a_training_is_over(epoch, best, over):
+    assert State(epoch=epoch, best_epoch=best).is_over(settings(epochs=10, patience=2)) == over
+
+
+def test_the_checkpoint_of_another_training_is_refused(data, tmp_path):
+    train(data, settings(epochs=1), tmp_path)
+    with pytest.raises(SpecrecError, match=r"encoder\.learning_rate differ"):
+        train(data, settings(epochs=1, learning_rate=0.1), tmp_path, resume=True)
+
+
+# --- export -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_onnx_gives_what_torch_gives(architecture, data, tmp_path):
+    network = train(data, settings(architecture=architecture), tmp_path)[0].network
+    path = tmp_path / "model.onnx"
+    assert export(network, path, 32, {"tags": "[]"}) <= 1e-4
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,), (out,) = session.get_inputs(), session.get_outputs()
+    assert (given.type, len(given.shape), given.shape[1]) == ("tensor(float)", 3, BANDS)
+    assert out.shape[1] == 16
+    properties = session.get_modelmeta().custom_metadata_map
+    assert (properties["patch_frames"], properties["tags"]) == ("32", "[]")
+    for batch in (1, 2, 7):
+        for frames in (32,) if architecture == "autoencoder" else (1, 32, 33, 500):
+            mels = np.random.default_rng(batch).random((batch, BANDS, frames), np.float32)
+            with torch.no_grad():
+                expected = network(torch.from_numpy(mels)).numpy()
+            assert np.abs(session.run(None, {given.name: mels})[0] - expected).max() <= 1e-4
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
+    options = ("patch_frames=32", "epochs=2", "threads=1", "batch_size=8", "held_out_share=0.3")
+    sets = [part for option in options for part in ("--set", f"encoder.{option}")]
+    out = tmp_path / "encoder"
+    arguments = ["train-encoder", "--warehouse", str(root), "--out", str(out), *sets]
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2  # the spectrograms are of another configuration
+    assert "too few to train on" in refused.output
+    other = tmp_path / "w"
+    from specrec.config import load
+
+    write_warehouse(other, some_tracks(24), audio_hash=load(None, ["warehouse=w"], False).audio_hash)
+    arguments[2] = str(other)
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == 0, found.output
+    card = json.loads((out / "model.json").read_text())
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    import hashlib
+
+    assert card["model"]["sha256"] == hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest()
+    assert card["data"]["tracks"] == 24
+    assert 0 < card["data"]["held_out_tracks"] < 24
+    assert len(card["training"]["losses"]) == len(card["training"]["held_out_losses"]) == card["training"]["epochs"]
+    assert card["settings"]["patch_frames"] == 32
+    assert card["metrics"]["held_out"].keys() == card["metrics"]["trained_on"].keys()
+    assert {"torch", "onnx", "specrec"} <= card["versions"].keys()
+    assert "too few" not in found.output
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+    assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 0
+
+
+def test_without_torch_the_command_says_what_to_install(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    found = CliRunner().invoke(main, ["train-encoder", "--warehouse", str(root), "--out", str(tmp_path / "e")])
+    assert found.exit_code == 2
+    assert "training needs torch: pip install 'specrec[train]'" in found.output
+    assert not (tmp_path / "e").exists()

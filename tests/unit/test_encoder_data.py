@@ -1,0 +1,194 @@
+"""The sample that an encoder is trained on: streamed, the same whatever the files, split by artist."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spectrograms import BANDS, some_tracks, spectrogram, write_warehouse
+
+import specrec
+from specrec.config import StorageConfig
+from specrec.encoder import data as D
+from specrec.errors import SpecrecError
+from specrec.warehouse.reader import Reader
+
+SIZES = {"size": 100, "seed": 0, "held_out_share": 0.3, "song_column": "source_song"}
+
+
+def reader(root):
+    return Reader(str(root), StorageConfig())
+
+
+def collected(root, folder, **changed):
+    return D.collect(reader(root), folder, **(SIZES | changed))
+
+
+def test_the_sample_holds_the_very_spectrograms_of_the_table(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(12), frames=50, files=3)
+    found = collected(tmp_path / "w", tmp_path / "s")
+    assert found.track_ids.tolist() == [f"t{i:03}" for i in range(12)]
+    assert found.n_mels == BANDS
+    for i in range(12):
+        got = found.excerpts(np.array([i]), np.array([0]), int(found.lengths[i]))[0].T
+        assert np.abs(80 * (1 - got * D.STEP) - (spectrogram(i, 50 + i) + 80)).max() <= 0.2
+
+
+def test_the_same_sample_whatever_the_files_and_their_order(tmp_path):
+    tracks = some_tracks(40)
+    write_warehouse(tmp_path / "one", tracks)
+    write_warehouse(tmp_path / "many", tracks, files=7)
+    one, many = (collected(tmp_path / name, tmp_path / f"s-{name}", size=10) for name in ("one", "many"))
+    assert one.fingerprint == many.fingerprint
+    assert np.array_equal(one.codes, many.codes)
+    hashed = pd.Series(D.hash_of([str(of["track_id"]) for of in tracks], 0), [of["track_id"] for of in tracks])
+    assert one.track_ids.tolist() == sorted(hashed.nsmallest(10).index)
+    other = collected(tmp_path / "one", tmp_path / "s-other", size=10, seed=1)
+    assert set(other.track_ids) != set(one.track_ids)
+
+
+def test_a_sample_that_is_there_is_not_read_again_and_another_one_is(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(10))
+    first = collected(tmp_path / "w", tmp_path / "s")
+    written = (tmp_path / "s" / "mels.u8").stat().st_mtime_ns
+    again = collected(tmp_path / "w", tmp_path / "s")
+    assert (tmp_path / "s" / "mels.u8").stat().st_mtime_ns == written
+    assert np.array_equal(again.codes, first.codes)
+    fewer = collected(tmp_path / "w", tmp_path / "s", size=5)
+    assert (len(fewer.lengths), fewer.codes.shape[0]) == (5, fewer.lengths.sum())
+
+
+def test_only_few_rows_are_in_memory(tmp_path):
+    count, frames = 600, 1_500
+    noise = np.random.default_rng(0).integers(0, 256, (count, BANDS * frames), dtype=np.uint8)  # not compressible
+    rows = {"track_id": [f"t{i}" for i in range(count)], "mel": [row.tobytes() for row in noise]}
+    from deltalake import write_deltalake
+
+    write_deltalake(tmp_path / "mel_spectrograms", pa.table(rows))
+    before, most, seen = pa.total_allocated_bytes(), 0, 0
+    for batch in D._spectrograms(reader(tmp_path), ["track_id", "mel"]):
+        assert batch.num_rows <= D.BATCH_ROWS
+        seen += batch.num_rows
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert seen == count
+    assert most < noise.nbytes / 2
+
+
+def test_only_spectrograms_of_the_configuration_are_taken(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(8), audio_hash="old")
+    with pytest.raises(SpecrecError, match="0 mel spectrograms are too few"):
+        collected(tmp_path / "w", tmp_path / "s", audio_hash="new")
+    assert len(collected(tmp_path / "w", tmp_path / "s", audio_hash="old").lengths) == 8
+
+
+def test_spectrograms_of_differing_bands_are_refused(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(4))
+    more = [{"track_id": f"u{i}"} for i in range(4)]
+    write_warehouse(tmp_path / "v", more, bands=8)
+    from deltalake import DeltaTable, write_deltalake
+
+    for name in ("tracks", "mel_spectrograms"):
+        rows = DeltaTable(tmp_path / "v" / name).to_pyarrow_table()
+        write_deltalake(tmp_path / "w" / name, rows, mode="append")
+    with pytest.raises(SpecrecError, match="differ in their bands"):
+        collected(tmp_path / "w", tmp_path / "s")
+
+
+# --- the split ----------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from([f"artist {i}" for i in range(30)]), min_size=2, max_size=80), st.integers(0, 9))
+def test_no_group_is_on_both_sides_and_none_of_them_is_empty(groups, seed):
+    held = D.hold_out(groups, 0.2, seed)
+    sides = pd.DataFrame({"group": groups, "held": held}).groupby("group")["held"].nunique()
+    assert (sides == 1).all()
+    if len(set(groups)) > 1:
+        assert held.any()
+        assert not held.all()
+
+
+def test_a_group_stays_on_its_side_when_others_come():
+    names = [f"artist {i}" for i in range(2_000)]
+    few, many = D.hold_out(names[:1_000], 0.1, 3), D.hold_out(names, 0.1, 3)
+    assert np.array_equal(few, many[:1_000])
+    assert 0.07 < many.mean() < 0.13
+    assert not np.array_equal(D.hold_out(names, 0.1, 4), many)
+
+
+def test_what_is_kept_together(tmp_path):
+    tracks = [
+        {"track_id": "a", "artists": "Ann;Bob", "album_name": "One"},
+        {"track_id": "b", "artists": "ann", "album_name": "Two"},
+        {"track_id": "c", "album_name": "Two"},
+        {"track_id": "d", "album_name": "two", "song": "s"},
+        {"track_id": "e", "artists": "", "song": "s"},
+        {"track_id": "f", "song": "s"},
+        {"track_id": "g"},
+        {"track_id": "h"},
+    ]
+    frame = pd.DataFrame(tracks).set_index("track_id").reindex(columns=["artists", "album_name", "song"])
+    groups = dict(zip(frame.index, D.groups_of(frame.astype(object)), strict=True))
+    together = [sorted(of) for of in pd.Series(groups).groupby(pd.Series(groups)).groups.values()]
+    assert sorted(together) == [["a", "b"], ["c", "d"], ["e", "f"], ["g"], ["h"]]
+
+
+# --- excerpts -----------------------------------------------------------------------------------------------
+
+
+def test_excerpts_are_of_their_track_and_a_short_one_is_repeated(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(6), frames=20)
+    found = collected(tmp_path / "w", tmp_path / "s")
+    excerpts = found.excerpts(np.array([2, 2]), np.array([0, 5]), 50)
+    whole = found.codes[found.starts[2] : found.starts[2] + 22]
+    assert np.array_equal(excerpts[0], np.concatenate([whole, whole, whole[:6]]))
+    assert np.array_equal(excerpts[1, :17], whole[5:])
+    drawn = found.draw(np.arange(6), 8, np.random.default_rng(0))
+    assert drawn.shape == (6, 8, BANDS)
+    for i in range(6):
+        own = found.codes[found.starts[i] : found.starts[i] + found.lengths[i]]
+        windows = np.lib.stride_tricks.sliding_window_view(own, 8, axis=0).transpose(0, 2, 1)
+        assert (windows == drawn[i]).all(axis=(1, 2)).any()
+    assert np.array_equal(drawn, found.draw(np.arange(6), 8, np.random.default_rng(0)))
+
+
+def test_a_song_is_like_itself_and_its_other_clips_but_never_across_the_split(tmp_path):
+    tracks = [{"track_id": f"t{i}", "artists": f"artist {i}", "song": "one" if i < 10 else None} for i in range(20)]
+    write_warehouse(tmp_path / "w", tracks)
+    found = collected(tmp_path / "w", tmp_path / "s")
+    ids = np.repeat(np.arange(20), 200)
+    alike = found.alike(ids, np.random.default_rng(0))
+    assert (found.songs[alike] == found.songs[ids]).all()
+    assert (found.held_out[alike] == found.held_out[ids]).all()
+    of_song = [i for i in range(20) if str(found.track_ids[i]) in {f"t{j}" for j in range(10)}]
+    for side in (True, False):
+        members = {i for i in of_song if found.held_out[i] == side}
+        assert all(set(alike[ids == i].tolist()) == members for i in members)
+    assert (alike[~np.isin(ids, of_song)] == ids[~np.isin(ids, of_song)]).all()
+
+
+# --- no torch elsewhere -------------------------------------------------------------------------------------
+
+
+def test_nothing_but_the_encoder_imports_torch():
+    root = Path(specrec.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if path.parent == root / "encoder":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                named = [alias.name for alias in node.names]
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else named
+                assert not any(name.split(".")[0] in {"torch", "onnx"} for name in modules), path
+    code = (
+        "import sys, specrec.cli, specrec.pipeline.submit, specrec.encoder.command; print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
