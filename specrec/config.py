@@ -152,6 +152,15 @@ class FitConfig(Section):
     seed: int = Field(default=0, description="chooses the sample")
 
 
+class ModelConfig(Section):
+    """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
+
+    path: str = Field(description="the .onnx file, on disk or s3://")
+    patch_frames: PositiveInt | None = Field(
+        default=None, description="frames of its input; vectors of a clip's patches are averaged; null: whole clips"
+    )
+
+
 class EmbeddingConfig(Section):
     """The vector spaces."""
 
@@ -168,6 +177,10 @@ class EmbeddingConfig(Section):
     )
     clip_sd: PositiveFloat = Field(default=4.0, description="standardised features are clipped to ± this")
     pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
+    models: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ModelConfig] = Field(
+        default_factory=dict,
+        description="models by name, each a further system: {path: FILE.onnx, patch_frames: null}",
+    )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
         description="weight of each system in `hybrid`; they are divided by their sum",

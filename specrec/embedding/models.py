@@ -1,0 +1,171 @@
+"""Models in ONNX as spaces: a mel spectrogram in, a vector out, by ONNX Runtime.
+
+A model's first input is float32 of shape (batch, n_mels, n_frames), a mel spectrogram scaled to 0 … 1; its first
+output is float32 of shape (batch, dimensions). Any framework can export one; none is needed to run it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from specrec.audio.mel import TOP_DB
+from specrec.config import AudioConfig, Config, ModelConfig, StorageConfig
+from specrec.errors import ConfigError, SpecrecError, TrackError, first_line
+from specrec.storage import normalise, open_store
+
+FloatArray = npt.NDArray[np.float32]
+
+#: Patches that a model is given at once: enough to keep it busy, few enough to fit a core's cache.
+_BATCH = 16
+#: What a model may say, in its metadata, of the mel spectrograms that it was trained on.
+AUDIO_PROPERTY = "audio"
+_HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as it is sent to the executors.
+
+    Attributes
+    ----------
+    name : of its space.
+    content : the ONNX file.
+    patch_frames : frames of its input; None: whole clips.
+    sha256 : of the content.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+    patch_frames: int | None = None
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The hash of the file, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def load_model(name: str, config: Config) -> Model:
+    """Read a configured model and try it.
+
+    Raises
+    ------
+    ConfigError
+        If the file is no such model, or was trained on other mel spectrograms than `config.audio` makes.
+    SpecrecError
+        If it cannot be read.
+    """
+    settings: ModelConfig = config.embedding.models[name]
+    model = Model(name, _read(name, settings.path, config.storage), settings.patch_frames)
+    where = f"embedding.models.{name}: {settings.path}"
+    try:
+        session = _session(model)
+        trained_on = json.loads(session.get_modelmeta().custom_metadata_map.get(AUDIO_PROPERTY, "{}"))
+        silence = np.zeros((config.audio.n_mels, settings.patch_frames or 256), np.float32)
+        (vector,) = encode(model, [silence])
+    except (RuntimeError, ValueError, TypeError) as error:  # of onnxruntime, or of json
+        raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
+    if not np.isfinite(vector).all():
+        raise ConfigError(f"{where} gives no finite vector of silence: export it again")
+    _check_audio(where, trained_on, config.audio)
+    return model
+
+
+def encode(model: Model, mels: Iterable[FloatArray]) -> FloatArray:
+    """Return the vector of each mel spectrogram: the mean of those of its patches.
+
+    Clips are never mixed in one batch, so that a vector does not depend, in its last digits, on its neighbours.
+
+    Parameters
+    ----------
+    mels : float32, shape (n_mels, n_frames) each, 0 … 1; see :func:`unit_mel`.
+
+    Returns
+    -------
+    float32, shape (len(mels), dimensions).
+
+    Raises
+    ------
+    ValueError
+        If the model's output is no row a patch.
+    """
+    session = _session(model)
+    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
+    found = []
+    for mel in mels:
+        patches = patches_of(mel, model.patch_frames)
+        batches = [
+            session.run([target], {source: np.ascontiguousarray(patches[start : start + _BATCH])})[0]
+            for start in range(0, len(patches), _BATCH)
+        ]
+        vectors = np.concatenate(batches)
+        if vectors.ndim != 2 or len(vectors) != len(patches):
+            raise ValueError(f"its first output has shape {vectors.shape} and not (batch, dimensions)")
+        found.append(vectors.mean(axis=0, dtype=np.float64))
+    return np.stack(found).astype(np.float32)
+
+
+def unit_mel(mel_db: FloatArray) -> FloatArray:
+    """Scale a mel spectrogram from dB against its maximum to 0 (80 dB below it, or less) … 1."""
+    scaled: FloatArray = np.clip(1 + mel_db / np.float32(TOP_DB), 0, 1)
+    return scaled
+
+
+def patches_of(mel: FloatArray, frames: int | None) -> FloatArray:
+    """Cut a clip into patches, each half a patch after the last; a shorter clip is repeated to one.
+
+    Parameters
+    ----------
+    mel : float32, shape (n_mels, n_frames).
+    frames : of a patch; None: the whole clip is one.
+
+    Returns
+    -------
+    float32, shape (patches, n_mels, frames), a view where it can be.
+    """
+    if frames is None:
+        return mel[None]
+    if mel.shape[1] < frames:
+        mel = np.tile(mel, -(-frames // max(mel.shape[1], 1)))[:, :frames]
+    windows = np.lib.stride_tricks.sliding_window_view(mel, frames, axis=1)[:, :: max(frames // 2, 1)]
+    return windows.transpose(1, 0, 2)
+
+
+def _session(model: Model) -> onnxruntime.InferenceSession:
+    """Return this process's session of a model, which outlives the task."""
+    if _last.get("sha256") != model.sha256:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # Spark already runs one task a core
+        session = onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
+        _last.update(sha256=model.sha256, session=session)
+    return _last["session"]
+
+
+#: The session in use: a worker serves one model at a time.
+_last: dict[str, Any] = {}
+
+
+def _read(name: str, path: str, storage: StorageConfig) -> bytes:
+    try:
+        uri = normalise(path)
+        return open_store(uri, storage).read(uri)
+    except (SpecrecError, TrackError) as error:
+        raise SpecrecError(f"embedding.models.{name}: cannot read {path}: {error}") from None
+
+
+def _check_audio(where: str, trained_on: dict[str, object], audio: AudioConfig) -> None:
+    made = audio.model_dump(mode="json")
+    for key in _HEARD_ALIKE:
+        if key in trained_on and trained_on[key] != made[key]:
+            raise ConfigError(
+                f"{where} was trained on mel spectrograms of {key} {trained_on[key]}, and audio.{key} is "
+                f"{made[key]}: train it anew, or set audio.{key}"
+            )
