@@ -113,7 +113,8 @@ def _block(entries: list[tuple[bytes, bytes]]) -> bytes:
     """A block of a LevelDB table, keys sharing what they begin with."""
     out, last = b"", b""
     for key, value in entries:
-        shared = len(os.path.commonprefix([key, last]))
+        differ = (at for at, (one, other) in enumerate(zip(key, last, strict=False)) if one != other)
+        shared = next(differ, min(len(key), len(last)))
         own = key[shared:]
         out += _varint(shared) + _varint(len(own)) + _varint(len(value)) + own + value
         last = key
