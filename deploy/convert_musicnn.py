@@ -7,10 +7,10 @@ The weights (ISC licence; Pons and Serra, "musicnn: pre-trained convolutional ne
 tagging", 2019) are downloaded from PyPI by pip and are no part of this project. TensorFlow is not needed: its
 checkpoint is read here, and the graph is built anew.
 
-Input: float32 (batch, 96 mel bands, frames), log10(1 + 10000 x) of a mel power spectrogram at 16 kHz. The model was
-trained on 187 frames, 3 s, and pools over time whatever there is: it is run on whole clips, which costs half as much
-as overlapping patches and finds more tracks of a genre. Outputs: `vector`, float32 (batch, 200), the penultimate layer; `tags`, float32
-(batch, 50), probabilities, whose names are in the metadata property `tags`.
+Input: float32 (batch, 96 mel bands, frames), log10(1 + 10000 x) of a mel power spectrogram at 16 kHz. Outputs:
+`vector`, float32 (batch, 200), the penultimate layer; `tags`, float32 (batch, 50), probabilities, whose names are
+in the metadata property `tags`. The model was trained on 187 frames, 3 s, and pools over time whatever there is: run
+on whole clips it finds more tracks of a genre than the mean over patches does, and costs half as much.
 """
 
 from __future__ import annotations
@@ -237,25 +237,31 @@ class _Net:
         return self.add("Gemm", [x, *parts])
 
     def front(self, x: str, layer: int) -> str:
-        """Convolve bands and frames, and keep the strongest band: (batch, filters, frames)."""
-        kernel = self.weights[f"{_numbered('conv2d', layer)}/kernel"].transpose(3, 2, 1, 0)
+        """Convolve bands and frames, and keep the strongest band: (batch, filters, frames).
+
+        The strongest after ReLU and norm, neither of which changes the order of the bands, is the greatest before,
+        or the least where gamma is negative. So both are done on one band and not on all.
+        """
+        name = _numbered("conv2d", layer)
+        sign = np.where(self.weights[f"batch_normalization_{layer + 1}/gamma"] < 0, -1, 1).astype(np.float32)
+        kernel = (self.weights[f"{name}/kernel"] * sign).transpose(3, 2, 1, 0)
         before = (kernel.shape[3] - 1) // 2  # "same", of which TensorFlow gives the end the larger half
-        after = kernel.shape[3] - 1 - before
-        return self.add(
-            "ReduceMax", [self._convolve(x, layer, kernel, [0, before, 0, after])], axes=[2], keepdims=0
-        )
+        pads = [0, before, 0, kernel.shape[3] - 1 - before]
+        bands = self.convolve(x, name, kernel, self.weights[f"{name}/bias"] * sign, pads)
+        greatest = self.add("ReduceMax", [bands], axes=[2], keepdims=0)
+        strongest = self.add("Mul", [greatest, self.constant(f"{name}/sign", sign[:, None])])
+        return self.norm(self.add("Relu", [strongest]), f"batch_normalization_{layer + 1}")
 
     def middle(self, x: str, layer: int) -> str:
         """Convolve over 7 frames of all channels: (batch, filters, frames)."""
-        kernel = self.weights[f"{_numbered('conv2d', layer)}/kernel"][:, :, 0].transpose(2, 1, 0)
-        return self._convolve(x, layer, kernel, [3, 3])
-
-    def _convolve(self, x: str, layer: int, kernel: Array, pads: list[int]) -> str:
         name = _numbered("conv2d", layer)
-        bias = self.constant(f"{name}/bias", self.weights[f"{name}/bias"])
-        inputs = [x, self.constant(f"{name}/kernel", kernel), bias]
-        y = self.add("Relu", [self.add("Conv", inputs, pads=pads)])
-        return self.norm(y, f"batch_normalization_{layer + 1}")
+        kernel = self.weights[f"{name}/kernel"][:, :, 0].transpose(2, 1, 0)
+        y = self.convolve(x, name, kernel, self.weights[f"{name}/bias"], [3, 3])
+        return self.norm(self.add("Relu", [y]), f"batch_normalization_{layer + 1}")
+
+    def convolve(self, x: str, name: str, kernel: Array, bias: Array, pads: list[int]) -> str:
+        values = [self.constant(f"{name}/kernel", kernel), self.constant(f"{name}/bias", bias)]
+        return self.add("Conv", [x, *values], pads=pads)
 
 
 def _numbered(name: str, number: int) -> str:
