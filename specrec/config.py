@@ -156,12 +156,46 @@ class FitConfig(Section):
     seed: int = Field(default=0, description="chooses the sample")
 
 
+class ModelMelConfig(Section):
+    """The mel spectrogram that a model was trained on, as librosa.feature.melspectrogram computes it."""
+
+    sample_rate: PositiveInt = Field(description="Hz, resampled to")
+    n_fft: PositiveInt = Field(description="samples of an STFT window (hann)")
+    hop_length: PositiveInt = Field(description="samples from one STFT frame to the next")
+    n_mels: PositiveInt = Field(description="mel bands")
+    fmin: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Hz, lowest mel band")
+    fmax: PositiveFloat | None = Field(default=None, description="Hz, highest mel band; null: half the sample rate")
+    htk: bool = Field(default=False, description="HTK's formula of the mel scale, and not Slaney's")
+    norm: Literal["slaney"] | None = Field(
+        default="slaney", description="slaney: each band's filter has unit area; null: unit height"
+    )
+    power: Literal[1, 2] = Field(default=2, description="1: of magnitudes; 2: of power")
+    scaling: Literal["unit_db", "db", "log_10000", "log"] = Field(
+        description="unit_db: 0 … 1, the 80 dB below the maximum; db: dB of unit power; log_10000: "
+        "log10(1 + 10000 x); log: ln(x + 1e-6)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelMelConfig:
+        if self.hop_length > self.n_fft:
+            raise ValueError("hop_length must not exceed n_fft, or samples between frames are never seen")
+        if self.fmax and self.fmax > self.sample_rate / 2:
+            raise ValueError("fmax must not exceed half of sample_rate")
+        highest = self.fmax or self.sample_rate / 2
+        if self.fmin >= highest:
+            raise ValueError(f"fmin must be below {highest:g} Hz")
+        return self
+
+
 class ModelConfig(Section):
     """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
 
     path: str = Field(description="the .onnx file, on disk or s3://")
     patch_frames: PositiveInt | None = Field(
         default=None, description="frames of its input; vectors of a clip's patches are averaged; null: whole clips"
+    )
+    mel: ModelMelConfig | None = Field(
+        default=None, description="what its input is; null: the stored mel spectrograms, scaled to 0 … 1"
     )
 
 

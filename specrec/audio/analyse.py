@@ -58,12 +58,12 @@ def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> An
         ``not_finite`` rather than return a value that is NaN or infinite.
     """
     # the process that hands files to specrec.audio.isolated needs none of librosa
-    from specrec.audio.decode import decode  # noqa: PLC0415
+    from specrec.audio.decode import decode, opened  # noqa: PLC0415
     from specrec.audio.features import extract  # noqa: PLC0415
     from specrec.audio.mel import encode_mel  # noqa: PLC0415
 
     label = name or "the file"
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    file = opened(source)
     clip = decode(file, config, name)
     try:
         features = extract(clip, config)
@@ -77,7 +77,7 @@ def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> An
             )
     n_mels, n_frames = features.mel_db.shape
     return Analysis(
-        content_hash=_sha256(file),
+        content_hash=sha256_of(file),
         seconds=clip.seconds,
         sample_rate=clip.sample_rate,
         decoder=clip.decoder,
@@ -88,6 +88,7 @@ def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> An
     )
 
 
-def _sha256(file: BinaryIO) -> str:
+def sha256_of(file: BinaryIO) -> str:
+    """Return the SHA-256 of all bytes of a file, in hexadecimal."""
     file.seek(0)
     return hashlib.file_digest(cast(io.BufferedIOBase, file), "sha256").hexdigest()

@@ -66,7 +66,7 @@ def decode(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Cli
         ``empty``, ``undecodable``, ``no_audio_stream``, ``too_short``, ``not_finite`` or ``silent``.
     """
     label = name or "the file"
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    file = opened(source)
     if not file.seek(0, os.SEEK_END):
         raise TrackError("empty", f"{label} holds no bytes: upload it again")
     try:
@@ -87,9 +87,14 @@ def decode(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Cli
     _require_sound(samples, config, label)
     sample_rate = config.sample_rate or native_rate
     if sample_rate != native_rate:
-        samples = _resample(samples, native_rate, sample_rate)
+        samples = resample(samples, native_rate, sample_rate)
         _require_sound(samples, config, label)  # nothing may be left below half the new rate
     return Clip(samples, sample_rate, seconds, native_rate, decoder)
+
+
+def opened(source: bytes | BinaryIO) -> BinaryIO:
+    """Return a file of the bytes of one, or the file itself."""
+    return io.BytesIO(source) if isinstance(source, bytes) else source
 
 
 @functools.lru_cache(maxsize=1)
@@ -219,7 +224,7 @@ def _concatenate(blocks: list[FloatArray]) -> FloatArray:
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
 
-def _resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatArray:
+def resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatArray:
     """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included."""
     import soxr  # noqa: PLC0415
 

@@ -71,8 +71,12 @@ def to_analyse(
         & tried_enough
     ).select(*same)
     open_tracks = wanted.join(done, same, "left_anti").join(failed, same, "left_anti")
-    # tracks that share a file share its one decoding
-    return open_tracks.groupBy(*_FILE).agg(F.sort_array(F.collect_list("track_id")).alias("track_ids"))
+    return by_file(open_tracks)
+
+
+def by_file(tracks: DataFrame) -> DataFrame:
+    """Return ``audio_uri, audio_fingerprint, track_ids``: tracks that share a file share its one decoding."""
+    return tracks.groupBy(*_FILE).agg(F.sort_array(F.collect_list("track_id")).alias("track_ids"))
 
 
 def extract(files: DataFrame, config: Config, tasks: int) -> DataFrame:
@@ -92,9 +96,9 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
 
     def analyse_files(batches: Frames) -> Frames:
         rows: list[dict[str, Any]] = []
-        analyst = _analyst(config.audio, config.extract)
+        analyst = analyst_of(config.audio, config.extract)
         analyst.start()  # while the first files arrive
-        for file, content in fetch_ahead(_files(batches), config.storage, config.extract):
+        for file, content in fetch_ahead(files_of(batches), config.storage, config.extract):
             row = _analyse(analyst, content, file.name, config.audio.hop_length)
             row |= {"audio_uri": file.uri, "audio_fingerprint": file.fingerprint, "audio_hash": audio_hash}
             for track_id in file.track_ids:
@@ -109,12 +113,13 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
 
 
 @lru_cache(maxsize=1)
-def _analyst(audio: AudioConfig, limits: ExtractConfig) -> Analyst:
+def analyst_of(audio: AudioConfig, limits: ExtractConfig) -> Analyst:
     """Return this Python worker's one, which outlives the task: starting it takes a second."""
     return Analyst(audio, limits)
 
 
-def _files(batches: Frames) -> Iterator[AudioFile]:
+def files_of(batches: Frames) -> Iterator[AudioFile]:
+    """Yield the files of frames as :func:`to_analyse` returns them."""
     for batch in batches:
         yield from map(AudioFile, batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"])
 

@@ -17,22 +17,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing import Pipe, reduction
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from specrec.audio.compiled import filling_cache
-from specrec.config import AudioConfig, ExtractConfig
+from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
 from specrec.errors import SpecrecError, TrackError
 
 if TYPE_CHECKING:
     from specrec.audio.analyse import Analysis
+    from specrec.audio.model_mel import ModelMel
 
 _START_SECONDS = 120.0  # importing librosa on a busy machine, with nothing in the disk's cache
 _GRACE_SECONDS = 5.0
 _MOST_WORDS = 16 << 20  # bytes that a decoder may print before writing fails
 _READY = b"ready"
+_Result = TypeVar("_Result")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 #: BLAS, OpenMP and numba: Spark already runs one task a core.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -102,18 +105,31 @@ class Analyst:
         SpecrecError
             If no child can be started: a fault of the machine, not of the file.
         """
+        return self._ask(file, name, None, _analysis)
+
+    def model_mel(self, file: BinaryIO, settings: ModelMelConfig, name: str = "") -> ModelMel:
+        """Do what :func:`specrec.audio.model_mel.measure` does, in the child; it fails as :meth:`analyse` does."""
+        return self._ask(file, name, settings, _model_mel)
+
+    def _ask(
+        self,
+        file: BinaryIO,
+        name: str,
+        mel: ModelMelConfig | None,
+        read: Callable[[dict[str, Any], bytes], _Result],
+    ) -> _Result:
         self.start()
         assert self._child is not None
         was_fresh = self._child.files == 0
         try:
-            return self._child.analyse(file, name or "the file")
+            return self._child.ask(file, name or "the file", mel, read)
         except TrackError as error:
             if self._child.usable or was_fresh or error.code == "timed_out":
                 raise
         finally:
             if not self._child.usable:
                 self.close()
-        return self.analyse(file, name)
+        return self._ask(file, name, mel, read)
 
 
 class _Child:
@@ -138,7 +154,13 @@ class _Child:
                 env=ONE_THREAD | environment,
             )
 
-    def analyse(self, file: BinaryIO, label: str) -> Analysis:
+    def ask(
+        self,
+        file: BinaryIO,
+        label: str,
+        mel: ModelMelConfig | None,
+        read: Callable[[dict[str, Any], bytes], _Result],
+    ) -> _Result:
         self._wait_until_ready()
         self.files += 1
         self._stderr.seek(0)  # the child writes where this handle stands: they share it
@@ -146,13 +168,14 @@ class _Child:
         descriptor, limit = file.fileno(), self._limits.time_limit_seconds
         self.usable = False  # unless it answers as it should
         try:
-            self._channel.send_bytes(label.encode(errors="replace"))
+            wanted = {"label": label.encode(errors="replace").decode(), "mel": mel and mel.model_dump()}
+            self._channel.send_bytes(json.dumps(wanted).encode())
             reduction.send_handle(self._channel, descriptor, self._process.pid)
             if not self._channel.poll(limit):
                 raise _timed_out(label, limit)
             answer = json.loads(self._channel.recv_bytes())
             error = TrackError(**answer["error"]) if "error" in answer else None
-            done = None if error else _analysis(answer, self._channel.recv_bytes())
+            done = None if error else read(answer, self._channel.recv_bytes())
         except (EOFError, OSError, ValueError, KeyError, TypeError):  # no answer, or none that makes sense
             raise self._post_mortem(label) from None
         self.usable = error is None or error.code != "out_of_memory"
@@ -229,34 +252,42 @@ def _analysis(fields: dict[str, Any], mel: bytes) -> Analysis:
     return Analysis(**fields, values=arrays, mel=mel)
 
 
+def _model_mel(fields: dict[str, Any], mel: bytes) -> ModelMel:
+    import numpy as np  # noqa: PLC0415
+
+    from specrec.audio.model_mel import ModelMel  # noqa: PLC0415
+
+    return ModelMel(fields["content_hash"], np.frombuffer(mel, np.float32).reshape(fields["shape"]))
+
+
 def _serve(channel: Connection, audio: AudioConfig, seconds: float) -> None:
     """Answer one file after the other until the parent closes its end."""
-    from specrec.audio.analyse import analyse  # noqa: PLC0415
-
     with filling_cache():
-        _warm_up(analyse, audio)
+        _warm_up(audio)
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WORDS, _MOST_WORDS))
     channel.send_bytes(_READY)
     while True:
         try:
-            label = channel.recv_bytes().decode()
+            wanted = json.loads(channel.recv_bytes())
             handle = reduction.recv_handle(channel)
         except EOFError:
             return
         # should the parent be gone by then, nobody else would end a decoder that does not return
         signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE_SECONDS)
         with open(handle, "rb", buffering=0) as file:
-            answer, mel = _answer(analyse, file, audio, label)
+            answer, mel = _answer(file, audio, **wanted)
         signal.setitimer(signal.ITIMER_REAL, 0)
         channel.send_bytes(json.dumps(answer).encode())
         if mel is not None:
             channel.send_bytes(mel)
 
 
-def _warm_up(analyse: Any, audio: AudioConfig) -> None:
+def _warm_up(audio: AudioConfig) -> None:
     """Analyse some noise: what is imported or compiled at first use is not the first file's time."""
     import numpy as np  # noqa: PLC0415
     import soundfile  # noqa: PLC0415
+
+    from specrec.audio.analyse import analyse  # noqa: PLC0415
 
     rate = 44_100
     seconds = max(2.0, 16 * audio.hop_length / min(audio.sample_rate or rate, rate))
@@ -266,18 +297,35 @@ def _warm_up(analyse: Any, audio: AudioConfig) -> None:
     analyse(noise.getvalue(), audio.model_copy(update=whole))
 
 
-def _answer(analyse: Any, file: Any, audio: AudioConfig, label: str) -> tuple[dict[str, Any], bytes | None]:
+def _answer(
+    file: Any, audio: AudioConfig, label: str, mel: dict[str, Any] | None
+) -> tuple[dict[str, Any], bytes | None]:
     try:
-        done = analyse(file, audio, label)
+        return _model_mel_answer(file, audio, label, mel) if mel else _analysis_answer(file, audio, label)
     except TrackError as error:
         return _error(error.code, error.message), None
     except MemoryError:
         return _error("out_of_memory", f"{label} needs more memory than extract.memory_limit_mb allows"), None
     except Exception as error:
         return _error("failed", f"{label}: {type(error).__name__}: {' '.join(str(error).split())}"), None
+
+
+def _analysis_answer(file: Any, audio: AudioConfig, label: str) -> tuple[dict[str, Any], bytes]:
+    from specrec.audio.analyse import analyse  # noqa: PLC0415
+
+    done = analyse(file, audio, label)
     fields = {field: getattr(done, field) for field in done.__slots__ if field != "mel"}
     fields["values"] = {n: v if isinstance(v, float) else v.tolist() for n, v in done.values.items()}
     return fields, done.mel
+
+
+def _model_mel_answer(
+    file: Any, audio: AudioConfig, label: str, mel: dict[str, Any]
+) -> tuple[dict[str, Any], bytes]:
+    from specrec.audio.model_mel import measure  # noqa: PLC0415
+
+    done = measure(file, audio, ModelMelConfig.model_validate(mel), label)
+    return {"content_hash": done.content_hash, "shape": done.mel.shape}, done.mel.tobytes()
 
 
 def _error(code: str, message: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Models in ONNX as spaces: a mel spectrogram in, a vector out, by ONNX Runtime.
 
-A model's first input is float32 of shape (batch, n_mels, n_frames), a mel spectrogram scaled to 0 … 1; its first
-output is float32 of shape (batch, dimensions). Any framework can export one; none is needed to run it.
+A model's first input is float32 of shape (batch, n_mels, n_frames), a mel spectrogram: the stored one, scaled to
+0 … 1, or one by parameters of its own (:mod:`specrec.audio.model_mel`). Its first output is float32 of shape
+(batch, dimensions); a second, if there is one, float32 of shape (batch, tags), probabilities whose names are in the
+metadata property ``tags``. Any framework can export one; none is needed to run it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from specrec.audio.mel import TOP_DB
-from specrec.config import AudioConfig, Config, ModelConfig, StorageConfig
+from specrec.config import AudioConfig, Config, ModelConfig, ModelMelConfig, StorageConfig
 from specrec.errors import ConfigError, SpecrecError, TrackError, first_line
 from specrec.storage import normalise, open_store
 
@@ -40,12 +42,14 @@ class Model:
     name : of its space.
     content : the ONNX file.
     patch_frames : frames of its input; None: whole clips.
+    mel : parameters of its own mel spectrograms; None: the stored ones.
     sha256 : of the content.
     """
 
     name: str
     content: bytes = field(repr=False)
     patch_frames: int | None = None
+    mel: ModelMelConfig | None = None
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -64,18 +68,19 @@ def load_model(name: str, config: Config) -> Model:
         If it cannot be read.
     """
     settings: ModelConfig = config.embedding.models[name]
-    model = Model(name, _read(name, settings.path, config.storage), settings.patch_frames)
+    model = Model(name, _read(name, settings.path, config.storage), settings.patch_frames, settings.mel)
     where = f"embedding.models.{name}: {settings.path}"
     try:
         session = _session(model)
         trained_on = json.loads(session.get_modelmeta().custom_metadata_map.get(AUDIO_PROPERTY, "{}"))
-        silence = np.zeros((config.audio.n_mels, settings.patch_frames or 256), np.float32)
+        silence = np.zeros(((settings.mel or config.audio).n_mels, settings.patch_frames or 256), np.float32)
         (vector,) = encode(model, [silence])
     except Exception as error:  # those of onnxruntime have no base of their own
         raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
     if not np.isfinite(vector).all():
         raise ConfigError(f"{where} gives no finite vector of silence: export it again")
-    _check_audio(where, trained_on, config.audio)
+    if settings.mel is None:
+        _check_audio(where, trained_on, config.audio)
     return model
 
 
@@ -97,20 +102,38 @@ def encode(model: Model, mels: Iterable[FloatArray]) -> FloatArray:
     ValueError
         If the model's output is no row a patch.
     """
+    return np.stack([outputs(model, mel)[0] for mel in mels])
+
+
+def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    """Return the vector of a mel spectrogram, and the scores of its tags: means over its patches.
+
+    Parameters
+    ----------
+    mel : float32, shape (n_mels, n_frames); as the model was trained on.
+
+    Returns
+    -------
+    float32, shape (dimensions,), and float32, shape (tags,), or None if the model has no second output.
+
+    Raises
+    ------
+    ValueError
+        If one of the model's outputs is no row a patch.
+    """
     session = _session(model)
-    source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
-    found = []
-    for mel in mels:
-        patches = patches_of(mel, model.patch_frames)
-        batches = [
-            session.run([target], {source: np.ascontiguousarray(patches[start : start + _BATCH])})[0]
-            for start in range(0, len(patches), _BATCH)
-        ]
-        vectors = np.concatenate(batches)
-        if vectors.ndim != 2 or len(vectors) != len(patches):
-            raise ValueError(f"its first output has shape {vectors.shape} and not (batch, dimensions)")
-        found.append(vectors.mean(axis=0, dtype=np.float64))
-    return np.stack(found).astype(np.float32)
+    source, targets = session.get_inputs()[0].name, [output.name for output in session.get_outputs()[:2]]
+    patches = patches_of(mel, model.patch_frames)
+    batches = [
+        session.run(targets, {source: np.ascontiguousarray(patches[start : start + _BATCH])})
+        for start in range(0, len(patches), _BATCH)
+    ]
+    means = []
+    for rows in map(np.concatenate, zip(*batches, strict=True)):
+        if rows.ndim != 2 or len(rows) != len(patches):
+            raise ValueError(f"one of its outputs has shape {rows.shape} and not a row for each of {len(patches)}")
+        means.append(rows.mean(axis=0, dtype=np.float64).astype(np.float32))
+    return means[0], means[1] if len(means) > 1 else None
 
 
 def unit_mel(mel_db: FloatArray) -> FloatArray:

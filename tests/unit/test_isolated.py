@@ -22,11 +22,13 @@ from threadpoolctl import threadpool_limits
 
 from specrec.audio.analyse import analyse
 from specrec.audio.isolated import Analyst
-from specrec.config import AudioConfig, ExtractConfig
+from specrec.audio.model_mel import measure
+from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
 from specrec.errors import SpecrecError, TrackError
 
 PLANTED = Path(__file__).parents[1] / "planted"
 WORKER = 250 << 20  # of the Python worker itself: pandas, pyarrow, boto3
+MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log_10000")
 LIMITS = ExtractConfig(time_limit_seconds=4.0, memory_limit_mb=500)
 
 
@@ -65,6 +67,36 @@ def test_what_comes_back_is_what_analyse_returns(analyst: Analyst, music: bytes,
     assert list(here.values) == list(there.values)
     for name, value in here.values.items():
         np.testing.assert_array_equal(value, there.values[name], strict=True)
+
+
+def test_a_models_own_mel_spectrogram_comes_back_as_it_was_computed(
+    analyst: Analyst, music: bytes, tmp_path: Path
+) -> None:
+    with threadpool_limits(1):
+        here = measure(music, AudioConfig(), MEL)
+    path = tmp_path / "file"
+    path.write_bytes(music)
+    with path.open("rb") as file:
+        there = analyst.model_mel(file, MEL)
+        assert analyst.analyse(file).content_hash == there.content_hash  # one child does both
+    assert here.content_hash == there.content_hash
+    np.testing.assert_array_equal(here.mel, there.mel, strict=True)
+
+
+def test_a_file_that_breaks_the_decoder_does_so_for_a_models_mel_as_well(
+    analyst: Analyst, music: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    for data, code in ((b"ABORT", "crashed_decoder"), (b"SLEEP", "timed_out"), (b"EAT", "out_of_memory"),
+                       (b"GARBLE", "crashed_decoder"), (b"", "empty"), (b"text", "undecodable")):  # fmt: skip
+        path.write_bytes(data)
+        with path.open("rb") as file, pytest.raises(TrackError) as failed:
+            analyst.model_mel(file, MEL, "song.mp3")
+        assert failed.value.code == code
+        assert failed.value.message.startswith("song.mp3 ") or code == "undecodable"
+    path.write_bytes(music)
+    with path.open("rb") as file:
+        assert analyst.model_mel(file, MEL).mel.shape == (96, 126)
 
 
 def test_a_file_is_read_from_its_beginning(analyst: Analyst, music: bytes, tmp_path: Path) -> None:
@@ -204,7 +236,8 @@ def test_of_a_two_hour_file_only_the_excerpt_is_decoded(tmp_path: Path) -> None:
 _PARENT = """
 import sys
 from specrec.audio.isolated import Analyst
-from specrec.config import AudioConfig, ExtractConfig
+from specrec.audio.model_mel import measure
+from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
 with Analyst(AudioConfig(), ExtractConfig(time_limit_seconds=1.0)) as analyst, open(sys.argv[1], "rb") as file:
     analyst._child._wait_until_ready()
     print(analyst._child._process.pid, flush=True)
