@@ -1,0 +1,116 @@
+"""From what was measured of tracks to their vectors, by space: numpy and pandas alone.
+
+Spark's workers (:mod:`specrec.embedding.spaces`) and a query that starts no Spark run the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from specrec.audio.mel import decode_mel
+from specrec.config import Config
+from specrec.embedding import excerpts as excerpt_space
+from specrec.embedding import features as feature_space
+from specrec.embedding import spectrogram as spectrogram_space
+from specrec.embedding.artefacts import PCA, SCALER, Artefact
+
+Vectors = npt.NDArray[np.float32]
+
+#: Columns that only the space ``spectrogram`` has.
+SPECTROGRAM_ONLY = ("parts", "levels", "excerpts")
+
+#: The artefacts that the vectors of each space are made with.
+MADE_WITH: dict[str, tuple[str, ...]] = {
+    "features": (SCALER,),
+    "spectrogram": (PCA,),
+    "hybrid": (SCALER, PCA),
+}
+
+
+def embed(measured: pd.DataFrame, config: Config, artefacts: Mapping[str, Artefact]) -> dict[str, pd.DataFrame]:
+    """Return the vectors of tracks in every space: ``track_id, vector, parts, levels, excerpts``.
+
+    Parameters
+    ----------
+    measured : columns of ``audio_features`` and ``mel_spectrograms``, one row a track.
+    artefacts : by name, those of :data:`MADE_WITH`.
+    """
+    features = embed_features(measured, config, artefacts[SCALER])
+    spectrograms = pd.concat(embed_spectrograms(measured, config, artefacts[PCA])).loc[measured.index]
+    both = {
+        name: np.stack(of["vector"].to_list())
+        for name, of in (("features", features), ("spectrogram", spectrograms))
+    }
+    hybrid = list(join(both, config.embedding.hybrid_weights))
+    hybrids = features.assign(vector=pd.Series(hybrid, features.index, object))
+    return {"features": features, "spectrogram": spectrograms, "hybrid": hybrids}
+
+
+def embed_features(frame: pd.DataFrame, config: Config, scaler: Artefact) -> pd.DataFrame:
+    """Return the vectors of the space ``features`` of rows of ``audio_features``."""
+    layout, settings = feature_space.layout_of(config.audio.n_mfcc), config.embedding
+    matrix = feature_space.stack(frame, layout)
+    vectors = feature_space.embed(matrix, layout, scaler.arrays, settings.family_weights, settings.clip_sd)
+    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(SPECTROGRAM_ONLY)})
+
+
+def embed_spectrograms(frame: pd.DataFrame, config: Config, pca: Artefact) -> Iterator[pd.DataFrame]:
+    """Yield the vectors of the space ``spectrogram``, with parts, levels and excerpts, by sample rate.
+
+    Parameters
+    ----------
+    frame : rows of ``mel_spectrograms``; the frames yielded keep its index.
+    """
+    audio, seconds = config.audio, config.recommend.excerpt_seconds
+    for rate, of_rate in frame.groupby("sample_rate"):
+        regions = spectrogram_space.band_regions(audio, int(rate))
+        classes = excerpt_space.pitch_classes(audio, int(rate))
+        described, excerpts = [], []
+        for mel in mels(of_rate):
+            described.append(spectrogram_space.describe(mel))
+            excerpts.append(excerpt_space.encode(mel, int(rate) / audio.hop_length, seconds, pca.arrays, classes))
+        descriptions = np.stack(described)
+        vectors, parts = spectrogram_space.embed(descriptions, pca.arrays, regions)
+        levels = spectrogram_space.region_levels(descriptions, regions).astype(np.float32)
+        yield pd.DataFrame(
+            {
+                "track_id": of_rate["track_id"],
+                "vector": list(vectors),
+                "parts": list(parts.reshape(len(parts), -1)),
+                "levels": list(levels),
+                "excerpts": excerpts,
+            }
+        )
+
+
+def join(vectors: Mapping[str, Vectors], weights: Mapping[str, float]) -> Vectors:
+    """Join spaces: the unit vectors, each times the root of its weight, one after the other; float32.
+
+    With weights that sum to 1, the cosine of joined vectors is the weighted mean of the spaces' cosines, exactly.
+
+    Parameters
+    ----------
+    vectors : of each space, shape (tracks, dimensions), in the order of the spaces; a zero vector stays zero.
+    weights : of each space; they are divided by their sum.
+    """
+    total = sum(weights.values())
+    parts = []
+    for space, rows in vectors.items():
+        length = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True))
+        scale = np.divide(np.sqrt(weights[space] / total), length, out=np.zeros_like(length), where=length > 0)
+        parts.append((rows * scale).astype(np.float32))
+    return np.concatenate(parts, axis=1)
+
+
+def mels(frame: pd.DataFrame) -> Iterator[npt.NDArray[np.float32]]:
+    """Return the mel spectrograms of rows of ``mel_spectrograms``, each float32, shape (n_mels, n_frames), dB."""
+    return map(decode_mel, frame["mel"], frame["n_mels"], frame["n_frames"])
+
+
+def ingredients(config: Config, space: str, artefacts: Mapping[str, Artefact]) -> list[str]:
+    """Return what the vectors of a space are made with, beside the audio: it is hashed into ``input_hash``."""
+    return [config.space_hash(space)] + [f"{name} {artefacts[name].version}" for name in MADE_WITH[space]]
