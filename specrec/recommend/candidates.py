@@ -12,9 +12,8 @@ from pyspark.sql import functions as F
 from specrec.config import RecommendConfig
 from specrec.recommend.choose import SPACE as _SPACE
 from specrec.recommend.choose import choose_batches
+from specrec.recommend.traits import MARKETS
 
-#: Columns of a catalogue, beside Spotify's, that say in which countries a track is available.
-_MARKETS = ("available_markets", "markets")
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"
 
 
@@ -99,7 +98,7 @@ def choose_lists(neighbours: DataFrame, traits: DataFrame, config: RecommendConf
 
 def _available(market: str) -> Column:
     """Return whether a track is available in a country; one whose catalogue names no country is everywhere."""
-    listed = F.btrim(F.coalesce(*(F.col("extra")[name] for name in _MARKETS)))
+    listed = F.btrim(F.coalesce(*(F.col("extra")[name] for name in MARKETS)))
     return (listed == "") | F.upper(listed).rlike(rf"\b{market}\b")  # "[]" names none
 
 

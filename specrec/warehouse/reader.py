@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from specrec.config import StorageConfig
 from specrec.errors import SpecrecError, first_line
 from specrec.storage import for_delta_rs, normalise
+
+#: Rows of one batch, and how many batches are read ahead.
+_BATCH_ROWS, _AHEAD = 1 << 14, 2
 
 
 class Reader:
@@ -51,6 +58,42 @@ class Reader:
         filters : conditions that all hold, such as ``("track_id", "=", "…")``.
         columns : all if None.
         """
-        table = self.table(name).to_pyarrow_table(filters=filters or None, columns=columns)
+        found = self.table(name)
+        with self._reading(name, found, columns):
+            table = found.to_pyarrow_table(filters=filters or None, columns=columns)
         rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
         return rows
+
+    def batches(
+        self, name: str, columns: list[str], part: tuple[str, str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield a table's rows some thousand at a time: memory does not grow with the table.
+
+        Parameters
+        ----------
+        part : column and value that rows must have; all rows if None.
+        """
+        found = self.table(name)
+        with self._reading(name, found, columns):
+            batches = found.to_pyarrow_dataset().to_batches(
+                columns=columns,
+                filter=None if part is None else pc.field(part[0]) == part[1],
+                batch_size=_BATCH_ROWS,
+                batch_readahead=_AHEAD,
+                fragment_readahead=1,
+            )
+            for batch in batches:
+                if batch.num_rows:
+                    yield batch
+
+    @contextmanager
+    def _reading(self, name: str, table: DeltaTable, columns: list[str] | None) -> Iterator[None]:
+        """Tell in one line what a table lacks, or why it cannot be read."""
+        lacking = set(columns or ()) - {field.name for field in table.schema().fields}
+        if lacking:
+            names = ", ".join(sorted(lacking))
+            raise SpecrecError(f"the table {name}, of an older release, lacks {names}: run `specrec nightly`")
+        try:
+            yield
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            raise SpecrecError(f"cannot read {self._root}/{name}: {first_line(error)}") from None
