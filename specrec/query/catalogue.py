@@ -233,7 +233,7 @@ def _measured(songs: Mapping[str, Analysis]) -> pd.DataFrame:
             "mel": song.mel,
             "n_mels": song.n_mels,
             "n_frames": song.n_frames,
-            **song.values,
+            **{of: np.float32(value) if isinstance(value, float) else value for of, value in song.values.items()},
         }
         for name, song in songs.items()
     ]
