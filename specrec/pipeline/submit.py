@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import click
 
-from specrec.config import Stage, load
+from specrec.config import SYSTEMS, Stage, System, load
 from specrec.errors import SpecrecError
 from specrec.pipeline.evaluate import evaluate
 from specrec.pipeline.nightly import run_stages
+from specrec.pipeline.query_many import query_many
 
 
 def submit(name: str, stages: Sequence[Stage]) -> None:
@@ -33,6 +34,29 @@ def submit_evaluation(name: str) -> None:
     def command(config_path: str, overrides: tuple[str, ...]) -> None:
         with _told():
             evaluate(load(config_path, overrides, needs_catalogue=False))
+
+    command()
+
+
+def submit_query(name: str) -> None:
+    """Likewise look for the tracks that sound like many files; exit with 1 where some could not be analysed."""
+
+    @_command(name, "Find the catalogue's tracks that sound like many files.")
+    @click.option(
+        "--from", "source", required=True, help="folder of audio, or a CSV or Parquet with a column audio"
+    )
+    @click.option("--to", required=True, help="where the Delta tables `lists` and `failed` are written")
+    @click.option("--system", type=click.Choice(SYSTEMS), default="hybrid", help="whose space is searched")
+    @click.option("--top", type=click.IntRange(min=1), help="length of a list; default: recommend.top_n")
+    def command(
+        config_path: str, overrides: tuple[str, ...], *, source: str, to: str, system: System, top: int | None
+    ) -> None:
+        with _told():
+            config = load(config_path, overrides, needs_catalogue=False)
+            counts = query_many(config, source, to, system, top or config.recommend.top_n)
+        if counts.failed:
+            click.echo(f"specrec: {counts.failed} of {counts.files} files have no list: see {to}/failed", err=True)
+            sys.exit(1)
 
     command()
 

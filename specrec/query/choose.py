@@ -13,8 +13,8 @@ from specrec.config import RecommendConfig, System
 from specrec.recommend.choose import choose_batches
 from specrec.recommend.traits import Traits
 
-#: What float32 may take from the cosine of a vector with itself, and more.
-_SAME = 1 - 1e-6
+#: A cosine of no less is that of a vector with itself, after what float32 may take from it.
+SAME = 1 - 1e-6
 
 _CANDIDATE = pa.struct(
     {
@@ -62,7 +62,7 @@ def itself(nearest: Sequence[tuple[str, float]]) -> str | None:
     ----------
     nearest : track ids and cosines, best first.
     """
-    return nearest[0][0] if nearest and nearest[0][1] >= _SAME else None
+    return nearest[0][0] if nearest and nearest[0][1] >= SAME else None
 
 
 def choose_list(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from nights import QUICK, Night, read_csv
+from nights import QUICK, Night, read_csv, write_csv
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from servers import S3Server
@@ -20,8 +20,10 @@ from servers import S3Server
 from specrec.cli import main
 from specrec.config import SYSTEMS, RecommendConfig
 from specrec.embedding.vectors import join
+from specrec.pipeline.query_many import query_many
 from specrec.recommend.candidates import traits
 from specrec.recommend.traits import traits_of
+from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import DUPLICATES
 
 SAID = ("recommended_track_id", "explanation", "reasons", "track_seconds", "recommended_seconds")
@@ -190,3 +192,38 @@ def test_traits_are_those_of_spark(spark: SparkSession) -> None:
                 for name, code in zip(found, expected[track_id][names], strict=True):
                     assert codes.setdefault(name, code) == code
             assert len(set(codes.values())) == len(codes)
+
+
+def test_many_files_in_spark_get_what_one_gets(
+    first_night: Night, files: dict[str, Path], rendered: Path, tmp_path: Path
+) -> None:
+    asked = dict(list(files.items())[:7])
+    for file in asked.values():
+        (tmp_path / "songs").mkdir(exist_ok=True)
+        (tmp_path / "songs" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "songs" / "text.mp3").write_text("no music")
+    paths = [{"audio": f"songs/{file.name}"} for file in asked.values()]
+    source = write_csv(tmp_path / "songs.csv", [*paths, {"audio": "songs/text.mp3"}, {"audio": "../x.wav"}])
+    config = first_night.config()
+
+    assert query_many(config, str(source), f"{tmp_path}/found", "hybrid", 4) == (9, 2)
+
+    reader = Reader(f"{tmp_path}/found", config.storage)
+    failed = {row["audio_uri"]: row["code"] for row in reader.rows("failed")}
+    assert failed == {f"{tmp_path}/songs/text.mp3": "undecodable", "../x.wav": "forbidden_path"}
+    found = reader.rows("lists")
+    one_by_one = query(
+        first_night, [tmp_path / "songs" / file.name for file in asked.values()], "--json", "--top", "4"
+    )
+    assert one_by_one.exit_code == 0, one_by_one.output
+    for line in one_by_one.stdout.splitlines():
+        answer = json.loads(line)
+        rows = sorted((row for row in found if row["audio_uri"] == answer["file"]), key=lambda row: row["rank"])
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+        for row, expected in zip(rows, answer["recommendations"], strict=True):
+            assert [row[name] for name in SAID if name != "reasons"] == [
+                expected[name] for name in SAID if name != "reasons"
+            ]
+            assert row["score"] == pytest.approx(expected["score"], abs=1e-6)
+            assert row["affinity"] == (expected["affinity"] and pytest.approx(expected["affinity"], abs=1e-5))
+    assert len(found) == 28
