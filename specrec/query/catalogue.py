@@ -21,6 +21,7 @@ from specrec.errors import SpecrecError, TrackError
 from specrec.neighbours.kernel import has_direction
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
+from specrec.recommend.explain import phrases
 from specrec.recommend.pairs import explain_pairs, explainer_of
 from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
 from specrec.recommend.traits import traits_of
@@ -65,9 +66,7 @@ class Catalogue:
         self._reader, self._config = reader, config
         self._artefacts = read_artefacts(reader, config)
         self._explainer = explainer_of(config, self._artefacts[A.STATISTICS])
-        band_centres(config.audio, config.audio.sample_rate or 44_100)  # has librosa import what it is made with
-        if config.recommend.hubs == "mutual_proximity":
-            import scipy.special  # noqa: F401, PLC0415  likewise
+        _warm_up(config)
 
     def answer(self, songs: Mapping[str, Analysis], system: System, top: int) -> dict[str, Answer | TrackError]:
         """Return each song's list, explained, or why it has none.
@@ -175,6 +174,14 @@ class Catalogue:
     ) -> Rows:
         """Return the rows of some tracks."""
         return self._reader.rows(table, [*(conditions or []), ("track_id", "in", sorted(set(ids)))], columns)
+
+
+def _warm_up(config: Config) -> None:
+    """Import and read what the first answer would, while another process still analyses the song."""
+    band_centres(config.audio, config.audio.sample_rate or 44_100)
+    phrases()
+    if config.recommend.hubs == "mutual_proximity":
+        import scipy.special  # noqa: F401, PLC0415
 
 
 def read_artefacts(reader: Reader, config: Config) -> dict[str, Artefact]:

@@ -1,8 +1,9 @@
 """The nearest tracks to a few vectors, in one pass over a table of any size.
 
-The kernel of the nightly search compares batch after batch with the queries, and what is kept is each query's
-nearest so far: memory does not grow with the catalogue. FAISS would compute the same products, and importing it
-takes longer than comparing a song with a hundred thousand tracks does.
+Batch after batch is compared with the queries by one product of matrices, and what is kept is each query's nearest
+so far: memory does not grow with the catalogue. As in the nightly search, float32 chooses candidates, generously, and
+cosines in float64 settle them. A flat index of FAISS computes the same products, but over a normalised copy of the
+vectors: for a single pass that took five times as long.
 """
 
 from __future__ import annotations
@@ -16,17 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from specrec.errors import SpecrecError
-from specrec.neighbours.kernel import (
-    FloatArray,
-    IntArray,
-    Items,
-    Queries,
-    Vectors,
-    best_first,
-    has_direction,
-    positions,
-    search,
-)
+from specrec.neighbours.kernel import FloatArray, IntArray, Vectors, best_first, cosines_of, positions, unit
+
+#: More than float32 takes from, or adds to, the product of two unit vectors.
+_SLACK = np.float32(1e-5)
 
 
 @dataclass(frozen=True)
@@ -63,31 +57,30 @@ def nearest(queries: Vectors, batches: Iterable[pa.RecordBatch], top_n: int) -> 
     SpecrecError
         If the vectors are not of the queries' length.
     """
-    everyone = np.arange(len(queries), dtype=np.int32)
-    asked = Queries(
-        vectors=queries,
-        thresholds=np.full(len(queries), -np.inf),
-        own=np.full(len(queries), -1, np.int64),
-        is_new=np.zeros(len(queries), np.bool_),
-        probe_rows=everyone,
-        probe_cells=np.zeros(len(queries), np.int32),
-    )
+    unit_queries, last = unit(queries), np.full(len(queries), -np.inf, np.float32)
     found = Nearest(np.zeros(0, np.int64), pa.array([], pa.string()), np.zeros(0))
     for batch in batches:
-        items = _items(batch, queries.shape[1])
-        near, _ = search(asked, items, top_n)
-        rows = np.concatenate([found.rows, near.rows])
-        ids = pa.concat_arrays([found.ids, items.ids.take(pa.array(near.columns))])
-        cosines = np.concatenate([found.cosines, near.cosines])
+        vectors = _vectors(batch, queries.shape[1])
+        lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+        products = unit_queries @ vectors.T
+        good = np.isfinite(lengths) & (lengths > 0)
+        products = np.divide(products, lengths, out=np.full_like(products, -np.inf), where=good)
+        if len(vectors) > top_n:
+            last = np.maximum(last, np.partition(products, -top_n, axis=1)[:, -top_n])
+        # what has no direction has no product, and -2 is less than any
+        rows, columns = np.nonzero(products >= np.maximum(last - _SLACK, np.float32(-2))[:, None])
+        cosines = np.concatenate([found.cosines, cosines_of(queries, rows, vectors, columns)])
+        rows = np.concatenate([found.rows, rows])
+        ids = pa.concat_arrays([found.ids, batch.column("track_id").take(pa.array(columns))])
         order = best_first(rows, cosines, pc.rank(ids).to_numpy(), top_n)
         found = Nearest(rows[order], ids.take(pa.array(order)), cosines[order])
-        last = positions(found.rows) == top_n - 1
-        asked.thresholds[found.rows[last]] = found.cosines[last]
+        full = positions(found.rows) == top_n - 1
+        last[found.rows[full]] = found.cosines[full].astype(np.float32)
     return found
 
 
-def _items(batch: pa.RecordBatch, dimensions: int) -> Items:
-    """Return a batch as the kernel takes it: all in one cell, and no list to enter."""
+def _vectors(batch: pa.RecordBatch, dimensions: int) -> Vectors:
+    """Return the vectors of a batch, float32, shape (tracks, dimensions)."""
     lengths = pc.list_value_length(batch.column("vector")).to_numpy(zero_copy_only=False)
     if (lengths != dimensions).any():
         raise SpecrecError(
@@ -95,9 +88,4 @@ def _items(batch: pa.RecordBatch, dimensions: int) -> Items:
             "configuration that the night ran with, or run `specrec nightly` with this one"
         )
     vectors: npt.NDArray[np.float32] = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
-    vectors = vectors.astype(np.float32, copy=False).reshape(-1, dimensions)
-    good = has_direction(vectors)
-    ids = batch.column("track_id")
-    if not good.all():
-        vectors, ids = vectors[good], ids.filter(pa.array(good))
-    return Items(ids, vectors, np.zeros(len(vectors), np.int32), np.full(len(vectors), np.inf))
+    return vectors.astype(np.float32, copy=False).reshape(-1, dimensions)

@@ -101,7 +101,7 @@ def test_a_bad_file_is_told_and_the_others_are_answered(
     assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == [str(files["demo-0002"])] * 2
     told = result.stderr.splitlines()
     assert told[0] == "specrec: none.wav: no such file on the store"
-    assert told[1].startswith("specrec: text.mp3 ")
+    assert told[1].startswith("specrec: no decoder can read text.mp3: ")
     assert told[2].startswith("specrec: cannot read ftp://x/y.mp3: ")
     assert len(told) == 3
 
