@@ -1,9 +1,9 @@
 """The nearest tracks to a few vectors, in one pass over a table of any size.
 
 Batch after batch is compared with the queries by one product of matrices, and what is kept is each query's nearest
-so far: memory does not grow with the catalogue. As in the nightly search, float32 chooses candidates, generously, and
-cosines in float64 settle them. A flat index of FAISS computes the same products, but over a normalised copy of the
-vectors: for a single pass that took five times as long.
+so far: memory does not grow with the catalogue. As in the nightly search, float32 chooses candidates, generously,
+and cosines in float64 settle them. A flat index of FAISS computes the same products, but over a normalised copy of
+the vectors: for a single pass that took five times as long.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyarrow.parquet import filters_to_expression
 
 from specrec.config import StorageConfig
 from specrec.errors import SpecrecError, first_line
@@ -58,26 +59,30 @@ class Reader:
         filters : conditions that all hold, such as ``("track_id", "=", "…")``.
         columns : all if None.
         """
-        found = self.table(name)
-        with self._reading(name, found, columns):
-            table = found.to_pyarrow_table(filters=filters or None, columns=columns)
-        rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
-        return rows
+        condition = None if not filters else filters_to_expression(filters)
+        found = self._batches(name, columns, condition)
+        return [row for batch in found for row in batch.to_pylist(maps_as_pydicts="lossy")]
 
     def batches(
         self, name: str, columns: list[str], part: tuple[str, str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield a table's rows some thousand at a time: memory does not grow with the table.
+        """Return a table's rows some thousand at a time: memory does not grow with the table.
 
         Parameters
         ----------
         part : column and value that rows must have; all rows if None.
         """
+        return self._batches(name, columns, None if part is None else pc.field(part[0]) == part[1])
+
+    def _batches(
+        self, name: str, columns: list[str] | None, condition: pc.Expression | None
+    ) -> Iterator[pa.RecordBatch]:
         found = self.table(name)
         with self._reading(name, found, columns):
+            # not to_pyarrow_table, which reads far ahead: a few rows of a large table would take its memory
             batches = found.to_pyarrow_dataset().to_batches(
                 columns=columns,
-                filter=None if part is None else pc.field(part[0]) == part[1],
+                filter=condition,
                 batch_size=_BATCH_ROWS,
                 batch_readahead=_AHEAD,
                 fragment_readahead=1,
