@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import specrec
-from specrec.config import STAGES, Config, Stage, load
+from specrec.config import STAGES, Config, Stage, System, load
 from specrec.errors import SpecrecError
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str, overrides: 
     reader = _reader(config)
     tracks = _tracks(reader)
     for track_id in sorted(tracks)[:3]:
-        _print_list(console, track_id, "hybrid", _list(reader, track_id, "hybrid")[:5], tracks)
+        title = f"{_title(track_id, tracks)}\nhybrid"
+        _print_list(console, title, _list(reader, track_id, "hybrid")[:5], tracks)
     lists = reader.rows("recommendations", [("system", "=", "hybrid")], ["track_id", "recommended_track_id"])
     same = sum(_genre(row["track_id"], tracks) == _genre(row["recommended_track_id"], tracks) for row in lists)
     console.print(
@@ -172,12 +174,60 @@ def show(
     tracks = _tracks(reader, [track_id, *shown])
     console = Console()
     if system:
-        _print_list(console, track_id, system, lists[system], tracks, parts=True)
+        _print_list(console, f"{_title(track_id, tracks)}\n{system}", lists[system], tracks, parts=True)
     else:
         _print_side_by_side(console, track_id, lists, tracks)
         for row in reader.rows("agreement", [("track_id", "=", track_id)]):
             overlap = f"{row['in_both']} in both lists (Jaccard {row['jaccard']:.2f}, "
             console.print(f"{overlap}rank-biased overlap {row['rank_biased_overlap']:.2f})")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--system", default="hybrid", show_default=True, help="whose space is searched: hybrid, features, …")
+@click.option("--top", type=click.IntRange(min=1), help="length of a list; default: recommend.top_n")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a file and line, for programs")
+@click.option("--warehouse", help="where the tables lie, instead of --config")
+@_CONFIG
+@_SET
+def query(  # noqa: PLR0917  click names them
+    files: tuple[str, ...],
+    system: System,
+    top: int | None,
+    as_json: bool,
+    warehouse: str | None,
+    config_path: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Print which tracks of the catalogue sound like audio files, and why; the files need not be in it.
+
+    FILES are paths or s3:// URIs. No Spark is started. The exit status is 1 if a file could not be analysed.
+
+    \b
+    Examples:
+      specrec query song.mp3 --config conf/local.yaml
+      specrec query *.flac --warehouse demo/warehouse --set audio.clip_seconds=10 --system features --top 5
+      specrec query s3://bucket/song.mp3 --config conf/local.yaml --json
+    """  # noqa: D301
+    from specrec.audio.isolated import Analyst
+
+    config = _read_config(config_path, overrides, warehouse)
+    console, failed = Console(), False
+    with Analyst(config.audio, config.extract) as analyst:  # its process starts while this one imports the rest
+        from specrec.pipeline.query import query as search
+        from specrec.query.catalogue import Answer
+
+        for file, found in search(files, config, analyst, system, top or config.recommend.top_n):
+            if not isinstance(found, Answer):
+                failed = True
+                click.echo(f"specrec: {found}", err=True)
+            elif as_json:
+                click.echo(_as_json(file, system, found.recommendations, found.tracks))
+            else:
+                title = f"{escape(file)}\n{system}"
+                _print_list(console, title, found.recommendations, found.tracks, parts=True)
+    if failed:
+        sys.exit(1)
 
 
 @main.command()
@@ -418,10 +468,14 @@ def _title(track_id: str, tracks: Tracks) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _print_list(
-    console: Console, track_id: str, system: str, rows: Rows, tracks: Tracks, *, parts: bool = False
-) -> None:
-    table = Table(title=f"{_title(track_id, tracks)}\n{system}", title_justify="left", show_lines=parts)
+def _as_json(file: str, system: str, rows: Rows, tracks: Tracks) -> str:
+    titles = ("track_name", "artists", "track_genre")
+    told = [row | {name: tracks[row["recommended_track_id"]][name] for name in titles} for row in rows]
+    return json.dumps({"file": file, "system": system, "recommendations": told}, ensure_ascii=False)
+
+
+def _print_list(console: Console, title: str, rows: Rows, tracks: Tracks, *, parts: bool = False) -> None:
+    table = Table(title=title, title_justify="left", show_lines=parts)
     for column in ("#", "recommended", "score", "why"):
         table.add_column(column, justify="right" if column in ("#", "score") else "left")
     for row in rows:

@@ -459,13 +459,25 @@ class Config(Section):
         if self.recommend.top_n > self.neighbours.top_n:
             raise ValueError("recommend.top_n must not exceed neighbours.top_n")
         if self.map.space not in self.systems:
-            raise ValueError(f"map.space: there is no space {self.map.space!r}{_nearest(self.map.space, self.systems)}")
+            raise ValueError(
+                f"map.space: there is no space {self.map.space!r}{_nearest(self.map.space, self.systems)}"
+            )
         return self
 
     @property
     def systems(self) -> tuple[System, ...]:
         """Those that this configuration makes lists of: the hybrid comes last."""
         return ("features", "spectrogram", *sorted(self.embedding.models), "hybrid")
+
+    @property
+    def models_in_hybrid(self) -> list[str]:
+        """The models that have a part in ``hybrid``."""
+        return [name for name in self.embedding.hybrid_shares if name in self.embedding.models]
+
+    def check_system(self, name: str) -> None:
+        """Raise ConfigError if there is no such system."""
+        if name not in self.systems:
+            raise ConfigError(f"there is no system {name!r}{_nearest(name, self.systems)}")
 
     @property
     def audio_hash(self) -> str:

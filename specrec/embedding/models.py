@@ -13,16 +13,18 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from specrec.audio.mel import TOP_DB
 from specrec.config import AudioConfig, Config, ModelConfig, ModelMelConfig, StorageConfig
 from specrec.errors import ConfigError, SpecrecError, TrackError, first_line
 from specrec.storage import normalise, open_store
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -162,9 +164,11 @@ def patches_of(mel: FloatArray, frames: int | None) -> FloatArray:
     return windows.transpose(1, 0, 2)
 
 
-def _session(model: Model) -> onnxruntime.InferenceSession:
+def _session(model: Model) -> InferenceSession:
     """Return this process's session of a model, which outlives the task."""
     if _last.get("sha256") != model.sha256:
+        import onnxruntime  # noqa: PLC0415 - not for those who have no model
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # Spark already runs one task a core
         session = onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.audio.mel import decode_mel
 from specrec.config import Config
-from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
+from specrec.embedding import vectors
 from specrec.embedding.artefacts import Artefact
-from specrec.embedding.models import Model, encode, unit_mel
+from specrec.embedding.models import Model
 
 Frames = Iterator[pd.DataFrame]
 FloatMatrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 VECTOR_SCHEMA = "track_id string, vector array<float>, parts array<float>, levels array<float>, excerpts binary"
-_SPECTROGRAM_ONLY = ("parts", "levels", "excerpts")
 _DESCRIPTION_SCHEMA = "track_id string, sample_rate int, description array<float>"
 
 
-def input_hash(config: Config, space: str, *made_by: Artefact | Model) -> Column:
-    """Return what a vector is made from, in short: the audio, the configuration, the artefacts and models."""
-    names = [f"{of.name} {of.sha256 if isinstance(of, Model) else of.version}" for of in made_by]
-    made_with = [config.space_hash(space), *names]
+def input_hash(config: Config, space: str, known: Mapping[str, vectors.Maker]) -> Column:
+    """Return what a vector is made from, in short: the audio, the configuration, the artefacts and models.
+
+    Parameters
+    ----------
+    known : artefacts and models by name, those of :func:`vectors.made_with` among them.
+    """
+    made_with = vectors.ingredients(config, space, known)
     return F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
 
 
@@ -50,22 +51,22 @@ def unpack_descriptions(frame: pd.DataFrame, n_mels: int) -> FloatMatrix:
 def embed_features(features: DataFrame, config: Config, scaler: Artefact) -> DataFrame:
     """Return the vectors of the space ``features``; see :data:`VECTOR_SCHEMA`."""
     layout = feature_space.layout_of(config.audio.n_mfcc)
-    settings, arrays = config.embedding, scaler.arrays
 
     def embed(batches: Frames) -> Frames:
         for frame in batches:
-            matrix = feature_space.stack(frame, layout)
-            vectors = feature_space.embed(matrix, layout, arrays, settings.family_weights, settings.clip_sd)
-            yield pd.DataFrame(
-                {"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(_SPECTROGRAM_ONLY)}
-            )
+            yield vectors.embed_features(frame, config, scaler)
 
     return features.select("track_id", *(name for name, _ in layout)).mapInPandas(embed, VECTOR_SCHEMA)
 
 
 def embed_spectrograms(spectrograms: DataFrame, config: Config, pca: Artefact) -> DataFrame:
     """Return the vectors of the space ``spectrogram``, parts by region and excerpts; see :data:`VECTOR_SCHEMA`."""
-    return _of(spectrograms).mapInPandas(_project(config, pca), VECTOR_SCHEMA)
+
+    def embed(batches: Frames) -> Frames:
+        for frame in batches:
+            yield from vectors.embed_spectrograms(frame, config, pca)
+
+    return _of(spectrograms).mapInPandas(embed, VECTOR_SCHEMA)
 
 
 def embed_by_model(spectrograms: DataFrame, model: Broadcast[Model]) -> DataFrame:
@@ -73,10 +74,7 @@ def embed_by_model(spectrograms: DataFrame, model: Broadcast[Model]) -> DataFram
 
     def embed(batches: Frames) -> Frames:
         for frame in batches:
-            vectors = encode(model.value, map(unit_mel, _mels(frame)))
-            yield pd.DataFrame(
-                {"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(_SPECTROGRAM_ONLY)}
-            )
+            yield vectors.embed_by_model(frame, model.value)
 
     return _of(spectrograms).mapInPandas(embed, VECTOR_SCHEMA)
 
@@ -84,7 +82,7 @@ def embed_by_model(spectrograms: DataFrame, model: Broadcast[Model]) -> DataFram
 def join_spaces(spaces: Mapping[str, DataFrame], config: Config) -> DataFrame:
     """Return the vectors of the space ``hybrid``: the unit vectors of its spaces, weighted, one after the other.
 
-    With weights that sum to 1, their cosine is the weighted mean of the systems' cosines, exactly.
+    In Spark what :func:`specrec.embedding.vectors.join` is in numpy.
 
     Parameters
     ----------
@@ -101,7 +99,7 @@ def join_spaces(spaces: Mapping[str, DataFrame], config: Config) -> DataFrame:
     named = [spaces[name].select("track_id", F.col("vector").alias(name)) for name in shares]
     joined = reduce(lambda left, right: left.join(right, "track_id"), named)
     vector = F.concat(*(weighted(name, share) for name, share in shares.items()))
-    nothing = (F.lit(None).alias(name) for name in _SPECTROGRAM_ONLY)
+    nothing = (F.lit(None).alias(name) for name in vectors.SPECTROGRAM_ONLY)
     return joined.select("track_id", vector.alias("vector"), *nothing)
 
 
@@ -109,46 +107,12 @@ def _of(spectrograms: DataFrame) -> DataFrame:
     return spectrograms.select("track_id", "sample_rate", "mel", "n_mels", "n_frames")
 
 
-def _mels(frame: pd.DataFrame) -> Iterator[npt.NDArray[np.float32]]:
-    return map(decode_mel, frame["mel"], frame["n_mels"], frame["n_frames"])
-
-
 def _describe(batches: Frames) -> Frames:
     for frame in batches:
-        described = [spectrogram_space.describe(mel).astype(np.float32).ravel() for mel in _mels(frame)]
+        described = [spectrogram_space.describe(mel).astype(np.float32).ravel() for mel in vectors.mels(frame)]
         columns = {
             "track_id": frame["track_id"],
             "sample_rate": frame["sample_rate"],
             "description": described,
         }
         yield pd.DataFrame(columns)
-
-
-def _project(config: Config, pca: Artefact) -> Callable[[Frames], Frames]:
-    audio, arrays, seconds = config.audio, pca.arrays, config.recommend.excerpt_seconds
-
-    def project(batches: Frames) -> Frames:
-        for batch in batches:
-            for rate, frame in batch.groupby("sample_rate"):
-                regions = spectrogram_space.band_regions(audio, int(rate))
-                classes = excerpt_space.pitch_classes(audio, int(rate))
-                described, excerpts = [], []
-                for mel in _mels(frame):
-                    described.append(spectrogram_space.describe(mel))
-                    excerpts.append(
-                        excerpt_space.encode(mel, int(rate) / audio.hop_length, seconds, arrays, classes)
-                    )
-                descriptions = np.stack(described)
-                vectors, parts = spectrogram_space.embed(descriptions, arrays, regions)
-                levels = spectrogram_space.region_levels(descriptions, regions).astype(np.float32)
-                yield pd.DataFrame(
-                    {
-                        "track_id": frame["track_id"],
-                        "vector": list(vectors),
-                        "parts": list(parts.reshape(len(parts), -1)),
-                        "levels": list(levels),
-                        "excerpts": excerpts,
-                    }
-                )
-
-    return project

@@ -17,6 +17,7 @@ from specrec.embedding.spaces import (
     input_hash,
     join_spaces,
 )
+from specrec.embedding.vectors import Maker
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run
 
@@ -30,10 +31,8 @@ def embed(run: Run) -> None:
     with run.stage("embed") as report:
         scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
         models = {name: load_model(name, config) for name in config.embedding.models}
-        made_by: dict[str, Artefact | Model] = {"features": scaler, "spectrogram": pca, **models}
-        hashes = {space: input_hash(config, space, of) for space, of in made_by.items()}
-        in_hybrid = [made_by[space] for space in config.embedding.hybrid_shares]
-        hashes["hybrid"] = input_hash(config, "hybrid", *in_hybrid)
+        known: dict[str, Maker] = {SCALER: scaler, PCA: pca, **models}
+        hashes = {space: input_hash(config, space, known) for space in config.systems}
         report.details |= {name: model.sha256[:16] for name, model in models.items()}
         compared = _compare(run, hashes)
         gone = F.col("input_hash").isNull()
@@ -112,7 +111,7 @@ def _vectors(run: Run, space: str, of: DataFrame) -> DataFrame:
 
 
 def _in_space(
-    run: Run, space: str, vectors: DataFrame, hashes: Mapping[str, Column], made_by: Artefact | Model | None
+    run: Run, space: str, vectors: DataFrame, hashes: Mapping[str, Column], made_by: Maker | None
 ) -> DataFrame:
     made_from = _current(run, "audio_features").select("track_id", hashes[space].alias("input_hash"))
     named = {

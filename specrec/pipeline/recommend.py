@@ -38,9 +38,8 @@ def recommend(run: Run) -> None:
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
             chosen = choose_lists(neighbours, of_tracks, config.recommend)
-            models = config.embedding.hybrid_shares.keys() & config.embedding.models.keys()
             profile = profiles(
-                warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, sorted(models)
+                warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, config.models_in_hybrid
             )
             hashes = by_part("system", {system: config.recommend_hash(system) for system in systems})
             lists = explain_lists(chosen, profile, config, catalogue_statistics(run))

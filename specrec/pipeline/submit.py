@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from specrec.config import Stage, load
+from specrec.config import Stage, System, load
 from specrec.encoder.command import train_encoder
 from specrec.errors import SpecrecError
 from specrec.pipeline.evaluate import evaluate
 from specrec.pipeline.nightly import run_stages
+from specrec.pipeline.query_many import query_many
 
 
 def submit(name: str, stages: Sequence[Stage]) -> None:
@@ -49,6 +50,27 @@ def submit_training(name: str) -> None:
     def command(config_path: str, overrides: tuple[str, ...], out: Path, workers: int, resume: bool) -> None:
         with _told():
             train_encoder(load(config_path, overrides, needs_catalogue=False), out, resume=resume, workers=workers)
+
+
+def submit_query(name: str) -> None:
+    """Likewise look for the tracks that sound like many files; exit with 1 where some could not be analysed."""
+
+    @_command(name, "Find the catalogue's tracks that sound like many files.")
+    @click.option(
+        "--from", "source", required=True, help="folder of audio, or a CSV or Parquet with a column audio"
+    )
+    @click.option("--to", required=True, help="where the Delta tables `lists` and `failed` are written")
+    @click.option("--system", default="hybrid", help="whose space is searched")
+    @click.option("--top", type=click.IntRange(min=1), help="length of a list; default: recommend.top_n")
+    def command(
+        config_path: str, overrides: tuple[str, ...], *, source: str, to: str, system: System, top: int | None
+    ) -> None:
+        with _told():
+            config = load(config_path, overrides, needs_catalogue=False)
+            counts = query_many(config, source, to, system, top or config.recommend.top_n)
+        if counts.failed:
+            click.echo(f"specrec: {counts.failed} of {counts.files} files have no list: see {to}/failed", err=True)
+            sys.exit(1)
 
     command()
 

@@ -6,24 +6,14 @@ track, and lists are chosen for some thousand tracks at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.config import RecommendConfig
-from specrec.recommend.choose import IntArray, Limit, choose
-from specrec.recommend.hubs import Nearness, affinity
+from specrec.recommend.choose import SPACE as _SPACE
+from specrec.recommend.choose import choose_batches
+from specrec.recommend.traits import MARKETS
 
-Batches = Iterator[pa.RecordBatch]
-
-#: Columns of a catalogue, beside Spotify's, that say in which countries a track is available.
-_MARKETS = ("available_markets", "markets")
-_SPACE = ["space", "track_id"]
-_NO_GROUP = 0
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"
 
 
@@ -103,12 +93,12 @@ def choose_lists(neighbours: DataFrame, traits: DataFrame, config: RecommendConf
         .agg(F.array_sort(F.collect_list(candidate)).alias("candidates"))
     )
     own = candidates.join(near, _SPACE).join(traits.select("track_id", "duplicate"), "track_id")
-    return own.select(*_SPACE, "mean", "std", "duplicate", "candidates").mapInArrow(_choose(config), _CHOSEN)
+    return own.select(*_SPACE, "mean", "std", "duplicate", "candidates").mapInArrow(choose_batches(config), _CHOSEN)
 
 
 def _available(market: str) -> Column:
     """Return whether a track is available in a country; one whose catalogue names no country is everywhere."""
-    listed = F.btrim(F.coalesce(*(F.col("extra")[name] for name in _MARKETS)))
+    listed = F.btrim(F.coalesce(*(F.col("extra")[name] for name in MARKETS)))
     return (listed == "") | F.upper(listed).rlike(rf"\b{market}\b")  # "[]" names none
 
 
@@ -118,52 +108,3 @@ def _clean(name: Column) -> Column:
 
 def _code(name: Column) -> Column:
     return F.xxhash64(name)
-
-
-def _choose(config: RecommendConfig) -> Callable[[Batches], Batches]:
-    def choose_batches(batches: Batches) -> Batches:
-        for batch in batches:
-            lists = batch.column("candidates")
-            track = _holders(lists)
-            candidates = pa.RecordBatch.from_struct_array(lists.flatten())
-            score = candidates.column("cosine").to_numpy()
-            own = Nearness(*(values[track] for values in _nearness(batch)))
-            affinities = affinity(config.hubs, score, own, _nearness(candidates))
-            group = pc.fill_null(batch.column("duplicate"), _NO_GROUP).to_numpy()[track]
-            is_other = (group == _NO_GROUP) | (
-                group != pc.fill_null(candidates.column("duplicate"), _NO_GROUP).to_numpy()
-            )
-            rank = choose(track, affinities, is_other, config.top_n, _limits(candidates, config))
-            order = np.lexsort((rank, track))
-            kept = order[rank[order] > 0]
-            of_track = batch.select(_SPACE).take(pa.array(track[kept]))
-            columns = {
-                "system": of_track.column("space"),
-                "track_id": of_track.column("track_id"),
-                "rank": pa.array(rank[kept], pa.int32()),
-                "recommended_track_id": candidates.column("neighbour_id").take(pa.array(kept)),
-                "score": pa.array(score[kept]),
-                "affinity": pa.array(affinities[kept]),
-            }
-            yield pa.RecordBatch.from_pydict(columns)
-
-    return choose_batches
-
-
-def _nearness(rows: pa.RecordBatch) -> Nearness:
-    return Nearness(rows.column("mean").to_numpy(), rows.column("std").to_numpy())
-
-
-def _limits(candidates: pa.RecordBatch, config: RecommendConfig) -> list[Limit]:
-    grouped = np.flatnonzero(candidates.column("duplicate").is_valid())
-    limits = [Limit(grouped, candidates.column("duplicate").drop_null().to_numpy(), 1)]
-    for column, most in (("artists", config.max_per_artist), ("albums", config.max_per_album)):
-        if most:
-            names = candidates.column(column)
-            limits.append(Limit(_holders(names), names.flatten().to_numpy(), most))
-    return limits
-
-
-def _holders(lists: pa.ListArray) -> IntArray:
-    """Return the list that each item is in, shape (items,)."""
-    return np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())

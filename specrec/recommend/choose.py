@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from specrec.config import RecommendConfig
 from specrec.neighbours.kernel import positions
+from specrec.recommend.hubs import Nearness, affinity
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Batches = Iterator[pa.RecordBatch]
+
+#: Whose list it is.
+SPACE = ["space", "track_id"]
+_NO_GROUP = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +76,63 @@ def choose(
         for count in counts:
             count.add(i, rank)
     return rank
+
+
+def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:
+    """Return what chooses the lists of batches of tracks, each with its candidates in one row.
+
+    A batch holds ``space, track_id, mean, std, duplicate`` and ``candidates``, a list, nearest first, of structs
+    ``neighbour_id, cosine, mean, std, duplicate, artists, albums``. Means and standard deviations are those of
+    :class:`~specrec.recommend.hubs.Nearness`, the rest codes; a duplicate is null or not 0. What comes out is
+    ``system, track_id, rank, recommended_track_id, score, affinity``.
+    """
+
+    def chosen(batches: Batches) -> Batches:
+        for batch in batches:
+            lists = batch.column("candidates")
+            track = _holders(lists)
+            candidates = pa.RecordBatch.from_struct_array(lists.flatten())
+            score = candidates.column("cosine").to_numpy()
+            own = Nearness(*(values[track] for values in _nearness(batch)))
+            affinities = affinity(config.hubs, score, own, _nearness(candidates))
+            group = pc.fill_null(batch.column("duplicate"), _NO_GROUP).to_numpy()[track]
+            is_other = (group == _NO_GROUP) | (
+                group != pc.fill_null(candidates.column("duplicate"), _NO_GROUP).to_numpy()
+            )
+            rank = choose(track, affinities, is_other, config.top_n, _limits(candidates, config))
+            order = np.lexsort((rank, track))
+            kept = order[rank[order] > 0]
+            of_track = batch.select(SPACE).take(pa.array(track[kept]))
+            columns = {
+                "system": of_track.column("space"),
+                "track_id": of_track.column("track_id"),
+                "rank": pa.array(rank[kept], pa.int32()),
+                "recommended_track_id": candidates.column("neighbour_id").take(pa.array(kept)),
+                "score": pa.array(score[kept]),
+                "affinity": pa.array(affinities[kept]),
+            }
+            yield pa.RecordBatch.from_pydict(columns)
+
+    return chosen
+
+
+def _nearness(rows: pa.RecordBatch) -> Nearness:
+    return Nearness(rows.column("mean").to_numpy(), rows.column("std").to_numpy())
+
+
+def _limits(candidates: pa.RecordBatch, config: RecommendConfig) -> list[Limit]:
+    grouped = np.flatnonzero(candidates.column("duplicate").is_valid())
+    limits = [Limit(grouped, candidates.column("duplicate").drop_null().to_numpy(), 1)]
+    for column, most in (("artists", config.max_per_artist), ("albums", config.max_per_album)):
+        if most:
+            names = candidates.column(column)
+            limits.append(Limit(_holders(names), names.flatten().to_numpy(), most))
+    return limits
+
+
+def _holders(lists: pa.ListArray) -> IntArray:
+    """Return the list that each item is in, shape (items,)."""
+    return np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
 
 
 class _Count:

@@ -355,7 +355,7 @@ class Explainer:
 
     def _of_region(self, index: int, pairs: Pairs) -> list[_Fact]:
         level, name = LEVELS[index], REGIONS[index].name
-        words = {"region": str(_phrases()["regions"][name]), "range": str(_phrases()["ranges"][name])}
+        words = {"region": str(phrases()["regions"][name]), "range": str(phrases()["ranges"][name])}
         a, b = pairs.track.levels[:, index], pairs.recommended.levels[:, index]
         missing = np.isnan(a) | np.isnan(b)
         facts = [_Fact("region.missing", level, a, b, missing, np.full(len(a), 0.9), words)]
@@ -590,12 +590,12 @@ def _one_a_group(columns: list[int], told: _Told, row: int, heard: int) -> dict[
 
 
 def _sentence(reasons: list[str], difference: str | None, strongest: str, score: float) -> str:
-    words = _phrases()["sentence"]
+    words = phrases()["sentence"]
     but = "_but" if difference else ""
     if not reasons:
         if score <= 0:
             return str(words["nothing"])
-        form, names = words[f"closest{but}"], _phrases()["strongest"]
+        form, names = words[f"closest{but}"], phrases()["strongest"]
         named = names[strongest] if strongest in names else names["model"].format(model=strongest)
         return str(form.format(strongest=named, difference=difference))
     form = words[f"alike{but}"] if score > 0 else words[f"far{but}"]
@@ -610,7 +610,7 @@ def _sentence(reasons: list[str], difference: str | None, strongest: str, score:
 
 def _keys(numbers: IntArray) -> Words:
     """Return the names of keys; see :func:`~specrec.embedding.statistics.key_number`."""
-    words = _phrases()
+    words = phrases()
     names = [words["key"][mode].format(tonic=tonic) for mode in ("major", "minor") for tonic in words["keys"]]
     return np.array(names, object)[numbers]
 
@@ -632,7 +632,8 @@ def _ratio(parts: FloatArray, length: FloatArray) -> FloatArray:
 
 
 @lru_cache(maxsize=1)
-def _phrases() -> dict[str, Any]:
+def phrases() -> dict[str, Any]:
+    """Return what phrases.yaml holds, read once a process."""
     text = (files("specrec.recommend") / "phrases.yaml").read_text(encoding="utf-8")
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
@@ -640,4 +641,4 @@ def _phrases() -> dict[str, Any]:
 
 def _phrase(dotted: str) -> str:
     section, _, name = dotted.partition(".")
-    return str(_phrases()[section][name])
+    return str(phrases()[section][name])

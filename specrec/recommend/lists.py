@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -13,16 +11,12 @@ from pyspark.sql import types as T
 
 from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
-from specrec.embedding.excerpts import decode
-from specrec.embedding.features import families, layout_of
-from specrec.embedding.spectrogram import REGIONS
-from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, measure
-from specrec.recommend.excerpts import best_pairs
-from specrec.recommend.explain import Explainer, Pairs, Side
+from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
+from specrec.recommend.explain import Explainer
+from specrec.recommend.pairs import explain_pairs, explainer_of
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
 Frames = Iterator[pd.DataFrame]
-FloatArray = npt.NDArray[np.float64]
 
 _WRITTEN_LATER = ("config_hash", "run_id", "computed_at")
 _SCHEMA = T.StructType(
@@ -73,43 +67,15 @@ def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, statist
     pairs = chosen.join(of_recommended, chosen.recommended_track_id == of_recommended.b_track_id).join(
         of_track, chosen.track_id == of_track.a_track_id
     )
-    layout = layout_of(config.audio.n_mfcc)
-    explainer = Explainer(families(layout), statistics.arrays, config.embedding.hybrid_shares)
-    explained = pairs.mapInPandas(_explain(explainer, config), _SCHEMA)
+    explained = pairs.mapInPandas(_explain(explainer_of(config, statistics), config), _SCHEMA)
     # in the order that services read: a track's list lies in one place of one file
     return explained.sortWithinPartitions("system", "track_id", "rank")
 
 
 def _explain(explainer: Explainer, config: Config) -> Callable[[Frames], Frames]:
-    begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
-    models = explainer.models
-
     def explain(batches: Frames) -> Frames:
         for batch in batches:
             for system, frame in batch.groupby("system"):
-                parts = np.stack(frame["a_parts"].to_list()).reshape(len(frame), len(REGIONS), -1)
-                pairs = Pairs(_side(frame, "a_", models), _side(frame, "b_", models), parts)
-                sentences, reasons = explainer.explain(system, pairs, frame["score"].to_numpy(np.float64))
-                kept = frame[["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]]
-                ours, theirs = best_pairs(decode(frame["a_excerpts"]), decode(frame["b_excerpts"]))
-                yield kept.assign(
-                    explanation=sentences,
-                    reasons=reasons,
-                    track_seconds=begin + hop * ours,
-                    recommended_seconds=begin + hop * theirs,
-                )
+                yield explain_pairs(frame, system, explainer, config)
 
     return explain
-
-
-def _side(frame: pd.DataFrame, prefix: str, models: Collection[str]) -> Side:
-    return Side(
-        features=np.stack(frame[f"{prefix}features"].to_list()),
-        spectrogram=np.stack(frame[f"{prefix}spectrogram"].to_list()),
-        levels=np.stack(frame[f"{prefix}levels"].to_list()).astype(np.float64),
-        models={name: np.stack(frame[f"{prefix}model_{name}"].to_list()) for name in models},
-        measures=measure(frame, prefix),
-        attributes={
-            name: np.asarray(pd.to_numeric(frame[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
-        },
-    )

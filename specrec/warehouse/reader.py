@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyarrow.parquet import filters_to_expression
 
 from specrec.config import StorageConfig
 from specrec.errors import SpecrecError, first_line
 from specrec.storage import for_delta_rs, normalise
+
+#: Rows of one batch, and how many batches are read ahead.
+_BATCH_ROWS, _AHEAD = 1 << 14, 2
 
 
 class Reader:
@@ -51,6 +59,46 @@ class Reader:
         filters : conditions that all hold, such as ``("track_id", "=", "…")``.
         columns : all if None.
         """
-        table = self.table(name).to_pyarrow_table(filters=filters or None, columns=columns)
-        rows: list[dict[str, Any]] = table.to_pylist(maps_as_pydicts="lossy")
-        return rows
+        condition = None if not filters else filters_to_expression(filters)
+        found = self._batches(name, columns, condition)
+        return [row for batch in found for row in batch.to_pylist(maps_as_pydicts="lossy")]
+
+    def batches(
+        self, name: str, columns: list[str], part: tuple[str, str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Return a table's rows some thousand at a time: memory does not grow with the table.
+
+        Parameters
+        ----------
+        part : column and value that rows must have; all rows if None.
+        """
+        return self._batches(name, columns, None if part is None else pc.field(part[0]) == part[1])
+
+    def _batches(
+        self, name: str, columns: list[str] | None, condition: pc.Expression | None
+    ) -> Iterator[pa.RecordBatch]:
+        found = self.table(name)
+        with self._reading(name, found, columns):
+            # not to_pyarrow_table, which reads far ahead: a few rows of a large table would take its memory
+            batches = found.to_pyarrow_dataset().to_batches(
+                columns=columns,
+                filter=condition,
+                batch_size=_BATCH_ROWS,
+                batch_readahead=_AHEAD,
+                fragment_readahead=1,
+            )
+            for batch in batches:
+                if batch.num_rows:
+                    yield batch
+
+    @contextmanager
+    def _reading(self, name: str, table: DeltaTable, columns: list[str] | None) -> Iterator[None]:
+        """Tell in one line what a table lacks, or why it cannot be read."""
+        lacking = set(columns or ()) - {field.name for field in table.schema().fields}
+        if lacking:
+            names = ", ".join(sorted(lacking))
+            raise SpecrecError(f"the table {name}, of an older release, lacks {names}: run `specrec nightly`")
+        try:
+            yield
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            raise SpecrecError(f"cannot read {self._root}/{name}: {first_line(error)}") from None

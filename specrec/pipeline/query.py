@@ -1,0 +1,68 @@
+"""Query: audio files become lists of the catalogue's tracks that sound like them, without Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from specrec.audio.analyse import Analysis
+from specrec.audio.fetch import AudioFile, fetch_ahead
+from specrec.audio.isolated import Analyst
+from specrec.config import Config, System
+from specrec.errors import SpecrecError, TrackError
+from specrec.query.catalogue import Answer, Catalogue
+from specrec.storage import normalise
+from specrec.warehouse.reader import Reader
+
+#: Songs that are looked for in one pass over the vectors.
+_SONGS_AT_ONCE = 16
+
+
+def query(
+    files: Iterable[str], config: Config, analyst: Analyst, system: System, top: int
+) -> Iterator[tuple[str, Answer | SpecrecError | TrackError]]:
+    """Yield each file with its list, or with why it has none, in order.
+
+    Parameters
+    ----------
+    files : paths on disk, or ``s3://`` URIs.
+    config : that the night ran with.
+    analyst : analyses them, in a process of its own.
+    system : whose space is searched.
+    top : length of a list, at most.
+
+    Raises
+    ------
+    SpecrecError
+        If the warehouse cannot be read or was made with another configuration: then no file has an answer.
+    """
+    config.check_system(system)
+    catalogue = Catalogue(Reader(config.warehouse, config.storage), config)
+    waiting = iter(files)
+    while some := list(islice(waiting, _SONGS_AT_ONCE)):
+        heard = dict(_analyses(some, config, analyst))
+        songs = {file: found for file, found in heard.items() if isinstance(found, Analysis)}
+        answers = catalogue.answer(songs, system, top) if songs else {}
+        for file in some:
+            found = heard[file]
+            yield file, answers[file] if isinstance(found, Analysis) else found
+
+
+def _analyses(
+    files: list[str], config: Config, analyst: Analyst
+) -> Iterator[tuple[str, Analysis | SpecrecError | TrackError]]:
+    named: dict[str, str] = {}
+    for file in dict.fromkeys(files):
+        try:
+            named[file] = normalise(file)
+        except SpecrecError as error:
+            yield file, error
+    audio = (AudioFile(uri, "", [file]) for file, uri in named.items())
+    for fetched, content in fetch_ahead(audio, config.storage, config.extract):
+        (file,) = fetched.track_ids
+        try:
+            if isinstance(content, TrackError):
+                raise TrackError(content.code, f"{fetched.name}: {content.message}")
+            yield file, analyst.analyse(content, fetched.name)
+        except TrackError as error:
+            yield file, error

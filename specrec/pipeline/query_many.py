@@ -1,0 +1,256 @@
+"""Query by many files, in Spark: what :mod:`specrec.pipeline.query` does for a few.
+
+The catalogue's vectors stay where they are: each task compares its part of them with all queries, and only the
+nearest of each query leave it. What is collected grows with the queries alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from specrec.audio.extraction import extract
+from specrec.catalogue.files import audio_files
+from specrec.catalogue.sources import read_table, with_audio_uri
+from specrec.config import Config, System
+from specrec.embedding.artefacts import PCA, SCALER, STATISTICS
+from specrec.embedding.models import load_model
+from specrec.embedding.spaces import (
+    embed_by_model,
+    embed_features,
+    embed_spectrograms,
+    input_hash,
+    join_spaces,
+)
+from specrec.embedding.statistics import ATTRIBUTES
+from specrec.errors import CatalogueError, SpecrecError
+from specrec.neighbours.kernel import Vectors, has_direction
+from specrec.pipeline.fit import need_artefact
+from specrec.pipeline.run import Run, open_run
+from specrec.query.choose import SAME
+from specrec.query.nearest import nearest
+from specrec.recommend.candidates import choose_lists, traits
+from specrec.recommend.lists import explain_lists, profiles
+from specrec.storage import for_spark, normalise, parent
+
+Batches = Iterator[pa.RecordBatch]
+
+#: Before the URI of a query, which then is the name of no track.
+_PREFIX = "query:"
+_NEAREST = "query int, neighbour_id string, cosine double"
+
+
+class Counts(NamedTuple):
+    """How many files were looked for, and how many could not be analysed."""
+
+    files: int
+    failed: int
+
+
+def query_many(config: Config, source: str, to: str, system: System, top: int) -> Counts:
+    """Write what sounds like each of many files to two Delta tables, in place of what they held.
+
+    ``TO/lists``: ``audio_uri`` and the columns of ``recommendations`` from ``system`` to ``recommended_seconds``.
+    ``TO/failed``: ``audio_uri``, ``code`` and ``message`` of the files that have no list.
+
+    Parameters
+    ----------
+    config : that the night ran with.
+    source : a folder of audio files, or a CSV or Parquet with a column ``audio``: paths below its own folder.
+    to : folder or ``s3://`` prefix.
+    system : whose space is searched.
+    top : length of a list, at most.
+
+    Raises
+    ------
+    SpecrecError
+        In one line: what happened and what to do.
+    """
+    config.check_system(system)
+    with open_run(config) as run:
+        spark = run.warehouse.spark
+        wanted = _files(spark, normalise(source), config)
+        count = wanted.count()
+        if not count:
+            raise CatalogueError(f"{source} holds no audio file")
+        files = wanted.where("audio_uri is not null").dropDuplicates(["audio_uri"])
+        files = files.withColumn("track_ids", F.array(F.concat(F.lit(_PREFIX), "audio_uri")))
+        tasks = max(math.ceil(count / config.extract.files_per_task), min(count, 4 * _cores(spark)))
+        heard = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
+        try:
+            good = heard.where("code is null").drop("code", "message")
+            vectors = _embed(run, good).persist(StorageLevel.DISK_ONLY)
+            lists, without = _lists(run, good, vectors, system, top)
+            uri = F.substring_index("track_id", _PREFIX, -1).alias("audio_uri")
+            failed = heard.where("code is not null").select("audio_uri", "code", "message")
+            failed = failed.unionByName(without.select(uri, F.lit("no_direction").alias("code"), "message"))
+            failed = failed.unionByName(_outside(wanted))
+            _write(lists.select(uri, *lists.drop("track_id").columns), f"{to}/lists")
+            _write(failed, f"{to}/failed")
+            return Counts(count, spark.read.format("delta").load(for_spark(f"{to}/failed")).count())
+        finally:
+            heard.unpersist()
+
+
+def _files(spark: SparkSession, source: str, config: Config) -> DataFrame:
+    """Return ``audio, audio_uri, audio_fingerprint`` of the files to look for; no URI where a path leads astray."""
+    ending = source.rpartition(".")[2].lower()
+    if ending in ("csv", "parquet"):
+        rows = read_table(spark, source, ending)
+        if "audio" not in rows.columns:
+            raise CatalogueError(f"{source} lacks the column 'audio'; it has {', '.join(rows.columns)}")
+        files = with_audio_uri(rows.select("audio"), parent(source)).withColumn("audio_fingerprint", F.lit(""))
+    else:
+        files = audio_files(spark, source, config.storage).withColumn("audio", F.col("audio_uri"))
+    return files.select("audio", "audio_uri", "audio_fingerprint").distinct()
+
+
+def _outside(files: DataFrame) -> DataFrame:
+    """Return ``audio_uri, code, message`` of the paths that lead out of the list's folder."""
+    return files.where("audio_uri is null").select(
+        F.col("audio").alias("audio_uri"),
+        F.lit("forbidden_path").alias("code"),
+        F.lit("not below the folder of the list: put the list beside the audio").alias("message"),
+    )
+
+
+def _embed(run: Run, measured: DataFrame) -> DataFrame:
+    """Return the vectors of the queries, as ``embeddings`` holds those of tracks."""
+    scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
+    of = {
+        "features": embed_features(measured, run.config, scaler),
+        "spectrogram": embed_spectrograms(measured, run.config, pca),
+    }
+    for name in run.config.embedding.models:
+        sent = run.warehouse.spark.sparkContext.broadcast(load_model(name, run.config))
+        of[name] = embed_by_model(measured, sent)
+    of["hybrid"] = join_spaces(of, run.config)
+    return reduce(DataFrame.unionByName, (rows.withColumn("space", F.lit(space)) for space, rows in of.items()))
+
+
+def _lists(
+    run: Run, measured: DataFrame, vectors: DataFrame, system: System, top: int
+) -> tuple[DataFrame, DataFrame]:
+    """Return the explained lists, and ``track_id, message`` of the queries whose vector has no direction."""
+    config, read = run.config, run.warehouse.read
+    spark = run.warehouse.spark
+    _check_vectors(run, system)
+    rows = vectors.where(F.col("space") == system).select("track_id", "vector").sort("track_id").toArrow()
+    names = rows.column("track_id").to_pylist()
+    matrix = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(len(names), -1).astype(np.float32)
+    good = has_direction(matrix)
+    without = [
+        (name, "its vector is zero, and so like no other")
+        for name, fine in zip(names, good, strict=True)
+        if not fine
+    ]
+    searched = [name for name, fine in zip(names, good, strict=True) if fine]
+    wanted = max(config.neighbours.top_n, top) + 1
+    found = _nearest(read("embeddings").where(F.col("space") == system), matrix[good], wanted)
+    of_query = spark.createDataFrame(list(enumerate(searched)), "query int, track_id string")
+    found = found.join(F.broadcast(of_query), "query").drop("query").withColumn("space", F.lit(system))
+    found = found.persist(StorageLevel.DISK_ONLY)
+    itself = found.where((F.col("rank") == 1) & (F.col("cosine") >= SAME)).select(
+        "track_id", F.col("neighbour_id").alias("itself"), "cosine"
+    )
+    others = found.join(itself.select("track_id", "itself"), "track_id", "left").where(
+        F.coalesce(F.col("neighbour_id") != F.col("itself"), F.col("rank") < wanted)
+    )
+    chosen = _choose(run, others.drop("itself"), itself, system, top)
+    tracks = read("tracks").select("track_id", *ATTRIBUTES)
+    about = measured.select("track_id").join(itself.select("track_id", "itself"), "track_id", "left")
+    about = about.join(tracks.withColumnRenamed("track_id", "itself"), "itself", "left").drop("itself")
+    models = config.models_in_hybrid
+    known = profiles(read("audio_features"), read("embeddings"), tracks, models)
+    profile = known.unionByName(profiles(measured, vectors, about, models).select(known.columns))
+    return (
+        explain_lists(chosen, profile, config, need_artefact(run, STATISTICS)),
+        spark.createDataFrame(without, "track_id string, message string"),
+    )
+
+
+def _choose(run: Run, others: DataFrame, itself: DataFrame, system: System, top: int) -> DataFrame:
+    """Return the lists; that of a song of the catalogue is its track's, after the track itself."""
+    read = run.warehouse.read
+    settings = run.config.recommend.model_copy(update={"top_n": top})
+    of_tracks = traits(read("tracks"), read("duplicates"), settings)
+    columns = ["space", "track_id", "rank", "neighbour_id", "cosine"]
+    near = others.select(F.col("neighbour_id").alias("track_id")).distinct()
+    of_near = read("neighbours").where(F.col("space") == system).join(near, "track_id", "left_semi")
+    group = of_tracks.select(F.col("track_id").alias("itself"), "duplicate")
+    of_queries = (
+        others.select("track_id")
+        .distinct()
+        .join(itself.drop("cosine"), "track_id", "left")
+        .join(group, "itself", "left")
+        .select(
+            "track_id",
+            F.lit(True).alias("allowed"),
+            *(F.array().cast("array<bigint>").alias(name) for name in ("artists", "albums")),
+            "duplicate",
+        )
+    )
+    everything = others.select(columns).unionByName(of_near.select(columns))
+    lists = choose_lists(everything, of_tracks.unionByName(of_queries), settings)
+    allowed = of_tracks.where("allowed").select(F.col("track_id").alias("itself"))
+    heads = itself.join(allowed, "itself", "left_semi")
+    lists = lists.where(F.col("track_id").startswith(_PREFIX))
+    shift: Column = F.when(F.col("itself").isNotNull(), 1).otherwise(0)
+    lists = lists.join(heads.drop("cosine"), "track_id", "left").withColumn("rank", F.col("rank") + shift)
+    first = heads.select(
+        F.lit(system).alias("system"),
+        "track_id",
+        F.lit(1).alias("rank"),
+        F.col("itself").alias("recommended_track_id"),
+        F.col("cosine").alias("score"),
+        F.lit(None).cast("double").alias("affinity"),
+    )
+    return lists.drop("itself").where(F.col("rank") <= top).unionByName(first)
+
+
+def _nearest(vectors: DataFrame, queries: Vectors, wanted: int) -> DataFrame:
+    """Return ``query, rank, neighbour_id, cosine``: the `wanted` nearest of each query."""
+    near = vectors.select("track_id", "vector").mapInArrow(_compare(queries, wanted), _NEAREST)
+    best = Window.partitionBy("query").orderBy(F.col("cosine").desc(), "neighbour_id")
+    return near.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= wanted)
+
+
+def _compare(queries: Vectors, wanted: int) -> Callable[[Batches], Batches]:
+    def compare(batches: Batches) -> Batches:
+        found = nearest(queries, batches, wanted)
+        columns = {"query": pa.array(found.rows, pa.int32()), "neighbour_id": found.ids, "cosine": found.cosines}
+        yield pa.RecordBatch.from_pydict(columns)
+
+    return compare
+
+
+def _check_vectors(run: Run, system: System) -> None:
+    """Refuse vectors that this configuration and its artefacts would not have made."""
+    known: dict[str, Maker] = {name: need_artefact(run, name) for name in (SCALER, PCA)}
+    known |= {name: load_model(name, run.config) for name in run.config.embedding.models}
+    features = run.warehouse.read("audio_features").where(F.col("audio_hash") == run.config.audio_hash)
+    for space in {"features", "spectrogram", *run.config.models_in_hybrid, system}:
+        own = features.select("track_id", input_hash(run.config, space, known).alias("input_hash"))
+        rows = run.warehouse.read("embeddings").where(F.col("space") == space)
+        if rows.join(own, ["track_id", "input_hash"], "left_semi").isEmpty():
+            raise SpecrecError(
+                f"the vectors of the space {space} were made with other settings or artefacts: give the "
+                "configuration that the night ran with, or run `specrec nightly` with this one"
+            )
+
+
+def _write(rows: DataFrame, place: str) -> None:
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(for_spark(place))
+
+
+def _cores(spark: SparkSession) -> int:
+    cores: int = spark.sparkContext.defaultParallelism
+    return cores

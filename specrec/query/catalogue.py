@@ -1,0 +1,260 @@
+"""The catalogue as queries see it: the tables and artefacts of the last night, read by delta-rs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from specrec.audio.analyse import Analysis
+from specrec.config import Config, System
+from specrec.embedding import artefacts as A
+from specrec.embedding.artefacts import Artefact, unpack
+from specrec.embedding.models import load_model
+from specrec.embedding.spectrogram import band_centres
+from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
+from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker, embed, ingredients
+from specrec.errors import SpecrecError, TrackError
+from specrec.neighbours.kernel import has_direction
+from specrec.query.choose import Known, choose_list, itself
+from specrec.query.nearest import nearest
+from specrec.recommend.explain import phrases
+from specrec.recommend.pairs import explain_pairs, explainer_of
+from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
+from specrec.recommend.traits import traits_of
+from specrec.warehouse.reader import Reader
+
+Rows = list[dict[str, Any]]
+
+_OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "input_hash"]
+_PROFILE = ["features", "spectrogram", "levels", "excerpts"]
+_TITLES = ("track_name", "track_genre")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for a song.
+
+    Attributes
+    ----------
+    recommendations : the columns of ``recommendations`` from ``rank`` to ``recommended_seconds``.
+    tracks : by track_id, the catalogue's columns of the tracks in it.
+    """
+
+    recommendations: Rows
+    tracks: dict[str, dict[str, Any]]
+
+
+class Catalogue:
+    """The catalogue of a warehouse.
+
+    Parameters
+    ----------
+    reader : its tables.
+    config : that the night ran with; `recommend` may differ, but for the length of excerpts.
+
+    Raises
+    ------
+    SpecrecError
+        If a table is missing or cannot be read, or was made with another configuration.
+    """
+
+    def __init__(self, reader: Reader, config: Config) -> None:
+        self._reader, self._config = reader, config
+        artefacts = read_artefacts(reader, config)
+        models = {name: load_model(name, config) for name in config.embedding.models}
+        self._made_by: dict[str, Maker] = {**artefacts, **models}
+        self._explainer = explainer_of(config, artefacts[A.STATISTICS])
+        _warm_up(config)
+
+    def answer(self, songs: Mapping[str, Analysis], system: System, top: int) -> dict[str, Answer | TrackError]:
+        """Return each song's list, explained, or why it has none.
+
+        Parameters
+        ----------
+        songs : analyses, by name.
+        top : length of a list, at most.
+        """
+        measured = _measured(songs)
+        vectors = embed(measured, self._config, self._made_by)
+        profiles = _own_profiles(measured, vectors, self._explainer.models)
+        queries = np.stack(vectors[system]["vector"].to_list())
+        good = has_direction(queries)
+        # a song that is in the catalogue finds itself, and then as many as the night looked for
+        wanted = max(self._config.neighbours.top_n, top) + 1
+        answers: dict[str, Answer | TrackError] = {
+            name: TrackError("no_direction", f"{name}: its vector is zero, and so like no other")
+            for name in measured["track_id"][~good]
+        }
+        if good.any():
+            batches = self._reader.batches("embeddings", ["track_id", "vector"], ("space", system))
+            found = nearest(queries[good], batches, wanted)
+            for number, song in enumerate(np.flatnonzero(good)):
+                of_song = found.of(number)
+                of_song = of_song if itself(of_song) else of_song[: wanted - 1]
+                answers[measured["track_id"][song]] = self._list(of_song, profiles.loc[[song]], system, top)
+        return answers
+
+    def _list(self, nearest: list[tuple[str, float]], song: pd.DataFrame, system: System, top: int) -> Answer:
+        config = self._config.recommend.model_copy(update={"top_n": top})
+        ids = [track_id for track_id, _ in nearest]
+        columns = list(dict.fromkeys([*TRAIT_COLUMNS, *_TITLES, *ATTRIBUTES]))
+        tracks = {row["track_id"]: row for row in self._of("tracks", ids, columns)}
+        chosen = choose_list(nearest, self._known(ids, tracks, system), system, config)
+        head, listed = itself(nearest), list(chosen["recommended_track_id"])
+        profiles = self._profiles([*listed, *([head] if head else [])], system, tracks)
+        chosen = chosen[chosen["recommended_track_id"].isin(profiles.index)]
+        if chosen.empty:
+            return Answer([], {})
+        # what the catalogue says of a song, it says of its track
+        about = tracks.get(head, {}) if head else {}
+        song = song.assign(**{f"catalogue_{name}": about.get(name) for name in ATTRIBUTES})
+        pairs = pd.concat(
+            [
+                chosen.reset_index(drop=True),
+                song.loc[song.index.repeat(len(chosen))].add_prefix("a_").reset_index(drop=True),
+                profiles.loc[chosen["recommended_track_id"]].add_prefix("b_").reset_index(drop=True),
+            ],
+            axis=1,
+        ).assign(track_id="")
+        explained = explain_pairs(pairs, system, self._explainer, self._config).drop(columns=["system", "track_id"])
+        rows: Rows = explained.astype(object).where(explained.notna(), None).to_dict("records")
+        return Answer(rows, {track_id: tracks[track_id] for track_id in listed})
+
+    def _known(self, ids: list[str], tracks: Mapping[str, dict[str, Any]], system: System) -> Known:
+        near: dict[str, list[tuple[str, float]]] = {}
+        if self._config.recommend.hubs != "off":
+            columns = ["track_id", "neighbour_id", "cosine"]
+            for row in self._of("neighbours", ids, columns, [("space", "=", system)]):
+                near.setdefault(row["track_id"], []).append((row["neighbour_id"], row["cosine"]))
+        everyone = {*ids, *(other for of_track in near.values() for other, _ in of_track)}
+        groups = self._of("duplicates", everyone, ["track_id", "group_id"])
+        return Known(
+            traits={track_id: traits_of(row, self._config.recommend) for track_id, row in tracks.items()},
+            near=near,
+            groups={row["track_id"]: row["group_id"] for row in groups},
+        )
+
+    def _profiles(self, ids: list[str], system: System, tracks: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+        """Return what explanations need of tracks, by track_id; see :func:`specrec.recommend.lists.profiles`.
+
+        Raises
+        ------
+        SpecrecError
+            If none of their vectors was made as this configuration and its artefacts would make it.
+        """
+        made_of = ["track_id", "content_hash", "audio_hash"]
+        features = pd.DataFrame(self._of("audio_features", ids, [*made_of, *COLUMNS]))
+        vectors = pd.DataFrame(self._of("embeddings", ids, _OF_EMBEDDINGS), columns=_OF_EMBEDDINGS)
+        if features.empty or vectors.empty:
+            return pd.DataFrame()
+        of_track = {made[0]: made[1:] for made in features[made_of].itertuples(index=False)}
+        by_space = {space: rows.set_index("track_id") for space, rows in vectors.groupby("space")}
+        for space in {*_PROFILE[:2], *self._explainer.models, system}:
+            made_with = ingredients(self._config, space, self._made_by)
+            expected = {track_id: _sha256(*made, *made_with) for track_id, made in of_track.items()}
+            hashes = by_space[space]["input_hash"] if space in by_space else {}
+            if not any(expected.get(track_id) == found for track_id, found in hashes.items()):
+                raise SpecrecError(
+                    f"the vectors of the space {space} were made with other settings or artefacts: give the "
+                    "configuration that the night ran with, or run `specrec nightly` with this one"
+                )
+        attributes = {f"catalogue_{name}": {of: row[name] for of, row in tracks.items()} for name in ATTRIBUTES}
+        spectrogram = by_space["spectrogram"].rename(columns={"vector": "spectrogram"})
+        profiles = (
+            features.set_index("track_id")
+            .join(by_space["features"]["vector"].rename("features"), how="inner")
+            .join(spectrogram[_PROFILE[1:]], how="inner")
+            .join(pd.DataFrame(attributes), how="inner")
+        )
+        for name in self._explainer.models:
+            profiles = profiles.join(by_space[name]["vector"].rename(f"model_{name}"), how="inner")
+        return profiles
+
+    def _of(
+        self, table: str, ids: Any, columns: list[str], conditions: list[tuple[str, str, Any]] | None = None
+    ) -> Rows:
+        """Return the rows of some tracks."""
+        return self._reader.rows(table, [*(conditions or []), ("track_id", "in", sorted(set(ids)))], columns)
+
+
+def _warm_up(config: Config) -> None:
+    """Import and read what the first answer would, while another process still analyses the song."""
+    band_centres(config.audio, config.audio.sample_rate or 44_100)
+    phrases()
+    if config.recommend.hubs == "mutual_proximity":
+        import scipy.special  # noqa: F401, PLC0415
+
+
+def read_artefacts(reader: Reader, config: Config) -> dict[str, Artefact]:
+    """Return the newest version of each artefact that belongs to this configuration.
+
+    Raises
+    ------
+    SpecrecError
+        If one is missing: the warehouse is empty, or was made with another configuration.
+    """
+    versions = reader.rows("artefacts", columns=["name", "version", "config_hash"])
+    found = {}
+    for name in A.NAMES:
+        own = [row["version"] for row in versions if _belongs(row, name, config)]
+        if not own:
+            raise SpecrecError(_missing(reader, config, name))
+        wanted = [("name", "=", name), ("version", "=", max(own)), ("config_hash", "=", config.artefact_hash(name))]
+        (row,) = reader.rows("artefacts", wanted, ["version", "payload", "fitted_tracks"])
+        found[name] = Artefact(name, row["version"], unpack(row["payload"]), row["fitted_tracks"])
+    return found
+
+
+def _belongs(row: Mapping[str, Any], name: str, config: Config) -> bool:
+    return bool(row["name"] == name and row["config_hash"] == config.artefact_hash(name))
+
+
+def _missing(reader: Reader, config: Config, name: str) -> str:
+    """Return why there is no artefact."""
+    batches = reader.batches("audio_features", ["audio_hash"])
+    hashes = {value for batch in batches for value in batch.column("audio_hash").unique().to_pylist()}
+    if not hashes:
+        return "the warehouse holds no track: run `specrec nightly` first"
+    settings = "fit and embedding" if config.audio_hash in hashes else "audio"
+    return (
+        f"the tables were made with other settings of {settings} (there is no {name} of these): give the "
+        "configuration that the night ran with, by --config or --set"
+    )
+
+
+def _own_profiles(
+    measured: pd.DataFrame, vectors: Mapping[str, pd.DataFrame], models: Collection[str]
+) -> pd.DataFrame:
+    """Return what explanations need of the songs themselves; what the catalogue says comes later."""
+    of_spectrogram = vectors["spectrogram"]
+    return measured.assign(
+        features=vectors["features"]["vector"],
+        spectrogram=of_spectrogram["vector"],
+        **{name: of_spectrogram[name] for name in SPECTROGRAM_ONLY},
+        **{f"model_{name}": vectors[name]["vector"] for name in models},
+    )
+
+
+def _measured(songs: Mapping[str, Analysis]) -> pd.DataFrame:
+    """Return analyses as rows of ``audio_features`` and ``mel_spectrograms``."""
+    rows = [
+        {
+            "track_id": name,
+            "sample_rate": song.sample_rate,
+            "mel": song.mel,
+            "n_mels": song.n_mels,
+            "n_frames": song.n_frames,
+            **{of: np.float32(value) if isinstance(value, float) else value for of, value in song.values.items()},
+        }
+        for name, song in songs.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _sha256(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
