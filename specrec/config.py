@@ -474,11 +474,6 @@ class Config(Section):
         """The models that have a part in ``hybrid``."""
         return [name for name in self.embedding.hybrid_shares if name in self.embedding.models]
 
-    def check_system(self, name: str) -> None:
-        """Raise ConfigError if there is no such system."""
-        if name not in self.systems:
-            raise ConfigError(f"there is no system {name!r}{_nearest(name, self.systems)}")
-
     @property
     def audio_hash(self) -> str:
         """What the features and mel spectrograms depend on, besides the audio itself."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import reduce
 
+from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from specrec.audio.extraction import by_file
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
+from specrec.embedding.from_audio import embed_audio
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import (
     embed_by_model,
@@ -17,8 +21,9 @@ from specrec.embedding.spaces import (
     input_hash,
     join_spaces,
 )
-from specrec.embedding.vectors import Maker
+from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker
 from specrec.pipeline.fit import need_artefact
+from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run
 
 #: Spectrograms of more runs than these are looked for in the whole table.
@@ -61,12 +66,19 @@ def embed(run: Run) -> None:
             vectors = embed_spectrograms(_spectrograms(run, of["spectrogram"]), config, pca)
             first.append(_in_space(run, "spectrogram", vectors, hashes, pca))
         for name, model in models.items():
-            if name in of:
+            if name in of and model.mel is None:
                 sent = run.warehouse.spark.sparkContext.broadcast(model)
                 vectors = embed_by_model(_spectrograms(run, of[name]), sent)
                 first.append(_in_space(run, name, vectors, hashes, model))
         if first:
             run.warehouse.append("embeddings", reduce(DataFrame.unionByName, first))
+        failed = sum(
+            _hear(run, of[name], hashes, model)
+            for name, model in models.items()
+            if name in of and model.mel is not None
+        )
+        if failed:
+            report.rows_failed = failed
         if "hybrid" in of:
             spaces = {space: _vectors(run, space, of["hybrid"]) for space in config.embedding.hybrid_shares}
             vectors = join_spaces(spaces, config)
@@ -77,6 +89,33 @@ def embed(run: Run) -> None:
         report.rows_out = sum(found[space].stale for space in of)
         if not of and not report.details["removed"]:
             report.unchanged()
+
+
+def _hear(run: Run, stale: DataFrame, hashes: Mapping[str, Column], model: Model) -> int:
+    """Append the vectors of a model that hears the audio itself; return how many tracks went to quarantine."""
+    config, spark = run.config, run.warehouse.spark
+    made_of = ["track_id", "audio_uri", "audio_fingerprint", "content_hash"]
+    wanted = _current(run, "audio_features").select(*made_of).join(stale.select("track_id"), "track_id")
+    cores = spark.sparkContext.defaultParallelism
+    tasks = max(math.ceil(wanted.count() / config.extract.files_per_task), cores)
+    sent = spark.sparkContext.broadcast(model)
+    # of each file once: it is asked for what failed, too
+    heard = embed_audio(by_file(wanted), config, sent, tasks).persist(StorageLevel.DISK_ONLY)
+    try:
+        # a file that was replaced since it was extracted is heard the next night
+        vectors = heard.where("code is null").join(wanted, ["track_id", "content_hash"], "left_semi")
+        nothing = {name: F.lit(None) for name in SPECTROGRAM_ONLY}
+        vectors = vectors.select("track_id", "vector").withColumns(nothing)
+        run.warehouse.append("embeddings", _in_space(run, model.name, vectors, hashes, model))
+        lost = heard.where("code is not null").select(
+            "track_id", "audio_uri", "audio_fingerprint", "code", "message"
+        )
+        count = lost.count()
+        if count:
+            quarantine(run, lost.withColumn("stage", F.lit(f"embed/{model.name}")))
+        return count
+    finally:
+        heard.unpersist()
 
 
 def _compare(run: Run, hashes: dict[str, Column]) -> DataFrame:

@@ -10,7 +10,7 @@ from specrec.audio.fetch import AudioFile, fetch_ahead
 from specrec.audio.isolated import Analyst
 from specrec.config import Config, System
 from specrec.errors import SpecrecError, TrackError
-from specrec.query.catalogue import Answer, Catalogue
+from specrec.query.catalogue import Answer, Catalogue, check_query
 from specrec.storage import normalise
 from specrec.warehouse.reader import Reader
 
@@ -36,7 +36,7 @@ def query(
     SpecrecError
         If the warehouse cannot be read or was made with another configuration: then no file has an answer.
     """
-    config.check_system(system)
+    check_query(config, system)
     catalogue = Catalogue(Reader(config.warehouse, config.storage), config)
     waiting = iter(files)
     while some := list(islice(waiting, _SONGS_AT_ONCE)):

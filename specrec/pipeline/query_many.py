@@ -31,10 +31,12 @@ from specrec.embedding.spaces import (
     join_spaces,
 )
 from specrec.embedding.statistics import ATTRIBUTES
+from specrec.embedding.vectors import Maker
 from specrec.errors import CatalogueError, SpecrecError
 from specrec.neighbours.kernel import Vectors, has_direction
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run, open_run
+from specrec.query.catalogue import check_query
 from specrec.query.choose import SAME
 from specrec.query.nearest import nearest
 from specrec.recommend.candidates import choose_lists, traits
@@ -74,7 +76,7 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
     SpecrecError
         In one line: what happened and what to do.
     """
-    config.check_system(system)
+    check_query(config, system)
     with open_run(config) as run:
         spark = run.warehouse.spark
         wanted = _files(spark, normalise(source), config)

@@ -18,7 +18,7 @@ from specrec.embedding.models import load_model
 from specrec.embedding.spectrogram import band_centres
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
 from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker, embed, ingredients
-from specrec.errors import SpecrecError, TrackError
+from specrec.errors import ConfigError, SpecrecError, TrackError
 from specrec.neighbours.kernel import has_direction
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
@@ -47,6 +47,18 @@ class Answer:
 
     recommendations: Rows
     tracks: dict[str, dict[str, Any]]
+
+
+def check_query(config: Config, system: str) -> None:
+    """Raise ConfigError if no song can be looked for in a system."""
+    if system not in config.systems:
+        raise ConfigError(f"there is no system {system!r}; there are: {', '.join(config.systems)}")
+    for name, model in config.embedding.models.items():
+        if model.mel is not None:  # what a song is heard as is the stored kind
+            raise ConfigError(
+                f"embedding.models.{name} hears mel spectrograms of its own, which queries cannot make: leave it "
+                "out of the night that is queried"
+            )
 
 
 class Catalogue:

@@ -132,7 +132,12 @@ MEL_SPECTROGRAMS = T.StructType(
 QUARANTINE = T.StructType(
     [
         _TRACK_ID,
-        _field("stage", _TEXT, "the stage that failed: ingest, extract or neighbours/SPACE", nullable=False),
+        _field(
+            "stage",
+            _TEXT,
+            "what failed: ingest, extract, embed/MODEL or neighbours/SPACE",
+            nullable=False,
+        ),
         _field("audio_uri", _TEXT, "the file, or what the catalogue says of it"),
         _field("code", _TEXT, "stable error code (specrec.errors.TRACK_ERROR_CODES)", nullable=False),
         _field("message", _TEXT, "what happened and what can be done"),

@@ -11,6 +11,7 @@ from nights import Night, untrue
 from onnx_models import matrix, write_model
 
 from specrec.audio.mel import decode_mel
+from specrec.audio.model_mel import measure
 
 WEIGHTS = "embedding.hybrid_weights={features: 0.5, spectrogram: 0.2, encoder: 0.3}"
 
@@ -19,7 +20,10 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     night = second_night
     weights = matrix(128)
     path = write_model(tmp_path / "encoder.onnx", weights)
-    settings = (f"embedding.models={{encoder: {{path: {path}}}}}", WEIGHTS)
+    # a second one that hears another mel spectrogram, and so the audio itself
+    own = write_model(tmp_path / "own.onnx", matrix(40))
+    mel = "{sample_rate: 16000, n_fft: 512, hop_length: 256, n_mels: 40, scaling: log_10000}"
+    settings = (f"embedding.models={{encoder: {{path: {path}}}, heard: {{path: {own}, mel: {mel}}}}}", WEIGHTS)
     before = night.rows("embeddings", without=())
     run_id = night.run(*settings)
     assert night.stage(run_id, "extract")["details"]["decoded"] == "0"
@@ -40,8 +44,17 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     kept = [row for row in night.rows("embeddings", without=()) if row["space"] in ("features", "spectrogram")]
     assert kept == [row for row in before if row["space"] != "hybrid"]
 
-    lists = [row for row in night.rows("recommendations") if row["system"] == "encoder"]
-    assert len(lists) == 24 * 10
+    for track in night.rows("tracks")[::8]:
+        heard = measure(
+            Path(track["audio_uri"]).read_bytes(),
+            night.config().audio,
+            night.config(*settings).embedding.models["heard"].mel,
+        )
+        vector = rows["heard", track["track_id"]]["vector"]
+        np.testing.assert_allclose(vector, heard.mel.mean(axis=1) @ matrix(40), rtol=1e-3, atol=1e-4)
+
+    lists = [row["system"] for row in night.rows("recommendations")]
+    assert lists.count("encoder") == lists.count("heard") == 24 * 10
     for row in night.rows("recommendations"):
         parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
         assert sum(parts.values()) == pytest.approx(row["score"], abs=1e-6)
