@@ -107,12 +107,12 @@ def _hear(run: Run, stale: DataFrame, hashes: Mapping[str, Column], model: Model
         nothing = {name: F.lit(None) for name in SPECTROGRAM_ONLY}
         vectors = vectors.select("track_id", "vector").withColumns(nothing)
         run.warehouse.append("embeddings", _in_space(run, model.name, vectors, hashes, model))
-        lost = heard.where("code is not null").select(
-            "track_id", "audio_uri", "audio_fingerprint", "code", "message"
-        )
+        stage = F.lit(f"embed/{model.name}").alias("stage")
+        run.warehouse.delete("quarantine", heard.where("code is null").select("track_id", stage))
+        lost = heard.where("code is not null")
         count = lost.count()
         if count:
-            quarantine(run, lost.withColumn("stage", F.lit(f"embed/{model.name}")))
+            quarantine(run, lost.select("track_id", stage, "audio_uri", "audio_fingerprint", "code", "message"))
         return count
     finally:
         heard.unpersist()
