@@ -36,6 +36,7 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
         If matplotlib is not there, or the file cannot be written.
     """
     try:
+        from matplotlib.collections import PathCollection  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415 (an extra, and a second to import)
     except ImportError:
         raise SpecrecError("drawing needs matplotlib: pip install 'specrec[plot]'") from None
@@ -58,8 +59,9 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
         side.set_color("#DDDDDD")
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, title="Share of the tracks")
     for mark in legend.legend_handles:
-        mark.set_sizes([60.0])
-        mark.set_alpha(1.0)
+        if isinstance(mark, PathCollection):
+            mark.set_sizes([60.0])
+            mark.set_alpha(1.0)
     _name(figure, axes, named)
     try:
         figure.savefig(path, format="png")
