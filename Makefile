@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup jars demo test unit integration e2e lint fuzz bench-extract bench-neighbours format package clean
+.PHONY: help setup train jars demo test unit integration e2e lint fuzz bench-extract bench-neighbours format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -16,6 +16,11 @@ setup: .setup-stamp ## Make the environment in .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	touch $@
+
+train: .train-stamp ## Add what `specrec train-encoder` needs (PyTorch: some gigabytes)
+.train-stamp: .setup-stamp
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train]'
 	touch $@
 
 jars: .jars/.stamp ## Fetch the jars that Spark needs for Delta and S3 into .jars
@@ -34,10 +39,10 @@ lint: setup ## Check style and types
 	$(BIN)/ruff format --check specrec jobs tests
 	$(BIN)/mypy
 
-unit: setup ## Tests without a JVM, in seconds
+unit: setup train ## Tests without a JVM, in seconds
 	$(BIN)/pytest tests/unit
 
-integration: setup jars ## Tests with Spark, Delta and a real S3 server
+integration: setup train jars ## Tests with Spark, Delta and a real S3 server
 	$(BIN)/pytest tests/integration
 
 e2e: setup jars package ## Tests with spark-submit on a standalone cluster on loopback
@@ -62,4 +67,4 @@ package: setup ## Pack the environment and the package that spark-submit ships
 	deploy/pack.sh
 
 clean: ## Remove what was made here
-	rm -rf .venv .jars .tools .setup-stamp build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .jars .tools .setup-stamp .train-stamp build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -71,7 +71,6 @@ embedding:
   models:
     musicnn:
       path: {out}
-      patch_frames: null
       mel: {{sample_rate: 16000, n_fft: 512, hop_length: 256, n_mels: {N_MELS}, scaling: log_10000}}"""
     )
 

@@ -192,7 +192,9 @@ class ModelConfig(Section):
 
     path: str = Field(description="the .onnx file, on disk or s3://")
     patch_frames: PositiveInt | None = Field(
-        default=None, description="frames of its input; vectors of a clip's patches are averaged; null: whole clips"
+        default=None,
+        description="frames of its input; vectors of a clip's patches are averaged; "
+        "null: as the file says, else whole clips",
     )
     mel: ModelMelConfig | None = Field(
         default=None, description="what its input is; null: the stored mel spectrograms, scaled to 0 … 1"
@@ -217,7 +219,7 @@ class EmbeddingConfig(Section):
     pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
     models: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ModelConfig] = Field(
         default_factory=dict,
-        description="models by name, each a further system: {path: FILE.onnx, patch_frames: null}",
+        description="models by name, each a further system: {path: FILE.onnx}",
     )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},

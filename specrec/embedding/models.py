@@ -3,7 +3,8 @@
 A model's first input is float32 of shape (batch, n_mels, n_frames), a mel spectrogram: the stored one, scaled to
 0 … 1, or one by parameters of its own (:mod:`specrec.audio.model_mel`). Its first output is float32 of shape
 (batch, dimensions); a second, if there is one, float32 of shape (batch, tags), probabilities whose names are in the
-metadata property ``tags``. Any framework can export one; none is needed to run it.
+metadata property ``tags``. The property ``patch_frames`` says of how many frames its input is meant to be, and
+``audio`` on what mel spectrograms it was trained. Any framework can export one; none is needed to run it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ FloatArray = npt.NDArray[np.float32]
 
 #: Patches that a model is given at once: enough to keep it busy, few enough to fit a core's cache.
 _BATCH = 16
-#: What a model may say, in its metadata, of the mel spectrograms that it was trained on.
-AUDIO_PROPERTY = "audio"
+#: Properties of a file's metadata.
+AUDIO, PATCH_FRAMES = "audio", "patch_frames"
 _HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
 
 
@@ -70,12 +71,14 @@ def load_model(name: str, config: Config) -> Model:
         If it cannot be read.
     """
     settings: ModelConfig = config.embedding.models[name]
-    model = Model(name, _read(name, settings.path, config.storage), settings.patch_frames, settings.mel)
+    content = _read(name, settings.path, config.storage)
     where = f"embedding.models.{name}: {settings.path}"
     try:
-        session = _session(model)
-        trained_on = json.loads(session.get_modelmeta().custom_metadata_map.get(AUDIO_PROPERTY, "{}"))
-        silence = np.zeros(((settings.mel or config.audio).n_mels, settings.patch_frames or 256), np.float32)
+        said = _session(Model(name, content)).get_modelmeta().custom_metadata_map
+        trained_on = json.loads(said.get(AUDIO, "{}"))
+        patch_frames = settings.patch_frames or json.loads(said.get(PATCH_FRAMES, "null"))
+        model = Model(name, content, patch_frames, settings.mel)
+        silence = np.zeros(((settings.mel or config.audio).n_mels, patch_frames or 256), np.float32)
         (vector,) = encode(model, [silence])
     except Exception as error:  # those of onnxruntime have no base of their own
         raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
@@ -188,11 +191,16 @@ def _read(name: str, path: str, storage: StorageConfig) -> bytes:
         raise SpecrecError(f"embedding.models.{name}: cannot read {path}: {error}") from None
 
 
-def _check_audio(where: str, trained_on: dict[str, object], audio: AudioConfig) -> None:
+def heard(audio: AudioConfig) -> dict[str, object]:
+    """Return what a model that is trained on these mel spectrograms says of them: its property ``audio``."""
     made = audio.model_dump(mode="json")
-    for key in _HEARD_ALIKE:
-        if key in trained_on and trained_on[key] != made[key]:
+    return {key: made[key] for key in _HEARD_ALIKE}
+
+
+def _check_audio(where: str, trained_on: dict[str, object], audio: AudioConfig) -> None:
+    for key, made in heard(audio).items():
+        if key in trained_on and trained_on[key] != made:
             raise ConfigError(
                 f"{where} was trained on mel spectrograms of {key} {trained_on[key]}, and audio.{key} is "
-                f"{made[key]}: train it anew, or set audio.{key}"
+                f"{made}: train it anew, or set audio.{key}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from specrec.config import Config
+from specrec.embedding.models import AUDIO, heard
 from specrec.encoder.data import Spectrograms, collect
 from specrec.errors import SpecrecError
 from specrec.logs import configure, get_logger
@@ -74,7 +76,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             for side, of in sides.items()
         }
         model = out / MODEL
-        properties = {"architecture": settings.architecture, "audio_hash": config.audio_hash}
+        properties = {"architecture": settings.architecture, AUDIO: json.dumps(heard(config.audio))}
         parity = export(objective.network, model, settings.patch_frames, properties)
         parameters = sum(weights.numel() for weights in objective.network.parameters())
         draw_losses(out / CURVE, state, "MSE" if settings.architecture == "autoencoder" else "NT-Xent")

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 import torch
 
+from specrec.embedding.models import PATCH_FRAMES
 from specrec.encoder.networks import Autoencoder, Contrastive
 from specrec.errors import SpecrecError
 
@@ -64,7 +65,7 @@ def export(
             dynamo=False,  # the newer exporter needs onnxscript, and its files are no smaller or faster
         )
     model = onnx.load_from_string(written.getvalue())
-    properties = {"patch_frames": json.dumps(patch_frames), "n_mels": str(network.n_mels)} | dict(metadata or {})
+    properties = {PATCH_FRAMES: json.dumps(patch_frames), "n_mels": str(network.n_mels)} | dict(metadata or {})
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     data = model.SerializeToString()
