@@ -65,6 +65,9 @@ EXCLUDED = (
     "org.xerial.snappy:snappy-java",
 )
 
+#: glibc's arenas: the JVM's threads would hold one each, and a third of its memory in them, freed but not returned.
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -92,6 +95,8 @@ def get_spark(config: Config) -> SparkSession:
         _require_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+        for name, value in FEW_ARENAS.items():
+            os.environ.setdefault(name, value)
         settings["spark.master"] = config.spark.master or "local[*]"
         settings |= _jars(config.spark, settings["spark.master"].startswith("local"))
     for key, value in settings.items():
@@ -105,7 +110,7 @@ def session_settings(config: Config) -> dict[str, str]:
     """Return the spark.* settings that a session of specrec runs with."""
     own = config.spark.conf
     java = f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}"
-    environment = ONE_THREAD | KEEP_FREED_MEMORY
+    environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS
     environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
     return {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
