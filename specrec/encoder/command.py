@@ -54,7 +54,9 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
 
     from specrec.encoder.card import draw_losses, measure, write_card  # noqa: PLC0415
     from specrec.encoder.export import export  # noqa: PLC0415
+    from specrec.encoder.networks import Contrastive  # noqa: PLC0415
     from specrec.encoder.train import CHECKPOINT, train  # noqa: PLC0415
+    from specrec.encoder.whiten import whiten  # noqa: PLC0415
 
     log, settings = get_logger(), config.encoder
     if (out / CHECKPOINT).exists() and not resume:
@@ -71,6 +73,8 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             objective, state = train(data, settings, out, resume=resume, told=bar.step)
         if not first:
             return {}
+        if isinstance(objective.network, Contrastive):
+            whiten(objective.network, data, sides["trained_on"].nonzero()[0], settings.whitening)
         metrics = {
             side: measure(objective, data, of.nonzero()[0][:1_000], settings.patch_frames, settings.seed)
             for side, of in sides.items()

@@ -32,12 +32,12 @@ def export(
 ) -> float:
     """Write an encoder as ONNX: ``mel`` float32 (batch, n_mels, n_frames) to ``embedding`` (batch, dimensions).
 
-    The batch is of any size. The frames are of any number for a contrastive encoder, and `patch_frames` for an
-    autoencoder, which has them as channels.
+    The batch is of any size. A contrastive encoder takes any number of frames, and serves whole clips best; an
+    autoencoder, which has frames as channels, takes `patch_frames`, which is then a property of the file.
 
     Parameters
     ----------
-    patch_frames : that it was trained on; a property ``patch_frames`` of the file.
+    patch_frames : that it was trained on.
     metadata : further properties.
 
     Returns
@@ -65,7 +65,9 @@ def export(
             dynamo=False,  # the newer exporter needs onnxscript, and its files are no smaller or faster
         )
     model = onnx.load_from_string(written.getvalue())
-    properties = {PATCH_FRAMES: json.dumps(patch_frames), "n_mels": str(network.n_mels)} | dict(metadata or {})
+    properties = {"n_mels": str(network.n_mels)} | dict(metadata or {})
+    if not of_any:
+        properties[PATCH_FRAMES] = json.dumps(patch_frames)
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     data = model.SerializeToString()

@@ -245,7 +245,7 @@ def _mean_of_all(loss: Tensor) -> float:
 
 
 def _identity(settings: EncoderConfig, data: Spectrograms) -> dict[str, Any]:
-    return settings.model_dump(exclude={"threads"}) | {"data": data.fingerprint}
+    return settings.model_dump(exclude={"threads", "whitening"}) | {"data": data.fingerprint}
 
 
 def _save(

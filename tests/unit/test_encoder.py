@@ -24,6 +24,7 @@ from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
 from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
+from specrec.encoder.whiten import whiten  # noqa: E402
 
 ARCHITECTURES = ("autoencoder", "contrastive")
 CPU = torch.device("cpu")
@@ -186,6 +187,40 @@ def test_the_checkpoint_of_another_training_is_refused(data, tmp_path):
         train(data, settings(epochs=1, learning_rate=0.1), tmp_path, resume=True)
 
 
+# --- whitening ----------------------------------------------------------------------------------------------
+
+
+def vectors_of(network, data, tracks):
+    clips = [data.excerpts(np.array([track]), np.array([0]), int(data.lengths[track])) for track in tracks]
+    with torch.no_grad():
+        return np.concatenate([network.eval()(scale(clip, CPU)).numpy() for clip in clips])
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_whitened_vectors_are_centred_and_their_deviations_nearer_each_other(strength, data):
+    torch.manual_seed(0)
+    network, tracks = Contrastive(BANDS, 4), np.arange(24)  # fewer dimensions than tracks: all have some variance
+    before = vectors_of(network, data, tracks)
+    whiten(network, data, tracks, strength)
+    after = vectors_of(network, data, tracks)
+    length = np.linalg.norm(before - before.mean(axis=0))
+    assert np.allclose(after.mean(axis=0), 0, atol=1e-4 * length)
+    assert np.linalg.norm(after) == pytest.approx(length, rel=1e-3)
+    was, found = (np.sqrt(np.linalg.eigvalsh(np.cov(v.T, bias=True)))[::-1] for v in (before, after))
+    expected = was / (was + 0.02 * was[0]) ** strength
+    assert np.allclose(found, expected * np.linalg.norm(found) / np.linalg.norm(expected), rtol=0.01)
+
+
+def test_whitening_by_nothing_or_of_vectors_all_alike_changes_nothing(data):
+    network = Contrastive(BANDS, 4)
+    before = vectors_of(network, data, range(24))
+    whiten(network, data, np.arange(24), 0.0)
+    assert np.array_equal(vectors_of(network, data, range(24)), before)
+    torch.nn.init.zeros_(network.out.weight)
+    whiten(network, data, np.arange(24), 1.0)
+    assert np.allclose(vectors_of(network, data, range(24)), network.out.bias.detach().numpy())
+
+
 # --- export -------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +234,9 @@ def test_onnx_gives_what_torch_gives(architecture, data, tmp_path):
     assert (given.type, len(given.shape), given.shape[1]) == ("tensor(float)", 3, BANDS)
     assert out.shape[1] == 16
     properties = session.get_modelmeta().custom_metadata_map
-    assert (properties["patch_frames"], properties["tags"]) == ("32", "[]")
+    # one of any number of frames is given whole clips
+    assert properties.get("patch_frames") == ("32" if architecture == "autoencoder" else None)
+    assert properties["tags"] == "[]"
     for batch in (1, 2, 7):
         for frames in (32,) if architecture == "autoencoder" else (1, 32, 33, 500):
             mels = np.random.default_rng(batch).random((batch, BANDS, frames), np.float32)
