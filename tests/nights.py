@@ -32,6 +32,10 @@ QUICK = (
     "spark.shuffle_partitions=2",
 )
 
+#: The stages of nights that end with measured audio, and of those that end with lists but no copies and no map.
+MEASURED: tuple[Stage, ...] = ("ingest", "extract")
+LISTED: tuple[Stage, ...] = (*MEASURED, "fit", "embed", "neighbours", "recommend")
+
 RESULTS = (
     "tracks",
     "audio_features",

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from nights import RESULTS, VOLATILE, Night, copy_artefacts, read_csv, untrue, write_csv
+from nights import LISTED, RESULTS, VOLATILE, Night, copy_artefacts, read_csv, untrue, write_csv
 from pyspark.sql import SparkSession
 
 from specrec.audio.mel import decode_mel
@@ -181,7 +181,7 @@ def test_block_size_partitions_and_portions_change_no_result(first_night: Night,
 def test_a_changed_weight_recomputes_only_the_hybrid(second_night: Night) -> None:
     before = second_night.rows("recommendations", without=())
     settings = "embedding.hybrid_weights={features: 0.5, spectrogram: 0.5}"
-    run_id = second_night.run(settings)
+    run_id = second_night.run(settings, stages=LISTED)
     assert second_night.stage(run_id, "extract")["status"] == "unchanged"
     assert second_night.stage(run_id, "fit")["status"] == "unchanged"
     assert second_night.stage(run_id, "embed")["rows_out"] == 24
@@ -195,7 +195,7 @@ def test_a_changed_weight_recomputes_only_the_hybrid(second_night: Night) -> Non
 
 
 def test_a_refit_makes_new_versions_and_recomputes_what_hangs_on_them(second_night: Night) -> None:
-    run_id = second_night.run(refit=True)
+    run_id = second_night.run(refit=True, stages=LISTED)
     versions = {(row["name"], row["version"], row["reason"]) for row in second_night.rows("artefacts")}
     assert {name for name, version, reason in versions if (version, reason) == (2, "requested")} == {
         "features_scaler",
@@ -247,7 +247,7 @@ def test_a_catalogue_that_shrinks_by_more_than_half_deletes_nothing(second_night
     with pytest.raises(CatalogueError, match=r"13 of 24 tracks are gone .* nothing was deleted"):
         second_night.run()
     assert second_night.versions() == before
-    second_night.run("catalogue.max_removed_share=1")
+    second_night.run("catalogue.max_removed_share=1", stages=LISTED)
     assert {row["track_id"] for row in second_night.rows("recommendations")} == {
         f"demo-{i:04}" for i in range(1, 12)
     }
@@ -272,7 +272,7 @@ def test_a_night_fails_when_too_many_files_do_and_keeps_what_it_did(rendered: Pa
         night.run()
     assert len(night.rows("audio_features")) == 18
     assert night.reader.rows("runs", [("stage", "=", "extract")])[0]["status"] == "failed"
-    run_id = night.run("extract.max_failed_share=0.25")
+    run_id = night.run("extract.max_failed_share=0.25", stages=LISTED)
     assert night.stage(run_id, "extract")["details"]["decoded"] == "0"  # neither the good nor the bad again
     assert len({row["track_id"] for row in night.rows("recommendations")}) == 18
 

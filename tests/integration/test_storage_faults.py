@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from faults import FAULTS, Fault, FaultyProxy
-from nights import Night, write_csv
+from nights import MEASURED, Night, write_csv
 from servers import S3Server
 
 from specrec import storage
@@ -261,7 +261,7 @@ def test_a_night_goes_on_around_faults_and_the_next_one_tries_again(
         proxy.fail(f"{bucket}/clips/{slow}", "503", times=2)
         proxy.fail(f"{bucket}/clips/{broken}", "reset")
 
-        night.run()
+        night.run(stages=MEASURED)
 
         assert codes() == {broken: "storage_error", "text.mp3": "undecodable"}
         assert analysed() == {slow, *good, "twin"}
@@ -269,7 +269,7 @@ def test_a_night_goes_on_around_faults_and_the_next_one_tries_again(
 
         proxy.heal()
         proxy.requests.clear()
-        run_id = night.run()
+        run_id = night.run(stages=MEASURED)
 
         assert asked() == {broken: 1}
         assert night.stage(run_id, "extract")["details"]["decoded"] == "1"
