@@ -2,12 +2,13 @@
 
     make bench-neighbours
 
-The vectors are the hybrid embeddings, of 256 dimensions, of the clips of ../shared/music (or of rendered ones),
-multiplied: each new one mixes a clip with one of its eight nearest and moves by three differences between other
-clips and one of theirs, so that they have the spread of real ones, also near by. Every contestant is a process of
-its own, on two cores, one after the other; the time of specrec is that of its stage `neighbours`, from the table
-`embeddings` to the table `neighbours`, training, measuring its recall and writing included. FAISS has its vectors
-in memory and writes nothing; it searches for a tenth of the tracks, and that time counts tenfold.
+The vectors are the hybrid embeddings of the clips of ../shared/music (or of rendered ones), turned onto their 256
+greatest directions and multiplied: each new one mixes a clip with one of its eight nearest and moves by three
+differences between other clips and one of theirs, so that they have the spread of real ones, also near by. Every
+contestant is a process of its own, on two cores, one after the other; the time of specrec is that of its stage
+`neighbours`, from the table `embeddings` to the table `neighbours`, training, measuring its recall and writing
+included. FAISS has its vectors in memory and writes nothing; it searches for a tenth of the tracks, and that time
+counts tenfold.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 def real_embeddings() -> Vectors:
-    """Return hybrid embeddings of real clips, shape (clips, 256); computed once and kept in build/bench."""
+    """Return hybrid embeddings of real clips, shape (clips, DIMENSIONS); computed once and kept in build/bench."""
     kept = BUILD / "embeddings.npy"
     if kept.exists():
         return np.asarray(np.load(kept))
@@ -82,7 +83,7 @@ def real_embeddings() -> Vectors:
     settings = config.embedding
     features = feature_space.embed(matrix, layout, scaler, settings.family_weights, settings.clip_sd)
     described = np.stack([spectrogram_space.describe(mel) for _, mel in done])
-    pca = spectrogram_space.fit_pca(described, DIMENSIONS - features.shape[1])
+    pca = spectrogram_space.fit_pca(described, settings.pca_components)
     regions = spectrogram_space.band_regions(config.audio, config.audio.sample_rate or 22_050)
     spectrograms, _ = spectrogram_space.embed(described, pca, regions)
     weights = settings.hybrid_weights
@@ -92,6 +93,8 @@ def real_embeddings() -> Vectors:
             math.sqrt(weights["spectrogram"]) * unit(spectrograms),
         ]
     ).astype(np.float32)
+    _, _, axes = np.linalg.svd(joined, full_matrices=False)
+    joined = joined @ axes[:DIMENSIONS].T
     kept.parent.mkdir(parents=True, exist_ok=True)
     np.save(kept, joined)
     return joined
