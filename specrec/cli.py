@@ -374,7 +374,7 @@ def train_encoder(
 
     card = train(_read_config(config_path, overrides, warehouse), out, resume=resume, workers=workers)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"]["held_out"].items())
-    click.echo(f"{out / MODEL}: epoch {card['training']['best_epoch']} of {card['training']['epochs']}; {figures}")
+    click.echo(f"{out / MODEL}: epoch {card['training']['kept_epoch']} of {card['training']['epochs']}; {figures}")
     click.echo(f"How it was made is in {out / CARD}.")
 
 

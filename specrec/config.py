@@ -407,14 +407,14 @@ class EncoderConfig(Section):
     )
     epochs: PositiveInt = Field(default=100, description="passes over the sample, at most")
     patience: PositiveInt = Field(
-        default=15, description="passes without a better held-out loss before training stops early"
+        default=50, description="passes without a better held-out loss before training stops early"
     )
     excerpts_per_track: PositiveInt = Field(default=4, description="excerpts (or pairs) of each track in a pass")
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="excerpts (or pairs) of one step")
     learning_rate: PositiveFloat = Field(default=0.001, description="of AdamW, at its greatest")
     temperature: PositiveFloat = Field(default=0.1, description="of the contrastive loss")
     whitening: float = Field(
-        default=0.5, ge=0, le=1, description="of a contrastive encoder's vectors: 0 none, 1 all directions alike"
+        default=0.75, ge=0, le=1, description="of a contrastive encoder's vectors: 0 none, 1 all directions alike"
     )
     threads: PositiveInt = Field(default=2, description="of the CPU, where there is no GPU")
     seed: int = Field(default=0, description="chooses the sample, the split, the weights and the excerpts")

@@ -105,6 +105,7 @@ def write_card(
         "training": {
             "epochs": state.epoch,
             "best_epoch": state.best_epoch,
+            "kept_epoch": state.kept_epoch,
             "seconds": round(state.seconds, 1),
             "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or "CPU",
             "losses": state.losses,
@@ -130,7 +131,7 @@ def draw_losses(path: Path, state: State, words: str) -> None:
     epochs = np.arange(1, state.epoch + 1)
     axes.plot(epochs, state.losses, label="trained on")
     axes.plot(epochs, state.held_out_losses, label="held out")
-    axes.axvline(state.best_epoch, color="grey", linewidth=0.8, linestyle=":", label=f"best: {state.best_epoch}")
+    axes.axvline(state.kept_epoch, color="grey", linewidth=0.8, linestyle=":", label=f"kept: {state.kept_epoch}")
     axes.set(xlabel="epoch", ylabel=words, title="Losses of the encoder")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120)

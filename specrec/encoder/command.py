@@ -87,7 +87,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
         card = write_card(
             out / CARD, config, data, state, model, metrics=metrics, parameters=parameters, parity=parity
         )
-    log.info("training_done", epochs=state.epoch, best_epoch=state.best_epoch, **metrics["held_out"])
+    log.info("training_done", epochs=state.epoch, kept_epoch=state.kept_epoch, **metrics["held_out"])
     return card
 
 

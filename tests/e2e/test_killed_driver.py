@@ -23,7 +23,7 @@ from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES
 
-CLIPS = 40
+CLIPS = 24
 BROKEN, ABSENT = "broken", "absent"
 FILES = CLIPS + 1  # with the broken one
 DIFFERS_BY_RUN = {"run_id", "computed_at", "updated_at", "first_seen", "last_seen"}
