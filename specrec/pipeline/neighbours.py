@@ -138,7 +138,8 @@ def _update(
     reasons: Mapping[str, str | None],
 ) -> dict[str, str | None]:
     """Search spaces and write their lists; return those, with the reason, to be searched again as a whole."""
-    states = _states(run, reasons).persist(StorageLevel.DISK_ONLY)
+    compared = _compare(run, [space for space, reason in reasons.items() if not reason])
+    states = _states(run, reasons, compared).persist(StorageLevel.DISK_ONLY)
     packed = None
     try:
         spaces = _survey(run, states, tracks, reasons)
@@ -156,16 +157,42 @@ def _update(
         again = _write(run, find(packed, layouts, run.config.neighbours.top_n), states, spaces, changed)
     finally:
         states.unpersist()
+        compared.unpersist()
         if packed is not None:
             packed.unpersist()
     _report(run, report, spaces)
     return again
 
 
-def _states(run: Run, reasons: Mapping[str, str | None]) -> DataFrame:
+def _compare(run: Run, updated: Sequence[str]) -> DataFrame:
+    """Return ``space, track_id, input_hash, old_hash, floor``: the tracks of spaces now, beside their lists.
+
+    ``floor`` is the cosine of a list's last neighbour, null if the list is not full. It is persisted and counted:
+    Spark then knows how large it is, and broadcasts what is taken from it where that is small.
+    """
+    top_n = run.config.neighbours.top_n
+    is_of = F.col("space").isin(*updated)
+    lists = run.warehouse.read("neighbours").where(is_of & F.col("rank").isin(1, top_n))
+    before = lists.groupBy(*_KEY).agg(
+        F.max("input_hash").alias("old_hash"),
+        F.max(F.when(F.col("rank") == top_n, F.col("cosine"))).alias("floor"),
+    )
+    now = run.warehouse.read("embeddings").where(is_of).select(*_KEY, "input_hash")
+    compared = before.join(now, _KEY, "full_outer")
+    if updated:
+        compared = compared.persist(StorageLevel.DISK_ONLY)
+        compared.count()
+    return compared
+
+
+def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame) -> DataFrame:
     """Return ``space, track_id, input_hash, state, floor`` of every track of the spaces.
 
     ``floor`` is the cosine of a settled track's last neighbour. A list that is not full is searched anew.
+
+    Parameters
+    ----------
+    compared : of the spaces that are updated; see :func:`_compare`.
     """
     embeddings = run.warehouse.read("embeddings").select(*_KEY, "input_hash")
     whole = [space for space, reason in reasons.items() if reason]
@@ -173,18 +200,7 @@ def _states(run: Run, reasons: Mapping[str, str | None]) -> DataFrame:
     updated = [space for space, reason in reasons.items() if not reason]
     if not updated:
         return rebuilt
-    embeddings = embeddings.where(F.col("space").isin(updated))
     lists = run.warehouse.read("neighbours").where(F.col("space").isin(updated))
-    top_n = run.config.neighbours.top_n
-    before = (
-        lists.where(F.col("rank").isin(1, top_n))
-        .groupBy(*_KEY)
-        .agg(
-            F.max("input_hash").alias("old_hash"),
-            F.max(F.when(F.col("rank") == top_n, F.col("cosine"))).alias("floor"),
-        )
-    )
-    compared = before.join(embeddings, _KEY, "full_outer")
     is_old = F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False))
     lost = compared.where(F.col("old_hash").isNotNull() & ~is_old).select("space", F.col("track_id").alias("lost"))
     members = lists.select(*_KEY, F.col("neighbour_id").alias("lost"))

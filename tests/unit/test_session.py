@@ -32,6 +32,13 @@ def test_own_settings_win_and_java_options_are_added() -> None:
     assert found["spark.driver.extraJavaOptions"].endswith(" -Xss4m")
 
 
+@pytest.mark.parametrize("own", ["", "-Xss4m", "-XX:+UseG1GC", "-Xss4m -XX:+UseZGC"])
+def test_java_is_told_of_one_collector(own: str) -> None:
+    options = settings(f"spark.conf={{spark.driver.extraJavaOptions: '{own}'}}")["spark.driver.extraJavaOptions"]
+    assert len(re.findall(r"-XX:\+Use\w+GC", options)) == 1
+    assert own in options
+
+
 def test_credentials_of_the_environment_reach_executors_and_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
