@@ -154,7 +154,8 @@ def _update(
         _choose_probes(run, packed, spaces)
         layouts = _layouts(run, spaces)
         _quarantine(run, packed, spaces)
-        again = _write(run, find(packed, layouts, run.config.neighbours.top_n), states, spaces, changed)
+        found = find(packed, layouts, run.config.neighbours.top_n)
+        again = _write(run, found, states, spaces, changed, made_of=(packed, compared))
     finally:
         states.unpersist()
         compared.unpersist()
@@ -365,21 +366,32 @@ def _lists(run: Run, found: DataFrame, states: DataFrame, updated: Sequence[str]
 
 
 def _write(
-    run: Run, found: DataFrame, states: DataFrame, spaces: Mapping[str, _Space], changed: Mapping[str, str]
+    run: Run,
+    found: DataFrame,
+    states: DataFrame,
+    spaces: Mapping[str, _Space],
+    changed: Mapping[str, str],
+    *,
+    made_of: Sequence[DataFrame],
 ) -> dict[str, str | None]:
-    """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones."""
+    """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones.
+
+    Parameters
+    ----------
+    made_of : what is persisted for `found` alone, and let go once that is.
+    """
     updated = [space for space, of in spaces.items() if not of.rebuild]
     if not updated:
         _replace(run, found, {space: changed[space] for space in spaces})
-        for space, of in spaces.items():
-            _measure(run, run.warehouse.read("neighbours"), space, of)
+        _measure(run.warehouse.read("neighbours"), spaces)
         return {}
     found = found.persist(StorageLevel.DISK_ONLY)
     try:
         found.count()  # from here on Spark knows how large it is, and broadcasts it where it is small
+        for rows in made_of:  # Delta plans anew, at its commit, whatever is persisted and reads the table
+            rows.unpersist()
         rows = _lists(run, found, states, updated)
-        for space, of in spaces.items():
-            _measure(run, rows, space, of)
+        _measure(rows, spaces)
         floor = run.config.neighbours.recall_floor
         below: dict[str, str | None] = {
             space: f"recall {of.recall.mean:.3f} is below neighbours.recall_floor"
@@ -402,11 +414,19 @@ def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
     run.warehouse.replace_parts("neighbours", "space", stamped, states)
 
 
-def _measure(run: Run, lists: DataFrame, space: str, of: _Space) -> None:
-    if of.cells is not None:
-        of_sample = F.col("track_id").isin(of.sample["track_id"].to_list())
-        rows = lists.where((F.col("space") == space) & of_sample)
-        of.recall = recall(rows.select("track_id", "cosine").toPandas(), of.truth)
+def _measure(lists: DataFrame, spaces: Mapping[str, _Space]) -> None:
+    """Note the recall of each space's lists on its sample."""
+    measured = {space: of for space, of in spaces.items() if of.cells is not None}
+    if not measured:
+        return
+    of_samples = (
+        (F.col("space") == space) & F.col("track_id").isin(of.sample["track_id"].to_list())
+        for space, of in measured.items()
+    )
+    of_all = lists.where(reduce(Column.__or__, of_samples)).select("space", "track_id", "cosine")
+    rows: pd.DataFrame = of_all.toPandas()  # as large as the samples
+    for space, of in measured.items():
+        of.recall = recall(rows[rows["space"] == space], of.truth)
 
 
 def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> None:
