@@ -479,6 +479,12 @@ class Config(Section):
         """The models that have a part in ``hybrid``."""
         return [name for name in self.embedding.hybrid_shares if name in self.embedding.models]
 
+    def models_of(self, system: System) -> list[str]:
+        """Return the models that the scores of a system are made of."""
+        if system == "hybrid":
+            return self.models_in_hybrid
+        return [system] if system in self.embedding.models else []
+
     @property
     def audio_hash(self) -> str:
         """What the features and mel spectrograms depend on, besides the audio itself."""

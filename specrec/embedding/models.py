@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ from specrec.storage import normalise, open_store
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+    from specrec.audio.isolated import Analyst
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -58,6 +60,22 @@ class Model:
     def sha256(self) -> str:
         """The hash of the file, in hexadecimal."""
         return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model with a mel spectrogram of its own makes of a file.
+
+    Attributes
+    ----------
+    content_hash : SHA-256 of the file's bytes, in hexadecimal.
+    vector : float32, shape (dimensions,), finite.
+    tags : float32, shape (tags,), the scores of the model's tags; None if it has none.
+    """
+
+    content_hash: str
+    vector: FloatArray
+    tags: FloatArray | None
 
 
 def load_model(name: str, config: Config) -> Model:
@@ -139,6 +157,31 @@ def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | Non
             raise ValueError(f"one of its outputs has shape {rows.shape} and not a row for each of {len(patches)}")
         means.append(rows.mean(axis=0, dtype=np.float64).astype(np.float32))
     return means[0], means[1] if len(means) > 1 else None
+
+
+def hear(model: Model, analyst: Analyst, file: BinaryIO, name: str) -> Heard:
+    """Decode a file, in the analyst's process, and run a model on the mel spectrogram that it wants.
+
+    Parameters
+    ----------
+    model : one with mel parameters of its own.
+    file : a real file, open for reading; read from its beginning.
+    name : shown in messages.
+
+    Raises
+    ------
+    TrackError
+        Of :meth:`~specrec.audio.isolated.Analyst.model_mel`; ``failed`` or ``not_finite`` if the model does.
+    """
+    assert model.mel is not None
+    heard = analyst.model_mel(file, model.mel, name)
+    try:
+        vector, tags = outputs(model, heard.mel)
+    except Exception as error:  # onnxruntime's have no base of their own
+        raise TrackError("failed", f"{name}: {model.name}: {first_line(error)}") from None
+    if not np.isfinite(vector).all():
+        raise TrackError("not_finite", f"{name}: {model.name} makes no finite vector of it")
+    return Heard(heard.content_hash, vector, tags)
 
 
 def unit_mel(mel_db: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ Spark's workers (:mod:`specrec.embedding.spaces`) and a query that starts no Spa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
-from specrec.embedding.models import Model, encode, unit_mel
+from specrec.embedding.models import Heard, Model, encode, unit_mel
 
 Vectors = npt.NDArray[np.float32]
 
@@ -35,26 +35,38 @@ def made_with(config: Config, space: System) -> tuple[str, ...]:
     return {"features": (SCALER,), "spectrogram": (PCA,)}.get(space, (space,))
 
 
-def embed(measured: pd.DataFrame, config: Config, known: Mapping[str, Maker]) -> dict[str, pd.DataFrame]:
-    """Return the vectors of tracks in every space: ``track_id, vector, parts, levels, excerpts``.
+def embed(
+    measured: pd.DataFrame,
+    heard: Mapping[str, Sequence[Heard]],
+    system: System,
+    config: Config,
+    known: Mapping[str, Maker],
+) -> dict[str, pd.DataFrame]:
+    """Return the vectors of tracks in the spaces that a system's lists need, as rows of ``embeddings``.
 
     Parameters
     ----------
     measured : columns of ``audio_features`` and ``mel_spectrograms``, one row a track.
-    known : artefacts and models by name, those of :func:`made_with` for every space.
+    heard : by name, what those models of the system that hear the audio itself made of the same tracks.
+    system : whose lists; ``features`` and ``spectrogram`` are needed by all, to explain them.
+    known : artefacts and models by name, those of :func:`made_with` for these spaces.
     """
     scaler, pca = known[SCALER], known[PCA]
     assert isinstance(scaler, Artefact)
     assert isinstance(pca, Artefact)
     spaces = {"features": embed_features(measured, config, scaler)}
     spaces["spectrogram"] = pd.concat(embed_spectrograms(measured, config, pca)).loc[measured.index]
-    for name in config.embedding.models:
+    for name in config.models_of(system):
         model = known[name]
         assert isinstance(model, Model)
-        spaces[name] = embed_by_model(measured, model)
-    shares = config.embedding.hybrid_shares
-    joined = list(join({name: np.stack(spaces[name]["vector"].to_list()) for name in shares}, shares))
-    spaces["hybrid"] = spaces["features"].assign(vector=pd.Series(joined, measured.index, object))
+        if model.mel is None:
+            spaces[name] = embed_by_model(measured, model)
+        else:
+            spaces[name] = _row_by_row(measured, [of.vector for of in heard[name]])
+    if system == "hybrid":
+        shares = config.embedding.hybrid_shares
+        parts = {name: np.stack(spaces[name]["vector"].to_list()) for name in shares}
+        spaces[system] = _row_by_row(measured, join(parts, shares))
     return spaces
 
 
@@ -63,7 +75,7 @@ def embed_features(frame: pd.DataFrame, config: Config, scaler: Artefact) -> pd.
     layout, settings = feature_space.layout_of(config.audio.n_mfcc), config.embedding
     matrix = feature_space.stack(frame, layout)
     vectors = feature_space.embed(matrix, layout, scaler.arrays, settings.family_weights, settings.clip_sd)
-    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(SPECTROGRAM_ONLY)})
+    return _row_by_row(frame, vectors)
 
 
 def embed_spectrograms(frame: pd.DataFrame, config: Config, pca: Artefact) -> Iterator[pd.DataFrame]:
@@ -97,7 +109,10 @@ def embed_spectrograms(frame: pd.DataFrame, config: Config, pca: Artefact) -> It
 
 def embed_by_model(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Return the vectors of a model's space of rows of ``mel_spectrograms``."""
-    vectors = encode(model, map(unit_mel, mels(frame)))
+    return _row_by_row(frame, encode(model, map(unit_mel, mels(frame))))
+
+
+def _row_by_row(frame: pd.DataFrame, vectors: Iterable[npt.NDArray[np.float32]]) -> pd.DataFrame:
     return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(SPECTROGRAM_ONLY)})
 
 

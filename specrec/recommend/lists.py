@@ -32,7 +32,7 @@ def profiles(
     Parameters
     ----------
     features, embeddings, tracks : the tables ``audio_features``, ``embeddings`` and ``tracks``.
-    models : the models whose vectors have a part in a score.
+    models : the models whose vectors have a part in ``hybrid``; null for a track that one of them cannot hear.
     """
     attributes = tracks.select("track_id", *(F.col(name).alias(f"catalogue_{name}") for name in ATTRIBUTES))
     by_features = embeddings.where("space = 'features'").select("track_id", F.col("vector").alias("features"))
@@ -47,7 +47,7 @@ def profiles(
     )
     for name in models:
         of_model = embeddings.where(F.col("space") == name)
-        rows = rows.join(of_model.select("track_id", F.col("vector").alias(f"model_{name}")), "track_id")
+        rows = rows.join(of_model.select("track_id", F.col("vector").alias(f"model_{name}")), "track_id", "left")
     return rows
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nights import LISTED, Night, untrue
+from nights import LISTED, Night, untrue, write_csv
 from onnx_models import matrix, write_model
 
+from specrec.audio.isolated import Analyst
 from specrec.audio.mel import decode_mel
 from specrec.audio.model_mel import measure
+from specrec.pipeline.query import query
+from specrec.pipeline.query_many import query_many
+from specrec.warehouse.reader import Reader
 
-WEIGHTS = "embedding.hybrid_weights={features: 0.5, spectrogram: 0.2, encoder: 0.3}"
+SHARES = {"features": 0.4, "spectrogram": 0.2, "encoder": 0.3, "heard": 0.1}
+WEIGHTS = f"embedding.hybrid_weights={json.dumps(SHARES)}"
 
 
 def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> None:
@@ -36,11 +43,11 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
         np.testing.assert_allclose(row["vector"], unit.clip(0, 1).mean(axis=1) @ weights, rtol=1e-3, atol=1e-4)
         assert row["model_hash"] == hashlib.sha256(path.read_bytes()).hexdigest()
         hybrid, cosines = np.array(rows["hybrid", mel["track_id"]]["vector"]), []
-        for space in ("features", "spectrogram", "encoder"):
+        for space in SHARES:
             part, hybrid = np.split(hybrid, [len(rows[space, mel["track_id"]]["vector"])])
             own = np.array(rows[space, mel["track_id"]]["vector"])
             cosines.append(part @ own / np.linalg.norm(own))
-        np.testing.assert_allclose(np.square(cosines), [0.5, 0.2, 0.3], rtol=1e-4)
+        np.testing.assert_allclose(np.square(cosines), list(SHARES.values()), rtol=1e-4)
     kept = [row for row in night.rows("embeddings", without=()) if row["space"] in ("features", "spectrogram")]
     assert kept == [row for row in before if row["space"] != "hybrid"]
 
@@ -59,10 +66,12 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
         parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
         assert sum(parts.values()) == pytest.approx(row["score"], abs=1e-6)
         if row["system"] == "hybrid":
-            a, b = (np.array(rows["encoder", row[name]]["vector"]) for name in ("track_id", "recommended_track_id"))
-            cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-            assert parts["encoder"] == pytest.approx(0.3 * cosine, abs=1e-5)
+            for name in ("encoder", "heard"):
+                a, b = (np.array(rows[name, row[of]]["vector"]) for of in ("track_id", "recommended_track_id"))
+                cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+                assert parts[name] == pytest.approx(SHARES[name] * cosine, abs=1e-5)
     assert untrue(night) == []
+    _ask(night, settings, tmp_path)
 
     # another model under the same name: its vectors and the hybrid's are made anew, and nothing is decoded
     write_model(path, matrix(128, seed=1))
@@ -79,3 +88,34 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     assert {row["space"] for row in night.rows("neighbours")} == {"features", "spectrogram", "hybrid"}
     assert {row["system"] for row in night.rows("recommendations")} == {"features", "spectrogram", "hybrid"}
     assert night.rows("embeddings", without=())[0].keys() == before[0].keys()
+
+
+def _ask(night: Night, settings: tuple[str, ...], folder: Path) -> None:
+    """Songs of the catalogue find themselves and then their lists, by models that hear the audio too."""
+    config = night.config(*settings)
+    uris = {row["audio_uri"]: row["track_id"] for row in night.rows("tracks")[::9]}
+    write_csv(folder / "songs.csv", [{"audio": f"songs/{Path(uri).name}"} for uri in uris])
+    shutil.copytree(Path(next(iter(uris))).parent, folder / "songs")
+    (folder / "songs" / "text.wav").write_text("no music")
+    for system in ("heard", "hybrid"):
+        lists: dict[str, list[dict[str, object]]] = {}
+        for row in sorted(night.rows("recommendations"), key=lambda row: row["rank"]):
+            if row["system"] == system:
+                lists.setdefault(row["track_id"], []).append(row)
+        with Analyst(config.audio, config.extract) as analyst:
+            asked = dict(query([*uris, str(folder / "songs" / "text.wav")], config, analyst, system, 5))
+        assert asked.pop(str(folder / "songs" / "text.wav")).code == "undecodable"
+        for uri, answer in asked.items():
+            first, *rest = answer.recommendations
+            assert first["recommended_track_id"] == uris[uri]
+            assert first["score"] == pytest.approx(1, abs=1e-6)
+            told = ("recommended_track_id", "explanation")
+            assert [[row[of] for of in told] for row in rest] == [
+                [row[of] for of in told] for row in lists[uris[uri]][:4]
+            ]
+        assert query_many(config, str(folder / "songs.csv"), f"{folder}/{system}", system, 5) == (len(uris), 0)
+        for row in Reader(f"{folder}/{system}", config.storage).rows("lists"):
+            answer = next(asked[uri] for uri in uris if Path(uri).name == Path(row["audio_uri"]).name)
+            alone = answer.recommendations[row["rank"] - 1]
+            assert [row[of] for of in told] == [alone[of] for of in told]
+            assert row["score"] == pytest.approx(alone["score"], abs=1e-6)
