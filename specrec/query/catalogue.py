@@ -26,6 +26,7 @@ from specrec.recommend.explain import phrases
 from specrec.recommend.pairs import explain_pairs, explainer_of
 from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
 from specrec.recommend.traits import traits_of
+from specrec.starting import importing
 from specrec.warehouse.reader import Reader
 
 Rows = list[dict[str, Any]]
@@ -90,12 +91,13 @@ class Catalogue:
 
     def __init__(self, reader: Reader, config: Config, system: System) -> None:
         self._reader, self._config, self._system = reader, config, system
-        artefacts = read_artefacts(reader, config)
-        models = {name: load_model(name, config) for name in config.models_of(system)}
+        with importing():
+            artefacts = read_artefacts(reader, config)
+            models = {name: load_model(name, config) for name in config.models_of(system)}
+            _warm_up(config)
         self.listeners = [model for model in models.values() if model.mel is not None]
         self._made_by: dict[str, Maker] = {**artefacts, **models}
         self._explainer = explainer_of(config, artefacts[A.STATISTICS])
-        _warm_up(config)
 
     def answer(self, songs: Mapping[str, Song], top: int) -> dict[str, Answer | TrackError]:
         """Return each song's list, explained, or why it has none.
