@@ -25,7 +25,7 @@ EMBEDDING_VERSION = 3
 #: Likewise for the groups of one recording.
 DUPLICATES_VERSION = 1
 #: Likewise for lists and sentences.
-RECOMMEND_VERSION = 2
+RECOMMEND_VERSION = 3
 #: Likewise for the map.
 MAP_VERSION = 1
 

@@ -18,21 +18,20 @@ from specrec.config import Config
 from specrec.embedding.models import Model, hear
 from specrec.embedding.vectors import SPECTROGRAM_ONLY
 from specrec.errors import TrackError
+from specrec.warehouse.schemas import EMBEDDINGS
 
 Frames = Iterator[pd.DataFrame]
 
-_FLOATS = T.ArrayType(T.FloatType(), containsNull=False)
-
-#: One row a track: its vector, and the scores of the model's tags if it has any; or the code and message of what
-#: failed. ``content_hash`` is that of the bytes that were heard.
+#: One row a track: its vector and its tags; or the code and message of what failed. ``content_hash`` is that of the
+#: bytes that were heard.
 HEARD = T.StructType(
     [
         T.StructField("track_id", T.StringType()),
         T.StructField("audio_uri", T.StringType()),
         T.StructField("audio_fingerprint", T.StringType()),
         T.StructField("content_hash", T.StringType()),
-        T.StructField("vector", _FLOATS),
-        T.StructField("tags", _FLOATS),
+        T.StructField("vector", EMBEDDINGS["vector"].dataType),
+        T.StructField("tags", EMBEDDINGS["tags"].dataType),
         T.StructField("code", T.StringType()),
         T.StructField("message", T.StringType()),
     ]
@@ -58,7 +57,7 @@ def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks
 def of_heard(heard: DataFrame) -> DataFrame:
     """Return the vectors among what :func:`embed_audio` returned, as those of any space."""
     nothing = {name: F.lit(None) for name in SPECTROGRAM_ONLY}
-    return heard.where("code is null").select("track_id", "vector").withColumns(nothing)
+    return heard.where("code is null").select("track_id", "vector", "tags").withColumns(nothing)
 
 
 def _embedder(config: Config, model: Broadcast[Model]) -> Callable[[Frames], Frames]:

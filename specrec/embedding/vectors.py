@@ -17,12 +17,15 @@ from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
-from specrec.embedding.models import Heard, Model, encode, unit_mel
+from specrec.embedding.models import Heard, Model, Tag, outputs, top_tags, unit_mel
 
 Vectors = npt.NDArray[np.float32]
 
-#: Columns that only the space ``spectrogram`` has.
+#: Columns that only the space ``spectrogram`` has, and those that only some space has.
 SPECTROGRAM_ONLY = ("parts", "levels", "excerpts")
+NOT_IN_ALL = (*SPECTROGRAM_ONLY, "tags")
+#: Raised by one whenever other tags are kept of the same scores.
+_TAGS_VERSION = 1
 
 #: What vectors are made with, beside settings.
 Maker = Artefact | Model
@@ -62,7 +65,8 @@ def embed(
         if model.mel is None:
             spaces[name] = embed_by_model(measured, model)
         else:
-            spaces[name] = _row_by_row(measured, [of.vector for of in heard[name]])
+            own = heard[name]
+            spaces[name] = _row_by_row(measured, [of.vector for of in own], [of.tags for of in own])
     if system == "hybrid":
         shares = config.embedding.hybrid_shares
         parts = {name: np.stack(spaces[name]["vector"].to_list()) for name in shares}
@@ -103,17 +107,22 @@ def embed_spectrograms(frame: pd.DataFrame, config: Config, pca: Artefact) -> It
                 "parts": list(parts.reshape(len(parts), -1)),
                 "levels": list(levels),
                 "excerpts": excerpts,
+                "tags": None,
             }
         )
 
 
 def embed_by_model(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Return the vectors of a model's space of rows of ``mel_spectrograms``."""
-    return _row_by_row(frame, encode(model, map(unit_mel, mels(frame))))
+    made = [outputs(model, unit_mel(mel)) for mel in mels(frame)]
+    return _row_by_row(frame, [vector for vector, _ in made], [top_tags(model, scores) for _, scores in made])
 
 
-def _row_by_row(frame: pd.DataFrame, vectors: Iterable[npt.NDArray[np.float32]]) -> pd.DataFrame:
-    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(SPECTROGRAM_ONLY)})
+def _row_by_row(
+    frame: pd.DataFrame, vectors: Iterable[npt.NDArray[np.float32]], tags: list[list[Tag] | None] | None = None
+) -> pd.DataFrame:
+    nothing = dict.fromkeys(NOT_IN_ALL)
+    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **nothing, "tags": tags})
 
 
 def join(vectors: Mapping[str, Vectors], weights: Mapping[str, float]) -> Vectors:
@@ -142,6 +151,10 @@ def mels(frame: pd.DataFrame) -> Iterator[npt.NDArray[np.float32]]:
 
 def ingredients(config: Config, space: System, known: Mapping[str, Maker]) -> list[str]:
     """Return what the vectors of a space are made with, beside the audio: it is hashed into ``input_hash``."""
-    makers = [known[name] for name in made_with(config, space)]
-    versions = [of.sha256 if isinstance(of, Model) else of.version for of in makers]
-    return [config.space_hash(space), *(f"{of.name} {v}" for of, v in zip(makers, versions, strict=True))]
+    return [config.space_hash(space), *(_version(known[name]) for name in made_with(config, space))]
+
+
+def _version(maker: Maker) -> str:
+    if isinstance(maker, Artefact):
+        return f"{maker.name} {maker.version}"
+    return f"{maker.name} {maker.sha256}" + (f" tags {_TAGS_VERSION}" if maker.tags else "")

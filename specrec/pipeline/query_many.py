@@ -185,8 +185,8 @@ def _lists(
     tracks = read("tracks").select("track_id", *ATTRIBUTES)
     about = measured.select("track_id").join(itself.select("track_id", "itself"), "track_id", "left")
     about = about.join(tracks.withColumnRenamed("track_id", "itself"), "itself", "left").drop("itself")
-    known = profiles(read("audio_features"), read("embeddings"), tracks, list(models))
-    profile = known.unionByName(profiles(measured, vectors, about, list(models)).select(known.columns))
+    known = profiles(read("audio_features"), read("embeddings"), tracks, config)
+    profile = known.unionByName(profiles(measured, vectors, about, config).select(known.columns))
     return (
         explain_lists(chosen, profile, config, need_artefact(run, STATISTICS)),
         spark.createDataFrame(without, "track_id string, message string"),

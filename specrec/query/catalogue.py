@@ -14,7 +14,7 @@ from specrec.audio.analyse import Analysis
 from specrec.config import Config, System
 from specrec.embedding import artefacts as A
 from specrec.embedding.artefacts import Artefact, unpack
-from specrec.embedding.models import Heard, load_model
+from specrec.embedding.models import Heard, Tag, load_model
 from specrec.embedding.spectrogram import band_centres
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
 from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker, embed, ingredients
@@ -31,7 +31,7 @@ from specrec.warehouse.reader import Reader
 
 Rows = list[dict[str, Any]]
 
-_OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "input_hash"]
+_OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "tags", "input_hash"]
 _PROFILE = ["features", "spectrogram", "levels", "excerpts"]
 _TITLES = ("track_name", "track_genre")
 
@@ -205,7 +205,8 @@ class Catalogue:
         )
         for name in models:
             profiles = profiles.join(by_space[name]["vector"].rename(f"model_{name}"), how="inner")
-        return profiles
+        tags = {name: by_space[name]["tags"].to_dict() for name in models}
+        return profiles.assign(tags=[_names_of({m: of.get(i) for m, of in tags.items()}) for i in profiles.index])
 
     def _of(
         self, table: str, ids: Any, columns: list[str], conditions: list[tuple[str, str, Any]] | None = None
@@ -269,7 +270,13 @@ def _own_profiles(
         spectrogram=of_spectrogram["vector"],
         **{name: of_spectrogram[name] for name in SPECTROGRAM_ONLY},
         **{f"model_{name}": vectors[name]["vector"] for name in models},
+        tags=[_names_of({name: vectors[name]["tags"].loc[row] for name in models}) for row in measured.index],
     )
+
+
+def _names_of(tags: Mapping[str, list[Tag] | None]) -> dict[str, list[str]]:
+    """Return the names of a track's tags, by model."""
+    return {model: [tag["name"] for tag in of] for model, of in tags.items() if of}
 
 
 def _measured(songs: Mapping[str, Analysis]) -> pd.DataFrame:

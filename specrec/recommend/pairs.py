@@ -62,4 +62,5 @@ def _side(pairs: pd.DataFrame, prefix: str, models: Collection[str]) -> Side:
         attributes={
             name: np.asarray(pd.to_numeric(pairs[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
+        tags=[of or {} for of in pairs[f"{prefix}tags"]] if f"{prefix}tags" in pairs else [{}] * len(pairs),
     )

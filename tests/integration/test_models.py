@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from onnx_models import matrix, write_model
 from specrec.audio.isolated import Analyst
 from specrec.audio.mel import decode_mel
 from specrec.audio.model_mel import measure
+from specrec.config import ModelMelConfig
 from specrec.pipeline.query import query
 from specrec.pipeline.query_many import query_many
 from specrec.warehouse.reader import Reader
@@ -23,13 +25,35 @@ SHARES = {"features": 0.4, "spectrogram": 0.2, "encoder": 0.3, "heard": 0.1}
 WEIGHTS = f"embedding.hybrid_weights={json.dumps(SHARES)}"
 
 
+MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=40, scaling="log_10000")
+TAGS = ["slow and sad", "choir", "no vocals", "harp", "loud", "opera", "music"]
+
+
+class Taught:
+    """A model that gives each sixth track a tag of its own, and all tracks the last."""
+
+    def __init__(self, night: Night) -> None:
+        self._ids = [row["track_id"] for row in night.rows("tracks")]
+        audio, files = night.config().audio, [Path(row["audio_uri"]) for row in night.rows("tracks")]
+        levels = np.stack([measure(file.read_bytes(), audio, MEL).mel.mean(axis=1) for file in files])
+        has = np.arange(len(files))[:, None] % 6 == np.arange(6)
+        has = np.concatenate([has, np.ones((len(files), 1), bool)], axis=1)
+        wanted = np.where(has, 6, -6) + np.random.default_rng(0).uniform(-1, 1, has.shape)
+        self.weights = np.linalg.lstsq(levels.astype(float), wanted, rcond=None)[0].astype(np.float32)
+        self.vectors = dict(zip(self._ids, wanted, strict=True))
+
+    def tags(self, track_id: str) -> set[str]:
+        return {TAGS[self._ids.index(track_id) % 6], TAGS[-1]}
+
+
 def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> None:
     night = second_night
     weights = matrix(128)
     path = write_model(tmp_path / "encoder.onnx", weights)
-    # a second one that hears another mel spectrogram, and so the audio itself
-    own = write_model(tmp_path / "own.onnx", matrix(40))
-    mel = "{sample_rate: 16000, n_fft: 512, hop_length: 256, n_mels: 40, scaling: log_10000}"
+    # a second one that hears another mel spectrogram, and so the audio itself, and that names tags
+    taught = Taught(night)
+    own = write_model(tmp_path / "own.onnx", taught.weights, tags=TAGS)
+    mel = json.dumps(MEL.model_dump())
     settings = (f"embedding.models={{encoder: {{path: {path}}}, heard: {{path: {own}, mel: {mel}}}}}", WEIGHTS)
     before = night.rows("embeddings", without=())
     run_id = night.run(*settings, stages=LISTED)
@@ -51,26 +75,18 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     kept = [row for row in night.rows("embeddings", without=()) if row["space"] in ("features", "spectrogram")]
     assert kept == [row for row in before if row["space"] != "hybrid"]
 
-    for track in night.rows("tracks")[::8]:
-        heard = measure(
-            Path(track["audio_uri"]).read_bytes(),
-            night.config().audio,
-            night.config(*settings).embedding.models["heard"].mel,
-        )
-        vector = rows["heard", track["track_id"]]["vector"]
-        np.testing.assert_allclose(vector, heard.mel.mean(axis=1) @ matrix(40), rtol=1e-3, atol=1e-4)
+    for track_id, vector in taught.vectors.items():
+        np.testing.assert_allclose(rows["heard", track_id]["vector"], vector, atol=0.1)
+        tags = {tag["name"]: tag["score"] for tag in rows["heard", track_id]["tags"]}
+        assert tags.keys() == taught.tags(track_id)
+        assert min(tags.values()) > 0.9
+        assert rows["encoder", track_id]["tags"] is rows["hybrid", track_id]["tags"] is None
 
     lists = [row["system"] for row in night.rows("recommendations")]
     assert lists.count("encoder") == lists.count("heard") == 24 * 10
-    for row in night.rows("recommendations"):
-        parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
-        assert sum(parts.values()) == pytest.approx(row["score"], abs=1e-6)
-        if row["system"] == "hybrid":
-            for name in ("encoder", "heard"):
-                a, b = (np.array(rows[name, row[of]]["vector"]) for of in ("track_id", "recommended_track_id"))
-                cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-                assert parts[name] == pytest.approx(SHARES[name] * cosine, abs=1e-5)
+    _check_parts(night, rows)
     assert untrue(night) == []
+    _check_tags(night, taught)
     _ask(night, settings, tmp_path)
 
     # another model under the same name: its vectors and the hybrid's are made anew, and nothing is decoded
@@ -88,6 +104,33 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     assert {row["space"] for row in night.rows("neighbours")} == {"features", "spectrogram", "hybrid"}
     assert {row["system"] for row in night.rows("recommendations")} == {"features", "spectrogram", "hybrid"}
     assert night.rows("embeddings", without=())[0].keys() == before[0].keys()
+
+
+def _check_parts(night: Night, rows: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """The parts of a score are its models' too; `rows` are those of ``embeddings``, by space and track."""
+    for row in night.rows("recommendations"):
+        parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
+        assert sum(parts.values()) == pytest.approx(row["score"], abs=1e-6)
+        if row["system"] == "hybrid":
+            for name in ("encoder", "heard"):
+                a, b = (np.array(rows[name, row[of]]["vector"]) for of in ("track_id", "recommended_track_id"))
+                cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+                assert parts[name] == pytest.approx(SHARES[name] * cosine, abs=1e-5)
+
+
+def _check_tags(night: Night, taught: Taught) -> None:
+    """A tag that both have and few others is told; what all have is not."""
+    sentences = []
+    for row in night.rows("recommendations"):
+        told = {reason["statement"] for reason in row["reasons"] if reason["family"] == "heard"}
+        both = taught.tags(row["track_id"]) & taught.tags(row["recommended_track_id"]) - {TAGS[-1]}
+        if row["system"] in ("heard", "hybrid") and both:
+            words = f"both tagged {both.pop()} (by the model heard)"
+            assert told == {words}
+            sentences += [row["explanation"]] if words in row["explanation"] else []
+        else:
+            assert not any("tagged" in statement for statement in told)
+    assert len(sentences) > 24
 
 
 def _ask(night: Night, settings: tuple[str, ...], folder: Path) -> None:
