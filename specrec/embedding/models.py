@@ -37,7 +37,7 @@ _BATCH = 16
 #: Properties of a file's metadata.
 AUDIO, PATCH_FRAMES, TAGS = "audio", "patch_frames", "tags"
 #: Of a track so many tags are kept, at most, and none that the model thinks less probable.
-MOST_TAGS, LEAST_SCORE = 5, 0.1
+MOST_TAGS, LEAST_SCORE = 5, 0.2
 _HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
 
 
