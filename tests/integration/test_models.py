@@ -156,9 +156,11 @@ def _ask(night: Night, settings: tuple[str, ...], folder: Path) -> None:
             assert [[row[of] for of in told] for row in rest] == [
                 [row[of] for of in told] for row in lists[uris[uri]][:4]
             ]
-        assert query_many(config, str(folder / "songs.csv"), f"{folder}/{system}", system, 5) == (len(uris), 0)
-        for row in Reader(f"{folder}/{system}", config.storage).rows("lists"):
-            answer = next(asked[uri] for uri in uris if Path(uri).name == Path(row["audio_uri"]).name)
-            alone = answer.recommendations[row["rank"] - 1]
-            assert [row[of] for of in told] == [alone[of] for of in told]
-            assert row["score"] == pytest.approx(alone["score"], abs=1e-6)
+    assert query_many(config, str(folder / "songs.csv"), f"{folder}/found", "hybrid", 5) == (len(uris), 0)
+    found = Reader(f"{folder}/found", config.storage).rows("lists")
+    assert len(found) == 5 * len(uris)
+    for row in found:
+        answer = next(asked[uri] for uri in uris if Path(uri).name == Path(row["audio_uri"]).name)
+        alone = answer.recommendations[row["rank"] - 1]
+        assert [row[of] for of in told] == [alone[of] for of in told]
+        assert row["score"] == pytest.approx(alone["score"], abs=1e-6)
