@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from nights import LISTED, Night, untrue, write_csv
 from onnx_models import matrix, write_model
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from specrec.audio.isolated import Analyst
 from specrec.audio.mel import decode_mel
@@ -19,6 +21,7 @@ from specrec.audio.model_mel import measure
 from specrec.config import ModelMelConfig
 from specrec.pipeline.query import query
 from specrec.pipeline.query_many import query_many
+from specrec.recommend.lists import profiles
 from specrec.warehouse.reader import Reader
 
 SHARES = {"features": 0.4, "spectrogram": 0.2, "encoder": 0.3, "heard": 0.1}
@@ -104,6 +107,22 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     assert {row["space"] for row in night.rows("neighbours")} == {"features", "spectrogram", "hybrid"}
     assert {row["system"] for row in night.rows("recommendations")} == {"features", "spectrogram", "hybrid"}
     assert night.rows("embeddings", without=())[0].keys() == before[0].keys()
+
+
+def test_a_track_that_a_model_failed_of_stays_in_the_other_lists(first_night: Night, spark: SparkSession) -> None:
+    weights = "embedding.hybrid_weights={features: 1, own: 1}"
+    config = first_night.config("embedding.models={own: {path: own.onnx}}", weights)
+    features, embeddings, tracks = (
+        spark.read.format("delta").load(f"{first_night.warehouse}/{table}")
+        for table in ("audio_features", "embeddings", "tracks")
+    )
+    lost = first_night.rows("tracks")[3]["track_id"]
+    heard = embeddings.where((F.col("space") == "features") & (F.col("track_id") != lost))
+    embeddings = embeddings.unionByName(heard.withColumn("space", F.lit("own")))
+    rows = profiles(features, embeddings, tracks, config).select("track_id", "features", "model_own").collect()
+    assert len(rows) == features.count()
+    assert [row.track_id for row in rows if row.model_own is None] == [lost]
+    assert all(row.model_own == row.features for row in rows if row.track_id != lost)
 
 
 def _check_parts(night: Night, rows: dict[tuple[str, str], dict[str, Any]]) -> None:
