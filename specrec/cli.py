@@ -18,6 +18,7 @@ from rich.table import Table
 import specrec
 from specrec.config import STAGES, Config, Stage, System, load
 from specrec.errors import SpecrecError
+from specrec.starting import importing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,8 +215,9 @@ def query(  # noqa: PLR0917  click names them
     config = _read_config(config_path, overrides, warehouse)
     console, failed = Console(), False
     with Analyst(config.audio, config.extract) as analyst:  # its process starts while this one imports the rest
-        from specrec.pipeline.query import query as search
-        from specrec.query.catalogue import Answer
+        with importing():
+            from specrec.pipeline.query import query as search
+            from specrec.query.catalogue import Answer
 
         for file, found in search(files, config, analyst, system, top or config.recommend.top_n):
             if not isinstance(found, Answer):

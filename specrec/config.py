@@ -25,7 +25,7 @@ EMBEDDING_VERSION = 3
 #: Likewise for the groups of one recording.
 DUPLICATES_VERSION = 1
 #: Likewise for lists and sentences.
-RECOMMEND_VERSION = 2
+RECOMMEND_VERSION = 3
 #: Likewise for the map.
 MAP_VERSION = 1
 
@@ -478,6 +478,12 @@ class Config(Section):
     def models_in_hybrid(self) -> list[str]:
         """The models that have a part in ``hybrid``."""
         return [name for name in self.embedding.hybrid_shares if name in self.embedding.models]
+
+    def models_of(self, system: System) -> list[str]:
+        """Return the models that the scores of a system are made of."""
+        if system == "hybrid":
+            return self.models_in_hybrid
+        return [system] if system in self.embedding.models else []
 
     @property
     def audio_hash(self) -> str:

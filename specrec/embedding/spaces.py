@@ -10,6 +10,7 @@ import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from specrec.config import Config
 from specrec.embedding import features as feature_space
@@ -17,11 +18,15 @@ from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding import vectors
 from specrec.embedding.artefacts import Artefact
 from specrec.embedding.models import Model
+from specrec.warehouse.schemas import EMBEDDINGS
 
 Frames = Iterator[pd.DataFrame]
 FloatMatrix = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-VECTOR_SCHEMA = "track_id string, vector array<float>, parts array<float>, levels array<float>, excerpts binary"
+#: What every space writes of a track, by the columns of ``embeddings``.
+VECTOR_SCHEMA = T.StructType(
+    [T.StructField(name, EMBEDDINGS[name].dataType) for name in ("track_id", "vector", *vectors.NOT_IN_ALL)]
+)
 _DESCRIPTION_SCHEMA = "track_id string, sample_rate int, description array<float>"
 
 
@@ -99,7 +104,7 @@ def join_spaces(spaces: Mapping[str, DataFrame], config: Config) -> DataFrame:
     named = [spaces[name].select("track_id", F.col("vector").alias(name)) for name in shares]
     joined = reduce(lambda left, right: left.join(right, "track_id"), named)
     vector = F.concat(*(weighted(name, share) for name, share in shares.items()))
-    nothing = (F.lit(None).alias(name) for name in vectors.SPECTROGRAM_ONLY)
+    nothing = (F.lit(None).alias(name) for name in vectors.NOT_IN_ALL)
     return joined.select("track_id", vector.alias("vector"), *nothing)
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 
+from specrec.audio.mel import mel_frequencies
 from specrec.config import AudioConfig
 
 FloatArray = npt.NDArray[np.float64]
@@ -89,8 +89,7 @@ def nearby(n_mels: int) -> FloatArray:
 def band_centres(config: AudioConfig, sample_rate: int) -> FloatArray:
     """Return the centre of each mel band in Hz, shape (n_mels,)."""
     fmax = min(config.fmax or np.inf, sample_rate / 2)
-    centres: FloatArray = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=fmax)[1:-1]
-    return centres
+    return mel_frequencies(config.n_mels + 2, config.fmin, fmax)[1:-1]
 
 
 def band_regions(config: AudioConfig, sample_rate: int) -> npt.NDArray[np.int64]:

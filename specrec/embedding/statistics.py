@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ LEVELS = tuple(f"level_{region.name}" for region in REGIONS)
 _QUIETEST = 1e-6  # of full scale
 _POINTS = 101
 _KEYS = 24
+_TAG = "tag "  # and the model's name, which has no space in it, and the tag's
 
 Column = Callable[[str], FloatArray]
 
@@ -77,7 +78,10 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
 
 
 def fit_statistics(
-    measures: dict[str, FloatArray], levels: FloatArray, attributes: dict[str, FloatArray]
+    measures: dict[str, FloatArray],
+    levels: FloatArray,
+    attributes: dict[str, FloatArray],
+    tags: Mapping[tuple[str, str], float] | None = None,
 ) -> dict[str, FloatArray]:
     """Return the 0th to 100th percentile of each measure, level and attribute, shape (101,) each.
 
@@ -86,11 +90,12 @@ def fit_statistics(
     measures : of :func:`measure`, of a sample.
     levels : float64, shape (rows, regions), of a sample; NaN where a region has no band.
     attributes : :data:`ATTRIBUTES` of a sample; NaN where the catalogue says nothing.
+    tags : the share of the tracks that have a tag, by model and tag.
 
     Returns
     -------
     What nothing is known of is left out. ``keys``, shape (24,), holds the share of the tracks in each major key
-    from C to B, then in each minor one.
+    from C to B, then in each minor one. Shares of tags, shape () each, are what :func:`tag_shares` returns.
     """
     columns = {name: measures[name] for name in MEASURES}
     columns |= dict(zip(LEVELS, levels.T, strict=True)) | attributes
@@ -98,7 +103,14 @@ def fit_statistics(
     finite = {name: values[np.isfinite(values)] for name, values in columns.items()}
     arrays = {name: np.percentile(values, points) for name, values in finite.items() if len(values)}
     keys = np.bincount(key_number(measures), minlength=_KEYS)
+    arrays |= {f"{_TAG}{model} {tag}": np.asarray(share) for (model, tag), share in (tags or {}).items()}
     return arrays | {"keys": keys / max(keys.sum(), 1)}
+
+
+def tag_shares(statistics: Mapping[str, FloatArray], model: str) -> dict[str, float]:
+    """Return the share of the catalogue, 0 to 1, that has each tag of a model."""
+    prefix = f"{_TAG}{model} "
+    return {name.removeprefix(prefix): float(of) for name, of in statistics.items() if name.startswith(prefix)}
 
 
 def key_number(measures: dict[str, FloatArray]) -> npt.NDArray[np.int64]:

@@ -5,7 +5,7 @@ Spark's workers (:mod:`specrec.embedding.spaces`) and a query that starts no Spa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,15 @@ from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
-from specrec.embedding.models import Model, encode, unit_mel
+from specrec.embedding.models import Heard, Model, Tag, outputs, top_tags, unit_mel
 
 Vectors = npt.NDArray[np.float32]
 
-#: Columns that only the space ``spectrogram`` has.
+#: Columns that only the space ``spectrogram`` has, and those that only some space has.
 SPECTROGRAM_ONLY = ("parts", "levels", "excerpts")
+NOT_IN_ALL = (*SPECTROGRAM_ONLY, "tags")
+#: Raised by one whenever other tags are kept of the same scores.
+_TAGS_VERSION = 1
 
 #: What vectors are made with, beside settings.
 Maker = Artefact | Model
@@ -35,26 +38,39 @@ def made_with(config: Config, space: System) -> tuple[str, ...]:
     return {"features": (SCALER,), "spectrogram": (PCA,)}.get(space, (space,))
 
 
-def embed(measured: pd.DataFrame, config: Config, known: Mapping[str, Maker]) -> dict[str, pd.DataFrame]:
-    """Return the vectors of tracks in every space: ``track_id, vector, parts, levels, excerpts``.
+def embed(
+    measured: pd.DataFrame,
+    heard: Mapping[str, Sequence[Heard]],
+    system: System,
+    config: Config,
+    known: Mapping[str, Maker],
+) -> dict[str, pd.DataFrame]:
+    """Return the vectors of tracks in the spaces that a system's lists need, as rows of ``embeddings``.
 
     Parameters
     ----------
     measured : columns of ``audio_features`` and ``mel_spectrograms``, one row a track.
-    known : artefacts and models by name, those of :func:`made_with` for every space.
+    heard : by name, what those models of the system that hear the audio itself made of the same tracks.
+    system : whose lists; ``features`` and ``spectrogram`` are needed by all, to explain them.
+    known : artefacts and models by name, those of :func:`made_with` for these spaces.
     """
     scaler, pca = known[SCALER], known[PCA]
     assert isinstance(scaler, Artefact)
     assert isinstance(pca, Artefact)
     spaces = {"features": embed_features(measured, config, scaler)}
     spaces["spectrogram"] = pd.concat(embed_spectrograms(measured, config, pca)).loc[measured.index]
-    for name in config.embedding.models:
+    for name in config.models_of(system):
         model = known[name]
         assert isinstance(model, Model)
-        spaces[name] = embed_by_model(measured, model)
-    shares = config.embedding.hybrid_shares
-    joined = list(join({name: np.stack(spaces[name]["vector"].to_list()) for name in shares}, shares))
-    spaces["hybrid"] = spaces["features"].assign(vector=pd.Series(joined, measured.index, object))
+        if model.mel is None:
+            spaces[name] = embed_by_model(measured, model)
+        else:
+            own = heard[name]
+            spaces[name] = _row_by_row(measured, [of.vector for of in own], [of.tags for of in own])
+    if system == "hybrid":
+        shares = config.embedding.hybrid_shares
+        parts = {name: np.stack(spaces[name]["vector"].to_list()) for name in shares}
+        spaces[system] = _row_by_row(measured, join(parts, shares))
     return spaces
 
 
@@ -63,7 +79,7 @@ def embed_features(frame: pd.DataFrame, config: Config, scaler: Artefact) -> pd.
     layout, settings = feature_space.layout_of(config.audio.n_mfcc), config.embedding
     matrix = feature_space.stack(frame, layout)
     vectors = feature_space.embed(matrix, layout, scaler.arrays, settings.family_weights, settings.clip_sd)
-    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(SPECTROGRAM_ONLY)})
+    return _row_by_row(frame, vectors)
 
 
 def embed_spectrograms(frame: pd.DataFrame, config: Config, pca: Artefact) -> Iterator[pd.DataFrame]:
@@ -91,14 +107,22 @@ def embed_spectrograms(frame: pd.DataFrame, config: Config, pca: Artefact) -> It
                 "parts": list(parts.reshape(len(parts), -1)),
                 "levels": list(levels),
                 "excerpts": excerpts,
+                "tags": None,
             }
         )
 
 
 def embed_by_model(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Return the vectors of a model's space of rows of ``mel_spectrograms``."""
-    vectors = encode(model, map(unit_mel, mels(frame)))
-    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **dict.fromkeys(SPECTROGRAM_ONLY)})
+    made = [outputs(model, unit_mel(mel)) for mel in mels(frame)]
+    return _row_by_row(frame, [vector for vector, _ in made], [top_tags(model, scores) for _, scores in made])
+
+
+def _row_by_row(
+    frame: pd.DataFrame, vectors: Iterable[npt.NDArray[np.float32]], tags: list[list[Tag] | None] | None = None
+) -> pd.DataFrame:
+    nothing = dict.fromkeys(NOT_IN_ALL)
+    return pd.DataFrame({"track_id": frame["track_id"], "vector": list(vectors), **nothing, "tags": tags})
 
 
 def join(vectors: Mapping[str, Vectors], weights: Mapping[str, float]) -> Vectors:
@@ -127,6 +151,10 @@ def mels(frame: pd.DataFrame) -> Iterator[npt.NDArray[np.float32]]:
 
 def ingredients(config: Config, space: System, known: Mapping[str, Maker]) -> list[str]:
     """Return what the vectors of a space are made with, beside the audio: it is hashed into ``input_hash``."""
-    makers = [known[name] for name in made_with(config, space)]
-    versions = [of.sha256 if isinstance(of, Model) else of.version for of in makers]
-    return [config.space_hash(space), *(f"{of.name} {v}" for of, v in zip(makers, versions, strict=True))]
+    return [config.space_hash(space), *(_version(known[name]) for name in made_with(config, space))]
+
+
+def _version(maker: Maker) -> str:
+    if isinstance(maker, Artefact):
+        return f"{maker.name} {maker.version}"
+    return f"{maker.name} {maker.sha256}" + (f" tags {_TAGS_VERSION}" if maker.tags else "")

@@ -52,7 +52,9 @@ Values = Mapping[str, float]
 Check = Callable[[Values, Values, Sequence[str]], bool]
 
 
-def values_of(features: pd.DataFrame, levels: pd.DataFrame, attributes: pd.DataFrame) -> pd.DataFrame:
+def values_of(
+    features: pd.DataFrame, levels: pd.DataFrame, attributes: pd.DataFrame, tags: pd.DataFrame
+) -> pd.DataFrame:
     """Return what sentences may speak of, one row a track, by track_id, in the units of the sentences.
 
     Parameters
@@ -60,6 +62,7 @@ def values_of(features: pd.DataFrame, levels: pd.DataFrame, attributes: pd.DataF
     features : ``track_id`` and :data:`FEATURES`, of the table ``audio_features``.
     levels : ``track_id`` and ``levels``, of the space ``spectrogram``.
     attributes : ``track_id`` and :data:`ATTRIBUTES`, of the table ``tracks``.
+    tags : ``track_id``, ``space`` and ``tags``, of ``embeddings``; null where a space has none.
     """
     rows = features.set_index("track_id")
     found = pd.DataFrame(
@@ -81,7 +84,13 @@ def values_of(features: pd.DataFrame, levels: pd.DataFrame, attributes: pd.DataF
     of_regions = levels.set_index("track_id")["levels"]
     for region in range(len(_REGIONS)):
         found[f"region {region}"] = of_regions.map(lambda row, region=region: row[region])
-    return found.join(attributes.set_index("track_id")[list(ATTRIBUTES)]).astype(float)
+    by_tag: dict[str, dict[str, float]] = {}
+    for track_id, model, own in tags[["track_id", "space", "tags"]].itertuples(index=False):
+        for tag in () if own is None else own:
+            by_tag.setdefault(f"{tag['name']} by {model}", {})[track_id] = tag["score"]
+    of_tags = [pd.Series(by_track, name=name) for name, by_track in by_tag.items()]
+    found = found.join(attributes.set_index("track_id")[list(ATTRIBUTES)])
+    return pd.concat([found, *(of.reindex(found.index) for of in of_tags)], axis=1).astype(float)
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class Reader:
             lambda a, b, w: self._attribute_rank(a, b, w[1], w[0] == "more", w[2:]),
             r"both (happier|sadder) in mood by the catalogue than (\d+) in (\d+) tracks":
             lambda a, b, w: self._attribute_rank(a, b, "happy", w[0] == "happier", w[1:]),
+            r"both tagged ((?:(?! \(by the model ).)+) \(by the model (\w+)\)": _tagged,
         }  # fmt: skip
         differences: dict[str, Check] = {
             r"(\d+) dB (louder|quieter)": _louder,
@@ -340,6 +350,18 @@ def _model_agrees(statement: str, parts: Mapping[str, float]) -> bool:
     if found is None or found[2] not in parts:
         return False
     return (parts[found[2]] > 0) == (found[1] is None)
+
+
+def _tagged(a: Values, b: Values, words: Sequence[str]) -> bool:
+    """Tell whether a model gives both the tag, or the two tags, that are named."""
+    named, model = words
+
+    def have(tag: str) -> bool:
+        return all(np.isfinite(side.get(f"{tag} by {model}", np.nan)) for side in (a, b))
+
+    # a tag may have an "and" of its own
+    cuts = re.finditer(" and ", named)
+    return have(named) or any(have(named[: cut.start()]) and have(named[cut.end() :]) for cut in cuts)
 
 
 def _is_missing(name: str) -> Check:

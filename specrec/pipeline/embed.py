@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from specrec.audio.extraction import by_file
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
-from specrec.embedding.from_audio import embed_audio
+from specrec.embedding.from_audio import embed_audio, of_heard
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import (
     embed_by_model,
@@ -21,7 +21,7 @@ from specrec.embedding.spaces import (
     input_hash,
     join_spaces,
 )
-from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker
+from specrec.embedding.vectors import Maker
 from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run
@@ -103,9 +103,7 @@ def _hear(run: Run, stale: DataFrame, hashes: Mapping[str, Column], model: Model
     heard = embed_audio(by_file(wanted), config, sent, tasks).persist(StorageLevel.DISK_ONLY)
     try:
         # a file that was replaced since it was extracted is heard the next night
-        vectors = heard.where("code is null").join(wanted, ["track_id", "content_hash"], "left_semi")
-        nothing = {name: F.lit(None) for name in SPECTROGRAM_ONLY}
-        vectors = vectors.select("track_id", "vector").withColumns(nothing)
+        vectors = of_heard(heard.join(wanted, ["track_id", "content_hash"], "left_semi"))
         run.warehouse.append("embeddings", _in_space(run, model.name, vectors, hashes, model))
         stage = F.lit(f"embed/{model.name}").alias("stage")
         run.warehouse.delete("quarantine", heard.where("code is null").select("track_id", stage))

@@ -476,7 +476,8 @@ def _values(run: Run, tracks: DataFrame) -> pd.DataFrame:
     features = run.warehouse.read("audio_features").select("track_id", *truth.FEATURES)
     levels = run.warehouse.read("embeddings").where("space = 'spectrogram'").select("track_id", "levels")
     attributes = run.warehouse.read("tracks").select("track_id", *truth.ATTRIBUTES)
-    few = [_collected(rows.join(tracks, "track_id", "left_semi")) for rows in (features, levels, attributes)]
+    tags = run.warehouse.read("embeddings").where("tags is not null").select("track_id", "space", "tags")
+    few = [_collected(rows.join(tracks, "track_id", "left_semi")) for rows in (features, levels, attributes, tags)]
     return truth.values_of(*few)
 
 

@@ -23,6 +23,9 @@ from specrec.errors import SpecrecError
 from specrec.pipeline.run import Run, versions
 from specrec.warehouse.tables import Warehouse
 
+#: Stands for any tag, even none.
+_ANY = ""
+
 
 def fit(run: Run, requested: bool = False) -> None:
     """Fit what has no artefact yet for this configuration; all of it when requested, or when the catalogue drifted.
@@ -88,13 +91,25 @@ def catalogue_statistics(run: Run) -> Artefact:
         raise SpecrecError("no track has vectors with this configuration: run the stage embed first")
     of_regions = np.stack(sample["levels"].to_list()).astype(np.float64)
     attributes = {name: np.asarray(pd.to_numeric(sample[name]), np.float64) for name in ATTRIBUTES}
-    arrays = fit_statistics(measure(sample), of_regions, attributes)
+    arrays = fit_statistics(measure(sample), of_regions, attributes, _shares_of_tags(run, chosen))
     last = load_artefacts(run).get(A.STATISTICS)
     if last is None or not _are_equal(last.arrays, arrays):
         reason = "first" if last is None else "the catalogue changed"
         fitted_on = hash_of(sample["track_id"], sample["content_hash"])
         publish(run, {A.STATISTICS: (arrays, len(sample))}, {A.STATISTICS: reason}, fitted_on)
     return need_artefact(run, A.STATISTICS)
+
+
+def _shares_of_tags(run: Run, chosen: DataFrame) -> dict[tuple[str, str], float]:
+    """Return, by model and tag, the share of those tracks of a sample that the model heard which have the tag."""
+    models = run.config.embedding.models
+    if not models:
+        return {}
+    heard = run.warehouse.read("embeddings").where(F.col("space").isin(*models) & F.col("tags").isNotNull())
+    every = F.explode(F.concat(F.array(F.lit(_ANY)), F.col("tags.name"))).alias("tag")
+    rows = heard.join(chosen, "track_id", "left_semi").select("space", every).groupBy("space", "tag").count()
+    counts = {(row.space, row.tag): row["count"] for row in rows.collect()}  # some dozen a model
+    return {(space, tag): n / counts[space, _ANY] for (space, tag), n in counts.items() if tag != _ANY}
 
 
 def _are_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

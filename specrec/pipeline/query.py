@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
-from specrec.audio.analyse import Analysis
 from specrec.audio.fetch import AudioFile, fetch_ahead
 from specrec.audio.isolated import Analyst
 from specrec.config import Config, System
+from specrec.embedding.models import Model, hear
 from specrec.errors import SpecrecError, TrackError
-from specrec.query.catalogue import Answer, Catalogue, check_query
+from specrec.query.catalogue import Answer, Catalogue, Song, check_query
 from specrec.storage import normalise
 from specrec.warehouse.reader import Reader
 
@@ -37,20 +37,20 @@ def query(
         If the warehouse cannot be read or was made with another configuration: then no file has an answer.
     """
     check_query(config, system)
-    catalogue = Catalogue(Reader(config.warehouse, config.storage), config)
+    catalogue = Catalogue(Reader(config.warehouse, config.storage), config, system)
     waiting = iter(files)
     while some := list(islice(waiting, _SONGS_AT_ONCE)):
-        heard = dict(_analyses(some, config, analyst))
-        songs = {file: found for file, found in heard.items() if isinstance(found, Analysis)}
-        answers = catalogue.answer(songs, system, top) if songs else {}
+        heard = dict(_songs(some, config, analyst, catalogue.listeners))
+        songs = {file: found for file, found in heard.items() if isinstance(found, Song)}
+        answers = catalogue.answer(songs, top) if songs else {}
         for file in some:
             found = heard[file]
-            yield file, answers[file] if isinstance(found, Analysis) else found
+            yield file, answers[file] if isinstance(found, Song) else found
 
 
-def _analyses(
-    files: list[str], config: Config, analyst: Analyst
-) -> Iterator[tuple[str, Analysis | SpecrecError | TrackError]]:
+def _songs(
+    files: list[str], config: Config, analyst: Analyst, listeners: Collection[Model]
+) -> Iterator[tuple[str, Song | SpecrecError | TrackError]]:
     named: dict[str, str] = {}
     for file in dict.fromkeys(files):
         try:
@@ -63,6 +63,7 @@ def _analyses(
         try:
             if isinstance(content, TrackError):
                 raise TrackError(content.code, f"{fetched.name}: {content.message}")
-            yield file, analyst.analyse(content, fetched.name)
+            analysis = analyst.analyse(content, fetched.name)
+            yield file, Song(analysis, {of.name: hear(of, analyst, content, fetched.name) for of in listeners})
         except TrackError as error:
             yield file, error

@@ -7,13 +7,13 @@ nearest of each query leave it. What is collected grows with the queries alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pyspark import StorageLevel
+from pyspark import Broadcast, StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
@@ -22,7 +22,8 @@ from specrec.catalogue.files import audio_files
 from specrec.catalogue.sources import read_table, with_audio_uri
 from specrec.config import Config, System
 from specrec.embedding.artefacts import PCA, SCALER, STATISTICS
-from specrec.embedding.models import load_model
+from specrec.embedding.from_audio import embed_audio, of_heard
+from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import (
     embed_by_model,
     embed_features,
@@ -86,20 +87,29 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
         files = wanted.where("audio_uri is not null").dropDuplicates(["audio_uri"])
         files = files.withColumn("track_ids", F.array(F.concat(F.lit(_PREFIX), "audio_uri")))
         tasks = max(math.ceil(count / config.extract.files_per_task), min(count, 4 * _cores(spark)))
-        heard = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
+        models = {name: load_model(name, config) for name in config.models_of(system)}
+        measured = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
+        heard: dict[str, DataFrame] = {}
         try:
-            good = heard.where("code is null").drop("code", "message")
-            vectors = _embed(run, good).persist(StorageLevel.DISK_ONLY)
-            lists, without = _lists(run, good, vectors, system, top)
+            good = measured.where("code is null").drop("code", "message")
+            for name, model in models.items():
+                if model.mel is not None:
+                    rows = embed_audio(files.join(good, "audio_uri", "left_semi"), config, _sent(run, model), tasks)
+                    heard[name] = rows.persist(StorageLevel.DISK_ONLY)
+                    good = good.join(rows.where("code is null"), "track_id", "left_semi")
+            vectors = _embed(run, good, heard, models, system).persist(StorageLevel.DISK_ONLY)
+            lists, without = _lists(run, good, vectors, models, system=system, top=top)
             uri = F.substring_index("track_id", _PREFIX, -1).alias("audio_uri")
-            failed = heard.where("code is not null").select("audio_uri", "code", "message")
+            tried = (rows.select("audio_uri", "code", "message") for rows in (measured, *heard.values()))
+            failed = reduce(DataFrame.unionByName, tried).where("code is not null")
             failed = failed.unionByName(without.select(uri, F.lit("no_direction").alias("code"), "message"))
             failed = failed.unionByName(_outside(wanted))
             _write(lists.select(uri, *lists.drop("track_id").columns), f"{to}/lists")
             _write(failed, f"{to}/failed")
             return Counts(count, spark.read.format("delta").load(for_spark(f"{to}/failed")).count())
         finally:
-            heard.unpersist()
+            for rows in (measured, *heard.values()):
+                rows.unpersist()
 
 
 def _files(spark: SparkSession, source: str, config: Config) -> DataFrame:
@@ -124,27 +134,32 @@ def _outside(files: DataFrame) -> DataFrame:
     )
 
 
-def _embed(run: Run, measured: DataFrame) -> DataFrame:
-    """Return the vectors of the queries, as ``embeddings`` holds those of tracks."""
+def _embed(
+    run: Run, measured: DataFrame, heard: Mapping[str, DataFrame], models: Mapping[str, Model], system: System
+) -> DataFrame:
+    """Return the vectors of the queries, as ``embeddings`` holds those of tracks, in the spaces that matter."""
     scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
     of = {
         "features": embed_features(measured, run.config, scaler),
         "spectrogram": embed_spectrograms(measured, run.config, pca),
     }
-    for name in run.config.embedding.models:
-        sent = run.warehouse.spark.sparkContext.broadcast(load_model(name, run.config))
-        of[name] = embed_by_model(measured, sent)
-    of["hybrid"] = join_spaces(of, run.config)
+    for name, model in models.items():
+        if model.mel is None:
+            of[name] = embed_by_model(measured, _sent(run, model))
+        else:
+            of[name] = of_heard(heard[name].join(measured, "track_id", "left_semi"))
+    if system == "hybrid":
+        of[system] = join_spaces(of, run.config)
     return reduce(DataFrame.unionByName, (rows.withColumn("space", F.lit(space)) for space, rows in of.items()))
 
 
 def _lists(
-    run: Run, measured: DataFrame, vectors: DataFrame, system: System, top: int
+    run: Run, measured: DataFrame, vectors: DataFrame, models: Mapping[str, Model], *, system: System, top: int
 ) -> tuple[DataFrame, DataFrame]:
     """Return the explained lists, and ``track_id, message`` of the queries whose vector has no direction."""
     config, read = run.config, run.warehouse.read
     spark = run.warehouse.spark
-    _check_vectors(run, system)
+    _check_vectors(run, models, system)
     rows = vectors.where(F.col("space") == system).select("track_id", "vector").sort("track_id").toArrow()
     names = rows.column("track_id").to_pylist()
     matrix = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(len(names), -1).astype(np.float32)
@@ -170,9 +185,8 @@ def _lists(
     tracks = read("tracks").select("track_id", *ATTRIBUTES)
     about = measured.select("track_id").join(itself.select("track_id", "itself"), "track_id", "left")
     about = about.join(tracks.withColumnRenamed("track_id", "itself"), "itself", "left").drop("itself")
-    models = config.models_in_hybrid
-    known = profiles(read("audio_features"), read("embeddings"), tracks, models)
-    profile = known.unionByName(profiles(measured, vectors, about, models).select(known.columns))
+    known = profiles(read("audio_features"), read("embeddings"), tracks, config)
+    profile = known.unionByName(profiles(measured, vectors, about, config).select(known.columns))
     return (
         explain_lists(chosen, profile, config, need_artefact(run, STATISTICS)),
         spark.createDataFrame(without, "track_id string, message string"),
@@ -234,12 +248,12 @@ def _compare(queries: Vectors, wanted: int) -> Callable[[Batches], Batches]:
     return compare
 
 
-def _check_vectors(run: Run, system: System) -> None:
+def _check_vectors(run: Run, models: Mapping[str, Model], system: System) -> None:
     """Refuse vectors that this configuration and its artefacts would not have made."""
     known: dict[str, Maker] = {name: need_artefact(run, name) for name in (SCALER, PCA)}
-    known |= {name: load_model(name, run.config) for name in run.config.embedding.models}
+    known |= models
     features = run.warehouse.read("audio_features").where(F.col("audio_hash") == run.config.audio_hash)
-    for space in {"features", "spectrogram", *run.config.models_in_hybrid, system}:
+    for space in {"features", "spectrogram", *models, system}:
         own = features.select("track_id", input_hash(run.config, space, known).alias("input_hash"))
         rows = run.warehouse.read("embeddings").where(F.col("space") == space)
         if rows.join(own, ["track_id", "input_hash"], "left_semi").isEmpty():
@@ -247,6 +261,10 @@ def _check_vectors(run: Run, system: System) -> None:
                 f"the vectors of the space {space} were made with other settings or artefacts: give the "
                 "configuration that the night ran with, or run `specrec nightly` with this one"
             )
+
+
+def _sent(run: Run, model: Model) -> Broadcast[Model]:
+    return run.warehouse.spark.sparkContext.broadcast(model)
 
 
 def _write(rows: DataFrame, place: str) -> None:

@@ -38,9 +38,7 @@ def recommend(run: Run) -> None:
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
             chosen = choose_lists(neighbours, of_tracks, config.recommend)
-            profile = profiles(
-                warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, config.models_in_hybrid
-            )
+            profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, config)
             hashes = by_part("system", {system: config.recommend_hash(system) for system in systems})
             lists = explain_lists(chosen, profile, config, catalogue_statistics(run))
             rows = lists.withColumns({"config_hash": hashes, **run.stamp()})

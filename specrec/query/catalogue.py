@@ -14,7 +14,7 @@ from specrec.audio.analyse import Analysis
 from specrec.config import Config, System
 from specrec.embedding import artefacts as A
 from specrec.embedding.artefacts import Artefact, unpack
-from specrec.embedding.models import load_model
+from specrec.embedding.models import Heard, Tag, load_model
 from specrec.embedding.spectrogram import band_centres
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
 from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker, embed, ingredients
@@ -26,13 +26,28 @@ from specrec.recommend.explain import phrases
 from specrec.recommend.pairs import explain_pairs, explainer_of
 from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
 from specrec.recommend.traits import traits_of
+from specrec.starting import importing
 from specrec.warehouse.reader import Reader
 
 Rows = list[dict[str, Any]]
 
-_OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "input_hash"]
+_OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "tags", "input_hash"]
 _PROFILE = ["features", "spectrogram", "levels", "excerpts"]
 _TITLES = ("track_name", "track_genre")
+
+
+@dataclass(frozen=True)
+class Song:
+    """What a song sounds like.
+
+    Attributes
+    ----------
+    analysis : what the job measures of a file.
+    heard : by name, what the models that hear the audio itself make of it.
+    """
+
+    analysis: Analysis
+    heard: Mapping[str, Heard]
 
 
 @dataclass(frozen=True)
@@ -53,21 +68,20 @@ def check_query(config: Config, system: str) -> None:
     """Raise ConfigError if no song can be looked for in a system."""
     if system not in config.systems:
         raise ConfigError(f"there is no system {system!r}; there are: {', '.join(config.systems)}")
-    for name, model in config.embedding.models.items():
-        if model.mel is not None:  # what a song is heard as is the stored kind
-            raise ConfigError(
-                f"embedding.models.{name} hears mel spectrograms of its own, which queries cannot make: leave it "
-                "out of the night that is queried"
-            )
 
 
 class Catalogue:
-    """The catalogue of a warehouse.
+    """The catalogue of a warehouse, as one system sees it.
 
     Parameters
     ----------
     reader : its tables.
     config : that the night ran with; `recommend` may differ, but for the length of excerpts.
+    system : whose space is searched.
+
+    Attributes
+    ----------
+    listeners : the models that must hear a song's audio itself.
 
     Raises
     ------
@@ -75,25 +89,29 @@ class Catalogue:
         If a table is missing or cannot be read, or was made with another configuration.
     """
 
-    def __init__(self, reader: Reader, config: Config) -> None:
-        self._reader, self._config = reader, config
-        artefacts = read_artefacts(reader, config)
-        models = {name: load_model(name, config) for name in config.embedding.models}
+    def __init__(self, reader: Reader, config: Config, system: System) -> None:
+        self._reader, self._config, self._system = reader, config, system
+        with importing():
+            artefacts = read_artefacts(reader, config)
+            models = {name: load_model(name, config) for name in config.models_of(system)}
+            _warm_up(config)
+        self.listeners = [model for model in models.values() if model.mel is not None]
         self._made_by: dict[str, Maker] = {**artefacts, **models}
         self._explainer = explainer_of(config, artefacts[A.STATISTICS])
-        _warm_up(config)
 
-    def answer(self, songs: Mapping[str, Analysis], system: System, top: int) -> dict[str, Answer | TrackError]:
+    def answer(self, songs: Mapping[str, Song], top: int) -> dict[str, Answer | TrackError]:
         """Return each song's list, explained, or why it has none.
 
         Parameters
         ----------
-        songs : analyses, by name.
+        songs : by name, each heard by all `listeners`.
         top : length of a list, at most.
         """
-        measured = _measured(songs)
-        vectors = embed(measured, self._config, self._made_by)
-        profiles = _own_profiles(measured, vectors, self._explainer.models)
+        system = self._system
+        measured = _measured({name: song.analysis for name, song in songs.items()})
+        heard = {of.name: [song.heard[of.name] for song in songs.values()] for of in self.listeners}
+        vectors = embed(measured, heard, system, self._config, self._made_by)
+        profiles = _own_profiles(measured, vectors, self._config.models_of(system))
         queries = np.stack(vectors[system]["vector"].to_list())
         good = has_direction(queries)
         # a song that is in the catalogue finds itself, and then as many as the night looked for
@@ -108,17 +126,18 @@ class Catalogue:
             for number, song in enumerate(np.flatnonzero(good)):
                 of_song = found.of(number)
                 of_song = of_song if itself(of_song) else of_song[: wanted - 1]
-                answers[measured["track_id"][song]] = self._list(of_song, profiles.loc[[song]], system, top)
+                answers[measured["track_id"][song]] = self._list(of_song, profiles.loc[[song]], top)
         return answers
 
-    def _list(self, nearest: list[tuple[str, float]], song: pd.DataFrame, system: System, top: int) -> Answer:
+    def _list(self, nearest: list[tuple[str, float]], song: pd.DataFrame, top: int) -> Answer:
+        system = self._system
         config = self._config.recommend.model_copy(update={"top_n": top})
         ids = [track_id for track_id, _ in nearest]
         columns = list(dict.fromkeys([*TRAIT_COLUMNS, *_TITLES, *ATTRIBUTES]))
         tracks = {row["track_id"]: row for row in self._of("tracks", ids, columns)}
-        chosen = choose_list(nearest, self._known(ids, tracks, system), system, config)
+        chosen = choose_list(nearest, self._known(ids, tracks), system, config)
         head, listed = itself(nearest), list(chosen["recommended_track_id"])
-        profiles = self._profiles([*listed, *([head] if head else [])], system, tracks)
+        profiles = self._profiles([*listed, *([head] if head else [])], tracks)
         chosen = chosen[chosen["recommended_track_id"].isin(profiles.index)]
         if chosen.empty:
             return Answer([], {})
@@ -137,11 +156,11 @@ class Catalogue:
         rows: Rows = explained.astype(object).where(explained.notna(), None).to_dict("records")
         return Answer(rows, {track_id: tracks[track_id] for track_id in listed})
 
-    def _known(self, ids: list[str], tracks: Mapping[str, dict[str, Any]], system: System) -> Known:
+    def _known(self, ids: list[str], tracks: Mapping[str, dict[str, Any]]) -> Known:
         near: dict[str, list[tuple[str, float]]] = {}
         if self._config.recommend.hubs != "off":
             columns = ["track_id", "neighbour_id", "cosine"]
-            for row in self._of("neighbours", ids, columns, [("space", "=", system)]):
+            for row in self._of("neighbours", ids, columns, [("space", "=", self._system)]):
                 near.setdefault(row["track_id"], []).append((row["neighbour_id"], row["cosine"]))
         everyone = {*ids, *(other for of_track in near.values() for other, _ in of_track)}
         groups = self._of("duplicates", everyone, ["track_id", "group_id"])
@@ -151,7 +170,7 @@ class Catalogue:
             groups={row["track_id"]: row["group_id"] for row in groups},
         )
 
-    def _profiles(self, ids: list[str], system: System, tracks: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    def _profiles(self, ids: list[str], tracks: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
         """Return what explanations need of tracks, by track_id; see :func:`specrec.recommend.lists.profiles`.
 
         Raises
@@ -166,7 +185,8 @@ class Catalogue:
             return pd.DataFrame()
         of_track = {made[0]: made[1:] for made in features[made_of].itertuples(index=False)}
         by_space = {space: rows.set_index("track_id") for space, rows in vectors.groupby("space")}
-        for space in {*_PROFILE[:2], *self._explainer.models, system}:
+        models = self._config.models_of(self._system)
+        for space in {*_PROFILE[:2], *models, self._system}:
             made_with = ingredients(self._config, space, self._made_by)
             expected = {track_id: _sha256(*made, *made_with) for track_id, made in of_track.items()}
             hashes = by_space[space]["input_hash"] if space in by_space else {}
@@ -183,9 +203,10 @@ class Catalogue:
             .join(spectrogram[_PROFILE[1:]], how="inner")
             .join(pd.DataFrame(attributes), how="inner")
         )
-        for name in self._explainer.models:
+        for name in models:
             profiles = profiles.join(by_space[name]["vector"].rename(f"model_{name}"), how="inner")
-        return profiles
+        tags = {name: by_space[name]["tags"].to_dict() for name in models}
+        return profiles.assign(tags=[_names_of({m: of.get(i) for m, of in tags.items()}) for i in profiles.index])
 
     def _of(
         self, table: str, ids: Any, columns: list[str], conditions: list[tuple[str, str, Any]] | None = None
@@ -249,7 +270,13 @@ def _own_profiles(
         spectrogram=of_spectrogram["vector"],
         **{name: of_spectrogram[name] for name in SPECTROGRAM_ONLY},
         **{f"model_{name}": vectors[name]["vector"] for name in models},
+        tags=[_names_of({name: vectors[name]["tags"].loc[row] for name in models}) for row in measured.index],
     )
+
+
+def _names_of(tags: Mapping[str, list[Tag] | None]) -> dict[str, list[str]]:
+    """Return the names of a track's tags, by model."""
+    return {model: [tag["name"] for tag in of] for model, of in tags.items() if of}
 
 
 def _measured(songs: Mapping[str, Analysis]) -> pd.DataFrame:

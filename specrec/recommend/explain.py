@@ -14,7 +14,7 @@ Everything is computed for many pairs at once; a `Pairs` holds a batch of them a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -35,6 +35,7 @@ from specrec.embedding.statistics import (
     share_above,
     share_below,
     share_within,
+    tag_shares,
 )
 
 BoolArray = npt.NDArray[np.bool_]
@@ -62,6 +63,7 @@ _FAR_CENTROID = 0.3  # octaves
 _ROUNDING = 1e-5
 _LONGEST = 199
 _MOST_REASONS = 3
+_MOST_TAGS = 2
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Side:
         Of :func:`specrec.embedding.statistics.measure`.
     attributes : dict of float64, shape (n,)
         By :data:`~specrec.embedding.statistics.ATTRIBUTES`; NaN where there is none.
+    tags : list of dict, length n
+        By model, the names of the tags that it gives the track.
     """
 
     features: npt.NDArray[np.float32]
@@ -90,6 +94,7 @@ class Side:
     models: dict[str, npt.NDArray[np.float32]]
     measures: dict[str, FloatArray]
     attributes: dict[str, FloatArray]
+    tags: Sequence[Mapping[str, Collection[str]]]
 
 
 @dataclass(frozen=True)
@@ -218,9 +223,9 @@ class Explainer:
             scored = families + regions
             for name in self.models:
                 cosines = _cosines(pairs.track.models[name], pairs.recommended.models[name])
-                scored.append(_Trait(name, name, _of_model(name, cosines)))
+                scored.append(_Trait(name, name, self._of_model(name, pairs, cosines)))
         else:  # a model's score has no parts: what else the two share is told beside it
-            scored, beside = [_Trait(system, system, _of_model(system, scores))], families + regions
+            scored, beside = [_Trait(system, system, self._of_model(system, pairs, scores))], families + regions
         parts = self.contributions(system, pairs, scores)
         attributes = [_Trait("catalogue", name, self._of_attribute(name, pairs)) for name in ATTRIBUTES]
         attributes = [trait for trait in attributes if trait.facts]
@@ -365,6 +370,24 @@ class Explainer:
             facts.append(_Fact("region.close", level, a, b, np.abs(a - b) <= _CLOSE_DB, chance, words))
         return [*facts, _always("region.values", level, a, b, words)]
 
+    def _of_model(self, name: str, pairs: Pairs, cosines: FloatArray) -> list[_Fact]:
+        """Return whether a model finds the two alike, and which rare tags it gives both: no measure of either."""
+        shares, between = tag_shares(self.statistics, name), str(phrases()["sentence"]["last_separator"])
+        rare = {tag: share for tag, share in shares.items() if share <= _TYPICAL}
+        tags, chance = np.full(len(cosines), "", object), np.full(len(cosines), np.inf)
+        for row, (one, other) in enumerate(zip(pairs.track.tags, pairs.recommended.tags, strict=True)):
+            both = rare.keys() & set(one.get(name, ())) & set(other.get(name, ()))
+            if both:
+                named = sorted(both, key=lambda tag: (rare[tag], tag))[:_MOST_TAGS]
+                tags[row], chance[row] = between.join(named), rare[named[0]]
+        nothing, words = np.full(len(cosines), np.nan), {"model": name}
+        alike = _always("model.alike", "cosine", nothing, nothing, words)
+        return [
+            _Fact("model.tags", "tags", nothing, nothing, tags != "", chance, words | {"tags": tags}),
+            replace(alike, holds=cosines > 0),
+            replace(alike, phrase="model.unlike", holds=cosines <= 0),
+        ]
+
     def _of_attribute(self, name: str, pairs: Pairs) -> list[_Fact]:
         """Return what the catalogue itself states of both, by the thresholds of the seeds' table or by rank."""
         if name not in self.statistics:
@@ -380,8 +403,9 @@ class Explainer:
             share = share_within(np.full(len(a), low), np.full(len(a), high), quantiles)
             fact = _Fact(f"catalogue.{rule.phrase}", name, a, b, both, share)
             if rule.heard_in:
-                ranks = self._ranks(rule.heard_in, pairs)
-                heard = ranks.min(axis=0) > _HIGH if rule.heard_high else ranks.max(axis=0) < 1 - _HIGH
+                share_of = share_below if rule.heard_high else share_above  # as in `_ranked`: ties are neither
+                sides = (side.measures[rule.heard_in] for side in (pairs.track, pairs.recommended))
+                heard = np.minimum(*(share_of(of, self.statistics[rule.heard_in]) for of in sides)) > _HIGH
                 if name == "energy":
                     dense, sparse = self._upper_frequencies(pairs)
                     heard &= dense if rule.heard_high else sparse
@@ -480,16 +504,6 @@ def _always(
 ) -> _Fact:
     """Return what is true of every pair, and so told only where nothing else is."""
     return _Fact(phrase, feature, a, b, np.ones(len(a), bool), np.ones(len(a)), words or {})
-
-
-def _of_model(name: str, cosines: FloatArray) -> list[_Fact]:
-    """Return whether a model finds the two alike: no measure of either, so there are no values to tell."""
-    nothing, words = np.full(len(cosines), np.nan), {"model": name}
-    alike = _always("model.alike", "cosine", nothing, nothing, words)
-    return [
-        replace(alike, holds=cosines > 0),
-        replace(alike, phrase="model.unlike", holds=cosines <= 0),
-    ]
 
 
 def _tell(traits: list[_Trait], count: int) -> _Told:

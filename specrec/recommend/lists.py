@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -24,15 +24,15 @@ _SCHEMA = T.StructType(
 )
 
 
-def profiles(
-    features: DataFrame, embeddings: DataFrame, tracks: DataFrame, models: Collection[str] = ()
-) -> DataFrame:
+def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame, config: Config) -> DataFrame:
     """Return what explanations need of a track, one row a track.
+
+    ``model_NAME`` is the vector of a model that has a part in ``hybrid``, null where the model failed of the track;
+    ``tags``, where there are models, the names of the track's tags by model.
 
     Parameters
     ----------
     features, embeddings, tracks : the tables ``audio_features``, ``embeddings`` and ``tracks``.
-    models : the models whose vectors have a part in a score.
     """
     attributes = tracks.select("track_id", *(F.col(name).alias(f"catalogue_{name}") for name in ATTRIBUTES))
     by_features = embeddings.where("space = 'features'").select("track_id", F.col("vector").alias("features"))
@@ -45,9 +45,13 @@ def profiles(
         .join(by_features, "track_id")
         .join(by_spectrogram, "track_id")
     )
-    for name in models:
+    for name in config.models_in_hybrid:
         of_model = embeddings.where(F.col("space") == name)
-        rows = rows.join(of_model.select("track_id", F.col("vector").alias(f"model_{name}")), "track_id")
+        rows = rows.join(of_model.select("track_id", F.col("vector").alias(f"model_{name}")), "track_id", "left")
+    if config.embedding.models:
+        of_space = F.collect_list(F.struct("space", F.col("tags.name")))
+        tagged = embeddings.where("tags is not null").groupBy("track_id").agg(of_space.alias("tags"))
+        rows = rows.join(tagged.withColumn("tags", F.map_from_entries("tags")), "track_id", "left")
     return rows
 
 

@@ -39,7 +39,8 @@ def explain_pairs(pairs: pd.DataFrame, system: System, explainer: Explainer, con
     """
     begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
     parts = np.stack(pairs["a_parts"].to_list()).reshape(len(pairs), len(REGIONS), -1)
-    of_track, of_recommended = (_side(pairs, prefix, explainer.models) for prefix in ("a_", "b_"))
+    models = explainer.models if system == "hybrid" else []
+    of_track, of_recommended = (_side(pairs, prefix, models) for prefix in ("a_", "b_"))
     both = Pairs(of_track, of_recommended, parts)
     sentences, reasons = explainer.explain(system, both, pairs["score"].to_numpy(np.float64))
     ours, theirs = best_pairs(decode(pairs["a_excerpts"]), decode(pairs["b_excerpts"]))
@@ -61,4 +62,5 @@ def _side(pairs: pd.DataFrame, prefix: str, models: Collection[str]) -> Side:
         attributes={
             name: np.asarray(pd.to_numeric(pairs[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
+        tags=[of or {} for of in pairs[f"{prefix}tags"]] if f"{prefix}tags" in pairs else [{}] * len(pairs),
     )

@@ -151,6 +151,13 @@ QUARANTINE = T.StructType(
     ]
 )
 
+TAG = T.StructType(
+    [
+        _field("name", _TEXT, "what the model calls it"),
+        _field("score", _FLOAT, "its probability, by the model"),
+    ]
+)
+
 EMBEDDINGS = T.StructType(
     [
         _field("space", _TEXT, "features, spectrogram, a model of embedding.models, or hybrid", nullable=False),
@@ -159,6 +166,7 @@ EMBEDDINGS = T.StructType(
         _field("parts", _FLOATS, "spectrogram only: the share of each frequency region, region after region"),
         _field("levels", _FLOATS, "spectrogram only: level of each frequency region, dB against the track's mean"),
         _field("excerpts", _BYTES, "spectrogram only: excerpts, coded by specrec.embedding.excerpts.encode"),
+        _field("tags", T.ArrayType(TAG), "models that name tags only: the most probable, the first first"),
         _field("input_hash", _TEXT, "hash of the audio, the configuration and the artefact", nullable=False),
         _field("artefact_version", _INT, "version of the artefact that made it"),
         _field("model_hash", _TEXT, "SHA-256 of the model that made it"),

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +41,7 @@ import memory
 import numpy as np
 import psutil
 import rivals
+from clips import cpu_model, find_clips, spread
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
@@ -50,39 +51,16 @@ from servers import S3Server
 from specrec.audio.analyse import analyse
 from specrec.audio.extraction import extract as extract_files
 from specrec.audio.isolated import Analyst, keep_freed_memory
-from specrec.catalogue.demo import render_catalogue
 from specrec.config import Config, load
 from specrec.session import get_spark
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "bench"
-MUSIC = REPOSITORY.parent / "shared" / "music"
-FORMATS = (".mp3", ".ogg", ".flac", ".wav")
 CORES = 2
 BLOCK = 10  # clips at a time, where two processes take turns
 CONFIG = load(None, (f"warehouse={BUILD / 'unused'}",), needs_catalogue=False)
 
 Contestant = Callable[[Path, bytes], Any]
-
-
-# --- clips --------------------------------------------------------------------------------------------------
-
-
-def find_clips(count: int, folder: Path) -> list[Path]:
-    """Return all clips of the shared music, or `count` of 30 s rendered to a folder, in a fixed order."""
-    clips = sorted(path for path in MUSIC.rglob("*") if path.suffix in FORMATS)
-    if not clips:
-        print(f"{MUSIC} is absent: rendering {count} clips")
-        render_catalogue(folder, count, seconds=30.0)
-        clips = sorted((folder / "audio").iterdir())
-    # by collection and format, so that an even choice has its share of each
-    return sorted(clips, key=lambda path: (path.parent.name, path.suffix, path.name))
-
-
-def spread(clips: Sequence[Path], count: int) -> list[Path]:
-    """Choose `count` at even distances, or all there are."""
-    places = np.linspace(0, len(clips), min(count, len(clips)), endpoint=False).astype(int)
-    return [clips[place] for place in places]
 
 
 # --- one core -----------------------------------------------------------------------------------------------
@@ -329,14 +307,6 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
-
-
-def cpu_model() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def show(results: dict[str, Any], console: Console) -> None:

@@ -268,3 +268,16 @@ def test_hashes_are_the_same_in_another_process():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == _config().results_hash
+
+
+def test_a_query_of_a_system_runs_its_models_alone():
+    models = "embedding.models={a: {path: a.onnx}, b: {path: b.onnx}, c: {path: c.onnx}}"
+    config = load(None, (*NEEDED, models, "embedding.hybrid_weights={features: 1, a: 1, c: 0, b: 2}"))
+    assert {system: config.models_of(system) for system in config.systems} == {
+        "features": [],
+        "spectrogram": [],
+        "a": ["a"],
+        "b": ["b"],
+        "c": ["c"],
+        "hybrid": ["a", "b"],
+    }

@@ -44,6 +44,11 @@ class Catalogue:
             rng.normal(0, 1, (n, len(FAMILY_OF))) * np.sqrt([scale[FAMILIES[f]] for f in FAMILY_OF])
         ).astype(np.float32)
         self.encoder = rng.normal(0, 1, (n, 16)).astype(np.float32)  # the vectors of a model
+        # and its tags: one that is common, one of two words, one that only others have
+        of_tag = {"vocals": 0.7, "slow and sad": 0.25, "choir": 0.2, "harp": 0.05}
+        draws = np.random.default_rng(seed + 1)
+        has = {name: draws.random(n) < share for name, share in of_tag.items()}
+        self.tags = [{"encoder": [name for name, of in has.items() if of[i]]} for i in range(n)]
         self.columns = {
             "tempo": np.exp2(rng.uniform(5.8, 7.6, n)) * (rng.random(n) > 0.03),
             "key": rng.integers(0, 12, n).astype(float),
@@ -72,7 +77,9 @@ class Catalogue:
 
     @property
     def explainer(self):
-        fitted = statistics.fit_statistics(statistics.measure(self.frame), self.levels, self.attributes)
+        names = {name for tags in self.tags for name in tags["encoder"]}
+        shares = {("encoder", name): np.mean([name in tags["encoder"] for tags in self.tags]) for name in names}
+        fitted = statistics.fit_statistics(statistics.measure(self.frame), self.levels, self.attributes, shares)
         return Explainer(FAMILY_OF, fitted, self.shares)
 
     @property
@@ -83,7 +90,9 @@ class Catalogue:
         """Who checks, with what the tables hold now."""
         levels = pd.DataFrame({"levels": list(self.levels)}).rename_axis("track_id").reset_index()
         attributes = pd.DataFrame(self.attributes).rename_axis("track_id").reset_index()
-        values = truth.values_of(self.frame.reset_index(), levels, attributes)
+        own = [[{"name": name, "score": 0.5} for name in of["encoder"]] for of in self.tags]
+        tags = pd.DataFrame({"track_id": range(self.n), "space": "encoder", "tags": own})
+        values = truth.values_of(self.frame.reset_index(), levels, attributes, tags)
         return truth.Reader(values, values)
 
     def rows(self, system, a, b, pairs):
@@ -104,6 +113,7 @@ class Catalogue:
             {"encoder": self.encoder[rows]},
             {name: values[rows] for name, values in statistics.measure(self.frame).items()},
             {name: values[rows] for name, values in self.attributes.items()},
+            [self.tags[row] for row in rows],
         )
 
     def pairs(self, count):
@@ -316,12 +326,36 @@ def test_a_model_s_list_tells_what_the_two_share_beside_its_score():
     for score, row in zip(scores, reasons, strict=True):
         (of_model,) = [reason for reason in row if reason["family"] == "encoder"]
         assert of_model["contribution"] == score
-        assert of_model["statement"] == ("" if score > 0 else "not ") + "alike to the model encoder"
+        if not of_model["statement"].startswith("both tagged "):
+            assert of_model["statement"] == ("" if score > 0 else "not ") + "alike to the model encoder"
         assert all(reason["contribution"] == 0 for reason in row if reason is not of_model)
     assert sum("(" in sentence for sentence in sentences) > 400  # a measured value, or how rare it is
     row = catalogue.rows("encoder", a[:1], b[:1], catalogue_pairs(catalogue, a[:1], b[:1]))[0]
     lie = row["reasons"][0] | {"family": "encoder", "statement": "alike to the model another"}
     assert catalogue.reader().untrue([row | {"reasons": [lie]}])
+
+
+def test_of_a_model_s_tags_the_rare_ones_that_both_have_are_told():
+    catalogue = Catalogue()
+    common, sad, choir, harp = "vocals", "slow and sad", "choir", "harp"
+    for row, tags in enumerate([[common, sad, choir], [sad, common, choir], [common, harp], [harp, choir, sad]]):
+        catalogue.tags[row] = {"encoder": tags, "another": [harp, choir]}
+    catalogue.encoder[:4] = 1
+    a, b = np.array([0, 0, 2, 1]), np.array([1, 2, 3, 3])
+    rows = catalogue.rows("encoder", a, b, catalogue_pairs(catalogue, a, b))
+    told = [next(r["statement"] for r in row["reasons"] if r["family"] == "encoder") for row in rows]
+    assert told == [
+        "both tagged choir and slow and sad (by the model encoder)",  # the rarest first, and not what most have
+        "alike to the model encoder",
+        "both tagged harp (by the model encoder)",
+        "both tagged choir and slow and sad (by the model encoder)",
+    ]
+    assert rows[2]["explanation"].startswith("Sounds alike: both tagged harp (by the model encoder)")
+    assert catalogue.reader().untrue(rows) == []
+    catalogue.tags[3] = {"encoder": [choir]}
+    found = catalogue.reader().untrue(rows)
+    assert {(one.track_id, one.recommended_track_id) for one in found} == {(2, 3), (1, 3)}
+    assert any(one.statement == told[2] for one in found)
 
 
 def catalogue_pairs(catalogue, a, b):

@@ -17,7 +17,7 @@ from pyspark import Broadcast
 from specrec.audio.model_mel import measure
 from specrec.config import Config, ModelMelConfig, load
 from specrec.embedding.from_audio import HEARD, _embedder
-from specrec.embedding.models import Model, outputs, patches_of
+from specrec.embedding.models import MOST_TAGS, Model, outputs, patches_of
 
 PLANTED = Path(__file__).parents[1] / "planted"
 MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=8, scaling="log_10000")
@@ -80,7 +80,8 @@ def embed(config: Config, tmp_path: Path) -> Callable[[Model, list[Path]], pd.Da
 
 
 def test_each_track_gets_its_files_vector_or_what_failed(embed, config: Config, folder: Path) -> None:
-    model = Model("bands", _model(), patch_frames=50, mel=MEL)
+    names = tuple(f"band {number}" for number in range(8))
+    model = Model("bands", _model(), patch_frames=50, mel=MEL, tags=names)
     rows = embed(model, [*sorted(folder.iterdir()), folder / "gone.mp3"])
 
     codes = {"ABORT": "crashed_decoder", "SLEEP": "timed_out", "EAT": "out_of_memory", "nothing": "empty",
@@ -95,8 +96,10 @@ def test_each_track_gets_its_files_vector_or_what_failed(embed, config: Config, 
             assert row.code is row.message is None
             assert row.content_hash == heard.content_hash
             np.testing.assert_allclose(row.vector, patches.mean(axis=(0, 2)), rtol=1e-5)
-            scores = 1 / (1 + np.exp(-patches.max(axis=2)))
-            np.testing.assert_allclose(row.tags, scores.mean(axis=0), rtol=1e-5)
+            scores = (1 / (1 + np.exp(-patches.max(axis=2)))).mean(axis=0)
+            best = np.argsort(-scores)[:MOST_TAGS]
+            assert [tag["name"] for tag in row.tags] == [f"band {number}" for number in best]
+            np.testing.assert_allclose([tag["score"] for tag in row.tags], scores[best], rtol=1e-5)
     failed = rows[rows.code.notna()]
     assert failed.message.map(bool).all()
     assert failed.vector.isna().all()

@@ -9,7 +9,7 @@ import pytest
 
 from specrec.audio.decode import decode
 from specrec.audio.features import extract
-from specrec.audio.mel import TOP_DB, decode_mel, encode_mel, log_mel
+from specrec.audio.mel import TOP_DB, decode_mel, encode_mel, log_mel, mel_frequencies
 from specrec.config import AudioConfig
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -24,6 +24,13 @@ def _against_maximum(power: np.ndarray, rate: int, config: AudioConfig) -> np.nd
 def _noise(seconds: float, seed: int = 0) -> np.ndarray:
     fade = np.linspace(0, 0.5, int(RATE * seconds)) ** 4  # so that some of it is below -80 dB
     return (np.random.default_rng(seed).standard_normal(fade.size) * fade).astype(np.float32)
+
+
+@pytest.mark.parametrize(("fmin", "fmax"), [(0, 11_025), (50, 900), (1_000, 8_000), (999.9, 22_050)])
+def test_mel_frequencies_are_librosas(fmin, fmax):
+    np.testing.assert_allclose(
+        mel_frequencies(130, fmin, fmax), librosa.mel_frequencies(130, fmin=fmin, fmax=fmax), rtol=1e-12, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx_models import matrix, write_model
 
 from specrec.config import load
-from specrec.embedding.models import Model, encode, load_model, patches_of, unit_mel
+from specrec.embedding.models import (
+    MOST_TAGS,
+    Model,
+    encode,
+    load_model,
+    outputs,
+    patches_of,
+    top_tags,
+    unit_mel,
+)
+from specrec.embedding.vectors import ingredients
 from specrec.errors import ConfigError, SpecrecError
 
 MELS = 128
@@ -92,6 +104,10 @@ def test_two_models_take_turns(tmp_path, weights):
             lambda path, w: write_model(path, w, audio={"hop_length": 256}),
             "of hop_length 256, and audio.hop_length is",
         ),
+        (lambda path, w: write_model(path, w, tags=["rock", "slow"]), "it names 2 tags and gives 6 scores"),
+        (lambda path, w: write_model(path, w, tags=["rock"], scores=False), "it names 1 tags and gives no scores"),
+        (lambda path, w: write_model(path, w, tags=["a", "b", "c", "d", "e", " "]), "no list of names in JSON"),
+        (lambda path, w: write_model(path, w, tags={"rock": 1}), "no list of names in JSON"),
     ],
 )
 def test_what_is_no_such_model_is_refused_in_one_line(tmp_path, weights, spoil, words):
@@ -108,6 +124,30 @@ def test_what_is_no_such_model_is_refused_in_one_line(tmp_path, weights, spoil, 
 def test_a_model_that_was_trained_on_the_same_spectrograms_is_taken(tmp_path, weights):
     path = write_model(tmp_path / "m.onnx", weights, audio={"hop_length": 256, "n_mels": MELS, "codec": "any"})
     assert load_model("encoder", config(path, "audio.hop_length=256")).sha256
+
+
+def test_the_most_probable_tags_are_kept_the_first_first(tmp_path, weights):
+    names = ["rock", "slow", "choir", "harp", "loud", "opera"]
+    model = load_model("encoder", config(write_model(tmp_path / "m.onnx", weights, tags=names)))
+    assert model.tags == tuple(names)
+    found = top_tags(model, np.array([0.2, 0.9, 0.099, 0.9, np.nan, 0.3], np.float32))
+    assert [tag["name"] for tag in found] == ["slow", "harp", "opera", "rock"]
+    assert [tag["score"] for tag in found] == pytest.approx([0.9, 0.9, 0.3, 0.2])
+    assert len(top_tags(model, np.ones(6, np.float32))) == MOST_TAGS
+    assert top_tags(model, np.zeros(6, np.float32)) == []
+    clip = mels(40)[0]
+    vector, scores = outputs(model, clip)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-vector.astype(float))), atol=1e-6)
+    silent = Model("m", model.content)
+    assert top_tags(silent, outputs(silent, clip)[1]) is None
+
+
+def test_tags_are_an_ingredient_of_what_is_embedded(tmp_path, weights):
+    plain = load_model("encoder", config(write_model(tmp_path / "m.onnx", weights)))
+    made = ingredients(config("m.onnx"), "encoder", {"encoder": plain})
+    assert made[1:] == [f"encoder {plain.sha256}"]  # as before there were tags
+    tagged = replace(plain, tags=("rock",))
+    assert ingredients(config("m.onnx"), "encoder", {"encoder": tagged}) != made
 
 
 def test_the_file_s_place_changes_no_hash_and_its_patches_do():

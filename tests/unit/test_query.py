@@ -159,3 +159,14 @@ def test_a_query_imports_no_spark():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_query_imports_no_numba():
+    """What only the process that decodes needs would take this one half a second."""
+    code = (
+        "import sys; from specrec.config import load; from specrec.pipeline import query;"
+        "from specrec.query import catalogue;"
+        "catalogue._warm_up(load(None, ['warehouse=w', 'catalogue.path=c'])); print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from specrec.embedding.artefacts import pack, unpack
 from specrec.embedding.statistics import (
     COLUMNS,
     LEVELS,
@@ -14,6 +15,7 @@ from specrec.embedding.statistics import (
     share_above,
     share_below,
     share_within,
+    tag_shares,
 )
 
 
@@ -44,6 +46,14 @@ def test_attributes_are_ranked_among_the_tracks_that_have_them():
     arrays = _fitted(np.arange(151.0), attributes={"energy": energy, "valence": np.full(151, np.nan)})
     np.testing.assert_allclose(arrays["energy"], np.linspace(0, 1, 101))
     assert "valence" not in arrays
+
+
+def test_shares_of_tags_are_kept_by_model():
+    shares = {("musicnn", "slow"): 0.25, ("musicnn", "no vocals"): 0.5, ("other_musicnn", "slow"): 1.0}
+    arrays = unpack(pack(fit_statistics(_measures(np.arange(3.0)), np.zeros((3, len(LEVELS))), {}, shares)))
+    assert tag_shares(arrays, "musicnn") == {"slow": 0.25, "no vocals": 0.5}
+    assert tag_shares(arrays, "other_musicnn") == {"slow": 1.0}
+    assert tag_shares(arrays, "none") == {}
 
 
 def test_shares_of_keys():

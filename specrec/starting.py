@@ -1,0 +1,22 @@
+"""Starting a process quickly."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import much within this: it takes a fifth less time.
+
+    Imports make some hundred thousand objects, all of which stay. Python would look through them for garbage again
+    and again meanwhile, and at times ever after.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
