@@ -413,8 +413,19 @@ class EncoderConfig(Section):
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="excerpts (or pairs) of one step")
     learning_rate: PositiveFloat = Field(default=0.001, description="of AdamW, at its greatest")
     temperature: PositiveFloat = Field(default=0.1, description="of the contrastive loss")
+    distillation: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="weight of a loss by which a contrastive encoder also tells the features; 0: none"
+    )
     whitening: float = Field(
         default=0.75, ge=0, le=1, description="of a contrastive encoder's vectors: 0 none, 1 all directions alike"
+    )
+    label_column: str | None = Field(
+        default="track_genre",
+        description="column of the catalogue, for tracks that have a label: a contrastive encoder hears what "
+        "sets labels apart; null: none",
+    )
+    label_weight: float = Field(
+        default=0.3, ge=0, lt=1, description="share of a vector's squared length that tells labels apart"
     )
     threads: PositiveInt = Field(default=2, description="of the CPU, where there is no GPU")
     seed: int = Field(default=0, description="chooses the sample, the split, the weights and the excerpts")

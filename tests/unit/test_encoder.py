@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import sys
 
@@ -9,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner
-from spectrograms import BANDS, some_tracks, write_warehouse
+from spectrograms import BANDS, MFCC, some_tracks, write_warehouse
 
 from specrec.cli import main
 from specrec.config import EncoderConfig, StorageConfig
@@ -20,11 +22,12 @@ from specrec.warehouse.reader import Reader
 torch = pytest.importorskip("torch", reason="pip install 'specrec[train]'")
 pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
 
+
 from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
+from specrec.encoder.finish import finish  # noqa: E402
 from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
-from specrec.encoder.whiten import whiten  # noqa: E402
 
 ARCHITECTURES = ("autoencoder", "contrastive")
 CPU = torch.device("cpu")
@@ -45,7 +48,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
-    return collect(Reader(str(root), StorageConfig()), folder, size=100, seed=0, held_out_share=0.3)
+    return collect(Reader(str(root), StorageConfig()), folder, size=100, seed=0, held_out_share=0.3, n_mfcc=MFCC)
 
 
 # --- networks and losses ------------------------------------------------------------------------------------
@@ -123,11 +126,9 @@ def test_each_spectrogram_is_changed_in_its_own_way_and_stays_what_it_is():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_training_learns_and_returns_the_weights_that_it_keeps(architecture, data, tmp_path):
-    chosen = settings(architecture=architecture, epochs=8, excerpts_per_track=4)
+    chosen = settings(architecture=architecture, epochs=8, excerpts_per_track=4, distillation=0)
     objective, state = train(data, chosen, tmp_path)
     assert state.losses[-1] < 0.9 * state.losses[0]
-    if architecture == "autoencoder":  # two dozen tracks are too few to tell others apart by
-        assert min(state.held_out_losses) < 0.9 * state.held_out_losses[0]
     held_out = np.flatnonzero(data.held_out)
     found = held_out_loss(objective, data, held_out, chosen, CPU)
     assert found == pytest.approx(state.held_out_losses[state.kept_epoch - 1], rel=1e-5)
@@ -204,7 +205,7 @@ def test_whitened_vectors_are_centred_and_their_deviations_nearer_each_other(str
     torch.manual_seed(0)
     network, tracks = Contrastive(BANDS, 4), np.arange(24)  # fewer dimensions than tracks: all have some variance
     before = vectors_of(network, data, tracks)
-    whiten(network, data, tracks, strength)
+    finish(network, data, tracks, strength, 0.5)  # no track has a label
     after = vectors_of(network, data, tracks)
     length = np.linalg.norm(before - before.mean(axis=0))
     assert np.allclose(after.mean(axis=0), 0, atol=1e-4 * length)
@@ -217,11 +218,89 @@ def test_whitened_vectors_are_centred_and_their_deviations_nearer_each_other(str
 def test_whitening_by_nothing_or_of_vectors_all_alike_changes_nothing(data):
     network = Contrastive(BANDS, 4)
     before = vectors_of(network, data, range(24))
-    whiten(network, data, np.arange(24), 0.0)
+    finish(network, data, np.arange(24), 0.0, 0.5)
     assert np.array_equal(vectors_of(network, data, range(24)), before)
     torch.nn.init.zeros_(network.out.weight)
-    whiten(network, data, np.arange(24), 1.0)
+    finish(network, data, np.arange(24), 1.0, 0.5)
     assert np.allclose(vectors_of(network, data, range(24)), network.out.bias.detach().numpy())
+
+
+# --- labels -------------------------------------------------------------------------------------------------
+
+
+def labelled(data, network):
+    """Return the tracks, most of them labelled by where they lie along a fine direction of a network's vectors."""
+    vectors = vectors_of(network, data, range(24))
+    _, _, axes = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    along = vectors @ axes[6]
+    labels = (along > np.median(along)).astype(np.int64)
+    labels[::8] = -1
+    labels[1] = 2  # of one track alone
+    return dataclasses.replace(data, labels=labels)
+
+
+def cosines_within_and_across(vectors, labels):
+    unit = vectors - vectors.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    known = np.isin(labels, (0, 1))
+    cosines, alike = (unit @ unit.T)[known][:, known], labels[known][:, None] == labels[known]
+    np.fill_diagonal(alike, False)
+    return cosines[alike].mean(), cosines[labels[known][:, None] != labels[known]].mean()
+
+
+def test_vectors_tell_labels_apart_where_there_are_some(data):
+    torch.manual_seed(0)
+    network = Contrastive(BANDS, 16)
+    known = labelled(data, network)
+    before = cosines_within_and_across(vectors_of(network, data, range(24)), known.labels)
+    weights = copy.deepcopy(network.state_dict())
+    apart = []
+    for weight in (0.0, 0.3, 0.6):
+        network.load_state_dict(weights)
+        used = finish(network, known, np.arange(24), 0.5, weight)
+        assert used == (20 if weight else 0)  # of 24, three have none, and one has one of its own
+        within, across = cosines_within_and_across(vectors_of(network, data, range(24)), known.labels)
+        apart.append(within - across)
+    assert before[0] - before[1] < apart[1] < apart[2]
+    assert apart[0] < apart[1]
+
+
+def test_the_directions_of_labels_get_their_share_of_the_length(data):
+    torch.manual_seed(0)
+    network = Contrastive(BANDS, 16)
+    known = labelled(data, network)
+    unstretched = copy.deepcopy(network)
+    finish(unstretched, known, np.arange(24), 1.0, 0.0)
+    finish(network, known, np.arange(24), 1.0, 0.4)
+    a, b = (vectors_of(of, data, range(24)).astype(np.float64) for of in (unstretched, network))
+    change, *_ = np.linalg.lstsq(a, b, rcond=None)  # symmetric: one direction is stretched, all others alike
+    values, axes = np.linalg.eigh((change + change.T) / 2)
+    assert np.allclose(change, change.T, atol=1e-3 * values.max())
+    assert np.allclose(values[:-1], values[0], rtol=1e-2)
+    assert np.square(b @ axes[:, -1]).sum() / np.square(b).sum() == pytest.approx(0.4, abs=0.01)
+
+
+# --- features -----------------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_features_teaches_them(data, tmp_path):
+    def told(distillation):
+        chosen = settings(epochs=30, excerpts_per_track=4, learning_rate=0.01, distillation=distillation)
+        objective, _ = train(data, chosen, tmp_path / str(distillation))
+        return objective
+
+    assert told(0.0).teller is None
+    objective = told(5.0)
+    tracks = np.flatnonzero(~data.held_out)
+    with torch.no_grad():
+        told_of = objective.teller(torch.from_numpy(vectors_of(objective.network, data, tracks))).numpy()
+    right, wrong = (row_cosines(told_of, data.measured[of]) for of in (tracks, np.roll(tracks, 1)))
+    assert right.mean() > 0.25
+    assert right.mean() > wrong.mean() + 0.15
+
+
+def row_cosines(a, b):
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 # --- export -------------------------------------------------------------------------------------------------
@@ -262,7 +341,8 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     other = tmp_path / "w"
     from specrec.config import load
 
-    write_warehouse(other, some_tracks(24), audio_hash=load(None, ["warehouse=w"], False).audio_hash)
+    tracks = [of | {"track_genre": "rock" if i % 2 else "pop"} for i, of in enumerate(some_tracks(24))]
+    write_warehouse(other, tracks, audio_hash=load(None, ["warehouse=w"], False).audio_hash)
     arguments[2] = str(other)
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 0, found.output
@@ -275,6 +355,8 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     assert 0 < card["data"]["held_out_tracks"] < 24
     assert len(card["training"]["losses"]) == len(card["training"]["held_out_losses"]) == card["training"]["epochs"]
     assert card["settings"]["patch_frames"] == 32
+    assert card["data"]["labels"] == {"column": "track_genre", "tracks": 24 - card["data"]["held_out_tracks"]}
+    assert card["data"]["measures_told"] > 100
     assert card["metrics"]["held_out"].keys() == card["metrics"]["trained_on"].keys()
     assert {"torch", "onnx", "specrec"} <= card["versions"].keys()
     assert "too few" not in found.output
