@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import sys
 
 import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from scipy.fft import dct
 from spectrograms import BANDS, MFCC, some_tracks, write_warehouse
 
 from specrec.cli import main
@@ -26,7 +28,7 @@ pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
 from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
 from specrec.encoder.finish import finish  # noqa: E402
-from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent  # noqa: E402
+from specrec.encoder.networks import Autoencoder, Contrastive, Statistics, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
 
 ARCHITECTURES = ("autoencoder", "contrastive")
@@ -70,6 +72,44 @@ def test_shapes_of_any_number_of_bands_and_frames(bands, frames):
 def test_a_model_of_the_default_size_is_small_enough_to_ship():
     network = Contrastive(128)
     assert sum(weights.numel() for weights in network.parameters()) * 4 < 4e6
+
+
+def test_statistics_are_those_of_numpy():
+    mels = np.random.default_rng(0).random((2, 24, 50)).astype(np.float32)
+    statistics = Statistics(24)
+    found = statistics(torch.from_numpy(mels)).numpy()
+    assert found.shape == (2, statistics.count)
+    level, local, deviation, moved = np.split(found[:, : 4 * 24], 4, axis=1)
+    assert np.allclose(level, mels.mean(axis=2), atol=1e-5)
+    assert np.allclose(local[:, 12], level[:, 12] - level[:, 10:15].mean(axis=1), atol=1e-5)
+    assert np.allclose(deviation, mels.std(axis=2), atol=1e-3)
+    lasting = np.concatenate([mels[:, :, 1:], mels[:, :, -1:]], axis=2)
+    assert np.allclose(moved, np.sqrt(np.square(lasting - mels).mean(axis=2)), atol=1e-3)
+    cepstrum = dct(mels, axis=1, norm="ortho")[:, :20]
+    start = 6 * 24 + 3 * 20  # after six numbers a band, and three a coefficient
+    assert np.allclose(found[:, 6 * 24 : 6 * 24 + 20], cepstrum.mean(axis=2), atol=1e-5)
+    for row, of in zip(found, cepstrum, strict=True):
+        expected = np.corrcoef(of)[np.tril_indices(20, -1)]
+        assert np.allclose(row[start : start + 190], expected, atol=2e-3)
+
+
+def test_the_statistics_of_rhythm_dip_at_the_beat():
+    beat = 0.5 + 0.4 * torch.cos(2 * math.pi * torch.arange(300) / 12)
+    found = Statistics(24)(beat.expand(1, 24, 300))[0, -8 * 16 :].view(16, 8)
+    lags = (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 17, 19, 22, 26, 32)
+    assert (found.argmin(dim=0) == lags.index(12)).all()
+    assert (found.argmax(dim=0) == lags.index(6)).all()
+
+
+def test_an_untrained_autoencoder_is_a_cosine_transform():
+    network = Autoencoder(32, 48, 64).eval()
+    bands, frames = (torch.arange(size) + 0.5 for size in (32, 48))
+    slow = torch.cos(math.pi * 2 * bands[:, None] / 32) * torch.cos(math.pi * 3 * frames / 48)
+    mels = (0.5 + 0.2 * slow + 0.1 * torch.cos(math.pi * 9 * bands[:, None] / 32))[None]
+    with torch.no_grad():
+        assert torch.allclose(network.decode(network(mels)), mels, atol=1e-5)
+        fast = 0.5 + 0.2 * torch.cos(math.pi * 20 * bands[:, None] / 32) * torch.cos(math.pi * 20 * frames / 48)
+        assert torch.allclose(network.decode(network(fast[None])), torch.tensor(0.5), atol=1e-5)
 
 
 def test_the_loss_of_pairs_is_that_of_its_paper():
