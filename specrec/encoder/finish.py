@@ -1,11 +1,12 @@
-"""The last touch of a contrastive encoder: its vectors centred, in part whitened, and turned to what labels tell.
+"""The last touch of a contrastive encoder: its vectors centred, whitened, and turned to what labels tell.
 
 The loss leaves a few directions, loud from quiet or full from thin, with most of the variance, and cosine
-similarity hears little else; whitening lets the finer ones speak (Su et al. 2021, "Whitening Sentence
-Representations for Better Semantics and Faster Retrieval"). Where the catalogue labels its tracks, by genre say,
-those directions are then stretched in which tracks of one label lie close and others apart (Fisher 1936; shrunk as
-in Friedman 1989): a closed form, which a few dozen labelled tracks are enough for where a network would learn them
-by heart. The map is linear and goes into the last layer: no file grows by it.
+similarity hears little else. What changes within a clip tells no clip from another: the directions are whitened by
+how much the thirds of a clip differ in them (within-class covariance normalisation, Hatch et al. 2006, with each
+clip a class: it needs no labels), and the finer ones are heard. Where the catalogue labels its tracks, by genre
+say, those directions are then stretched in which tracks of one label lie close and others apart (Fisher 1936;
+shrunk as in Friedman 1989): a closed form, which a few dozen labelled tracks are enough for where a network would
+learn them by heart. The map is linear and goes into the last layer: no file grows by it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from specrec.encoder.data import IntArray, Spectrograms
 from specrec.encoder.networks import Contrastive
 from specrec.encoder.train import scale
 
-_MOST_TRACKS = 4_000
+_MOST_TRACKS, _PARTS = 4_000, 3
+#: Of the variance between clips, added to that within them: the sample is small.
+_BETWEEN = 0.05
 #: Added to each deviation, as a share of the greatest: directions that the sample hardly has are not blown up.
 _LEAST_DEVIATION = 0.02
 #: Tracks that a label needs to count.
@@ -37,7 +40,7 @@ def finish(
     ----------
     network : changed in place, and on the CPU afterwards.
     data, tracks : the sample, and which of it to fit on: those trained on. Of more than 4,000 the first are used.
-    whitening : the power of its deviation that each direction is divided by; 0 changes nothing, 1 whitens wholly.
+    whitening : the power of its deviation within clips that each direction is divided by; 0 changes nothing.
     label_weight : share of the mean squared length that the directions of the labels get at least.
 
     Returns
@@ -50,15 +53,17 @@ def finish(
     labelled = int((labels >= 0).sum())
     if not (whitening or labelled):
         return 0
-    vectors = torch.cat([network(_whole_clip(data, track)) for track in tracks.tolist()]).double()
+    vectors = torch.cat([network(_parts(data, track, 1)) for track in tracks.tolist()]).double()
     mean = vectors.mean(dim=0)
     centred = vectors - mean
-    _, deviations, directions = torch.linalg.svd(centred / len(vectors) ** 0.5)
-    if not deviations[0] > 0:  # all alike
+    if not centred.norm() > 1e-6 * vectors.norm():  # all alike
         return 0
-    spread = torch.zeros_like(mean)
-    spread[: len(deviations)] = deviations
-    change = directions / (spread + _LEAST_DEVIATION * spread[0]).pow(whitening)[:, None]
+    parts = torch.stack([network(_parts(data, track, _PARTS)) for track in tracks.tolist()]).double()
+    within = (parts - parts.mean(dim=1, keepdim=True)).flatten(0, 1)
+    scatter = within.T @ within / len(within) + _BETWEEN * centred.T @ centred / len(centred)
+    squares, directions = torch.linalg.eigh(scatter)
+    deviations = squares.clamp(min=0).sqrt()
+    change = directions.T / (deviations + _LEAST_DEVIATION * deviations[-1]).pow(whitening)[:, None]
     if labelled:
         change = _stretch(centred @ change.T, labels, label_weight) @ change
     change *= centred.norm() / (centred @ change.T).norm()  # as long as before, on average
@@ -98,6 +103,8 @@ def _frequent(labels: Tensor) -> Tensor:
     return torch.where(torch.isin(labels, kept), labels, -1)
 
 
-def _whole_clip(data: Spectrograms, track: int) -> Tensor:
-    codes = data.excerpts(np.array([track]), np.array([0]), int(data.lengths[track]))
+def _parts(data: Spectrograms, track: int, count: int) -> Tensor:
+    """Return a clip in so many parts of one length, float32 (count, n_mels, frames)."""
+    length = max(int(data.lengths[track]) // count, 1)
+    codes = data.excerpts(np.full(count, track), np.arange(count) * length, length)
     return scale(codes, torch.device("cpu"))
