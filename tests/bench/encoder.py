@@ -48,7 +48,7 @@ from specrec.encoder.command import _sample
 from specrec.encoder.data import STEP, Spectrograms
 from specrec.encoder.export import export, open_session
 from specrec.encoder.finish import finish
-from specrec.encoder.train import _AFTERWARDS, train
+from specrec.encoder.train import _AFTERWARDS, build, train
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.measure import Lists, genre, song
 from specrec.evaluate.metrics import Measurement
@@ -62,8 +62,8 @@ MUSIC = REPOSITORY.parent / "shared" / "music"
 COLLECTIONS = ("emotify", "games")
 FOLDS = 3
 CORES = 2
-#: Of the autoencoders: clips that they are trained on, steps, and the length of rendered clips.
-SIZES, STEPS, RENDERED_SECONDS = (64, 128, 256), 400, 6.0
+#: Of the autoencoders: clips that they are trained on, steps, excerpts of one, and the length of rendered clips.
+SIZES, STEPS, BATCH, RENDERED_SECONDS = (64, 128, 256), 400, 32, 6.0
 MUSICNN_MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log_10000")
 #: Weights of the spaces that are joined: of the unit vectors' cosines.
 JOINED: dict[str, dict[str, float]] = {
@@ -332,17 +332,17 @@ def curve(
 
     Each takes STEPS steps, whatever the number of clips: the curve is against data, not against time.
     """
-    settings = config.encoder.model_copy(update={"architecture": "autoencoder"})
-    order, found = np.random.default_rng(0).permutation(pool), []
+    settings = config.encoder.model_copy(update={"batch_size": BATCH})
+    order = np.random.default_rng(0).permutation(pool)
+    untrained = measure(build(settings, data.n_mels, 0), data, judged_by, settings.patch_frames, settings.seed)
+    found: list[dict[str, Any]] = [{"of": name, "clips": 0} | untrained]
     for size in dict.fromkeys(min(size, len(pool)) for size in sizes):
         steps_an_epoch = settings.excerpts_per_track * max(round(0.9 * size / settings.batch_size), 1)
         epochs = max(round(STEPS / steps_an_epoch), 1)
         own = settings.model_copy(update={"epochs": epochs, "patience": epochs})
         one = config.model_copy(update={"encoder": own})
-        found.append(
-            {"of": name} | rebuilt(data, one, order[:size], judged_by, BUILD / f"autoencoder-{name}-{size}")
-        )
-        print(found[-1])
+        folder = BUILD / f"{training_hash(one, data)}-{size}"
+        found.append({"of": name} | rebuilt(data, one, order[:size], judged_by, folder))
     return found
 
 
@@ -425,9 +425,10 @@ def _print_found(results: dict[str, Any]) -> None:
 
 
 def _print_errors(errors: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("clips", "trained on", "steps", "held-out MSE", "of the band means")
+    table = Table("clips", f"trained on, {STEPS} steps", "held-out MSE", "of the band means")
     for of in errors:
-        table.add_row(of["of"], str(of["clips"]), str(STEPS), f"{of['mse']:.4f}", f"{of['mse_of_band_means']:.4f}")
+        cells = (f"{of[name]:.4f}" for name in ("mse", "mse_of_band_means"))
+        table.add_row(of["of"], str(of["clips"]) if of["clips"] else "none: untrained", *cells)
     Console(width=120).print(table)
 
 
@@ -438,7 +439,8 @@ def _print_errors(errors: Sequence[Mapping[str, Any]]) -> None:
 @click.option("--set", "overrides", multiple=True, help="a setting, as of specrec: encoder.epochs=50")
 def main(musicnn: Path | None, *, autoencoder: bool, rendered: int, overrides: tuple[str, ...]) -> None:
     """Measure, print tables, and write build/bench/encoder.json."""
-    config = load(None, (f"warehouse={BUILD / 'warehouse'}", *overrides), needs_catalogue=False)
+    own = ("encoder.architecture=autoencoder",) if autoencoder else ()
+    config = load(None, (f"warehouse={BUILD / 'warehouse'}", *own, *overrides), needs_catalogue=False)
     if not MUSIC.exists():
         raise SystemExit(f"{MUSIC} is absent: nothing is measured, since only real music tells")
     frame = music()
@@ -451,7 +453,7 @@ def main(musicnn: Path | None, *, autoencoder: bool, rendered: int, overrides: t
         if rendered:
             clips, own = rendered_clips(rendered, config)
             pool, judged_by = np.flatnonzero(~clips.held_out), np.flatnonzero(clips.held_out)
-            errors += curve(clips, own, pool, judged_by, sizes=[*SIZES, rendered], name="rendered")
+            errors += curve(clips, own, pool, judged_by, sizes=[rendered], name="rendered")
         results["autoencoder"] = errors
         _print_errors(errors)
     else:
