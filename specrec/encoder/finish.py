@@ -84,7 +84,7 @@ def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> Tensor:
     scatter = within.T @ within / len(within)
     scatter += _SHRINKAGE * scatter.trace() / size * torch.eye(size, dtype=torch.double)
     values, axes = torch.linalg.eigh(scatter)
-    root = axes @ torch.diag(values.rsqrt()) @ axes.T
+    root = axes @ torch.diag(values.clamp(min=1e-12).rsqrt()) @ axes.T
     apart = (means - (counts[:, None] * means).sum(dim=0) / counts.sum()) * counts[:, None].sqrt()
     discriminants = torch.linalg.svd(apart @ root, full_matrices=False).Vh[: min(len(numbers) - 1, size // 2)]
     found, _ = torch.linalg.qr(root @ discriminants.T)
