@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars demo test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding format package clean
+.PHONY: help setup train jars demo test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-neighbours: setup jars ## Time the search beside FAISS, hnswlib, voyager a
 
 bench-embedding: setup train jars ## Time an encoder on stored spectrograms: ONNX Runtime alone, and in Spark
 	$(BIN)/python tests/bench/embedding.py
+
+bench-encoder: setup train ## Cross-validate the encoder on real clips, beside the other spaces (an hour; MUSICNN=FILE)
+	$(BIN)/python tests/bench/encoder.py $(if $(MUSICNN),--musicnn $(MUSICNN)) $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests || true

@@ -9,8 +9,9 @@ import pyarrow as pa
 from deltalake import write_deltalake
 
 from specrec.audio.mel import encode_mel
+from specrec.embedding.features import layout_of
 
-BANDS = 16
+BANDS, MFCC = 16, 20
 
 
 def spectrogram(seed: int, frames: int, bands: int = BANDS) -> np.ndarray:
@@ -31,14 +32,16 @@ def write_warehouse(
     files: int = 1,
     audio_hash: str = "a",
 ) -> None:
-    """Write the tables ``tracks`` and ``mel_spectrograms``, the latter in so many files.
+    """Write the tables ``tracks``, ``audio_features`` and ``mel_spectrograms``, the last in so many files.
 
     Parameters
     ----------
-    tracks : rows of ``track_id`` and, if wanted, ``artists, album_name, song``.
+    tracks : rows of ``track_id`` and, if wanted, ``artists, album_name, track_genre, song``.
     frames : of the first spectrogram; each further one has one more.
     """
-    columns = {name: [of.get(name) for of in tracks] for name in ("track_id", "artists", "album_name")}
+    columns = {
+        name: [of.get(name) for of in tracks] for name in ("track_id", "artists", "album_name", "track_genre")
+    }
     extra = [{"source_song": str(of["song"])} if of.get("song") else {} for of in tracks]
     schema = pa.schema([(name, pa.string()) for name in columns] + [("extra", pa.map_(pa.string(), pa.string()))])
     write_deltalake(root / "tracks", pa.table(columns | {"extra": [list(of.items()) for of in extra]}, schema))
@@ -55,6 +58,17 @@ def write_warehouse(
             for i in part
         ]
         write_deltalake(root / "mel_spectrograms", pa.Table.from_pylist(rows), mode="append")
+    rows = [
+        {"track_id": str(of["track_id"]), "audio_hash": audio_hash} | measured(i) for i, of in enumerate(tracks)
+    ]
+    write_deltalake(root / "audio_features", pa.Table.from_pylist(rows))
+
+
+def measured(seed: int) -> dict[str, object]:
+    """Return features that nothing was measured for, but which differ from track to track."""
+    random = np.random.default_rng(seed)
+    values = {name: random.uniform(1, 2, size) for name, size in layout_of(MFCC)}
+    return {name: of.tolist() if of.size > 1 else float(of[0]) for name, of in values.items()}
 
 
 def some_tracks(count: int) -> list[dict[str, object]]:

@@ -64,6 +64,7 @@ def write_card(
     state: State,
     model: Path,
     *,
+    labelled: int,
     metrics: Mapping[str, Mapping[str, float]],
     parameters: int,
     parity: float,
@@ -73,6 +74,7 @@ def write_card(
     Parameters
     ----------
     model : the exported file.
+    labelled : tracks whose labels it was fitted to.
     metrics : of :func:`measure`, by the side of the split.
     parameters : numbers in the encoder.
     parity : greatest difference of ONNX Runtime from PyTorch.
@@ -97,6 +99,8 @@ def write_card(
             "held_out_tracks": int(data.held_out.sum()),
             "split": "by the first artist, else the album, else the song, else the track",
             "frames": int(data.lengths.sum()),
+            "labels": {"column": settings.label_column if labelled else None, "tracks": labelled},
+            "measures_told": data.measured.shape[1],
             "fingerprint": data.fingerprint,
             "audio": config.audio.model_dump(),
             "audio_hash": config.audio_hash,

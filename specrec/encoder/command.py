@@ -54,9 +54,9 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
 
     from specrec.encoder.card import draw_losses, measure, write_card  # noqa: PLC0415
     from specrec.encoder.export import export  # noqa: PLC0415
+    from specrec.encoder.finish import finish  # noqa: PLC0415
     from specrec.encoder.networks import Contrastive  # noqa: PLC0415
     from specrec.encoder.train import CHECKPOINT, train  # noqa: PLC0415
-    from specrec.encoder.whiten import whiten  # noqa: PLC0415
 
     log, settings = get_logger(), config.encoder
     if (out / CHECKPOINT).exists() and not resume:
@@ -73,8 +73,10 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             objective, state = train(data, settings, out, resume=resume, told=bar.step)
         if not first:
             return {}
+        labelled = 0
         if isinstance(objective.network, Contrastive):
-            whiten(objective.network, data, sides["trained_on"].nonzero()[0], settings.whitening)
+            tracks = sides["trained_on"].nonzero()[0]
+            labelled = finish(objective.network, data, tracks, settings.whitening, settings.label_weight)
         metrics = {
             side: measure(objective, data, of.nonzero()[0][:1_000], settings.patch_frames, settings.seed)
             for side, of in sides.items()
@@ -85,7 +87,15 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
         parameters = sum(weights.numel() for weights in objective.network.parameters())
         draw_losses(out / CURVE, state, "MSE" if settings.architecture == "autoencoder" else "NT-Xent")
         card = write_card(
-            out / CARD, config, data, state, model, metrics=metrics, parameters=parameters, parity=parity
+            out / CARD,
+            config,
+            data,
+            state,
+            model,
+            labelled=labelled,
+            metrics=metrics,
+            parameters=parameters,
+            parity=parity,
         )
     log.info("training_done", epochs=state.epoch, kept_epoch=state.kept_epoch, **metrics["held_out"])
     return card
@@ -93,6 +103,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
 
 def _sample(config: Config, folder: Path) -> Spectrograms:
     settings = config.encoder
+    told = settings.architecture == "contrastive" and settings.distillation > 0
     return collect(
         Reader(config.warehouse, config.storage),
         folder,
@@ -100,6 +111,8 @@ def _sample(config: Config, folder: Path) -> Spectrograms:
         seed=settings.seed,
         held_out_share=settings.held_out_share,
         song_column=config.evaluate.song_column,
+        label_column=settings.label_column,
+        n_mfcc=config.audio.n_mfcc if told else None,
         audio_hash=config.audio_hash,
     )
 

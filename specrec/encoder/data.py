@@ -21,10 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from specrec.audio.mel import STEP_DB, TOP_DB, decode_mel
+from specrec.embedding.features import fit_scaler, layout_of, stack, transform
 from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -32,6 +34,7 @@ BoolArray = npt.NDArray[np.bool_]
 BATCH_ROWS = 32
 _ID_ROWS = 65_536
 _BUFFER_BYTES = 1 << 20
+_MOST_DEVIATIONS = 4.0  # of a feature: no odd one decides
 
 #: A code of :func:`specrec.audio.mel.encode_mel` times this, taken from 1, is its value in [0, 1].
 STEP = STEP_DB / TOP_DB
@@ -52,8 +55,12 @@ class Spectrograms:
         Number of the song that a track is of; tracks of one song are alike, whatever they sound like.
     held_out : bool, shape (tracks,)
         The tracks that the encoder is judged by and not trained on.
+    labels : int64, shape (tracks,)
+        Number of the label that the catalogue gives a track, such as its genre; -1: none.
+    measured : float32, shape (tracks, measures)
+        The job's own features, standardised over the sample; no measures if none were asked for.
     fingerprint : str
-        Hash of the sample: its tracks and the bytes of their audio.
+        Hash of the sample: its tracks, the bytes of their audio, and what was measured.
     """
 
     codes: Codes
@@ -62,6 +69,8 @@ class Spectrograms:
     track_ids: npt.NDArray[Any]
     songs: IntArray
     held_out: BoolArray
+    labels: IntArray
+    measured: FloatArray
     fingerprint: str
 
     @property
@@ -141,6 +150,8 @@ def collect(
     seed: int,
     held_out_share: float,
     song_column: str | None = None,
+    label_column: str | None = None,
+    n_mfcc: int | None = None,
     audio_hash: str | None = None,
 ) -> Spectrograms:
     """Stream a sample of the spectrograms into `folder`, or find it there if it is the same sample.
@@ -152,6 +163,8 @@ def collect(
     size : tracks, at most.
     held_out_share : of the groups of :func:`groups_of`.
     song_column : column of the catalogue that names the song; tracks of one song are positives of each other.
+    label_column : column of the catalogue that labels tracks, such as ``track_genre``; None: no track has a label.
+    n_mfcc : of the configuration, which says what ``audio_features`` holds of a track; None: it is not read.
     audio_hash : of the configuration that the spectrograms are of; None: any.
 
     Raises
@@ -164,7 +177,7 @@ def collect(
         raise SpecrecError(
             f"{len(chosen)} mel spectrograms are too few to train on: run `specrec nightly` with this configuration"
         )
-    described = _describe(reader, chosen, song_column)
+    described = _describe(reader, chosen, song_column, label_column)
     mels, words = folder / "mels.u8", folder / "mels.json"
     columns = ["track_id", "content_hash", "n_mels", "n_frames"]
     batches = _spectrograms(reader, columns, chosen, audio_hash=audio_hash, batch_rows=_ID_ROWS)
@@ -186,6 +199,7 @@ def collect(
         words.write_text(json.dumps({"fingerprint": fingerprint}))
     described = described.reindex(ids)
     groups = groups_of(described)
+    measured = _measured(reader, ids, n_mfcc, audio_hash)
     return Spectrograms(
         codes=np.memmap(mels, np.uint8, "r", shape=shape),
         starts=starts,
@@ -193,7 +207,9 @@ def collect(
         track_ids=ids,
         songs=pd.factorize(described["song"].fillna("\0" + described.index.to_series()))[0].astype(np.int64),
         held_out=hold_out(groups, held_out_share, seed),
-        fingerprint=fingerprint,
+        labels=pd.factorize(described["label"].replace("", None))[0].astype(np.int64),
+        measured=measured,
+        fingerprint=hashlib.sha256(fingerprint.encode() + measured.tobytes()).hexdigest(),
     )
 
 
@@ -228,14 +244,39 @@ def _write(path: Path, shape: tuple[int, int], starts: pd.Series, batches: Itera
     codes.flush()
 
 
-def _describe(reader: Reader, chosen: list[str], song_column: str | None) -> pd.DataFrame:
-    """Return ``artists, album_name, song`` of tracks, by track_id."""
-    columns = ["track_id", "artists", "album_name", "extra"]
-    scanned = reader.table("tracks").to_pyarrow_dataset().to_table(columns, pc.field("track_id").isin(chosen))
-    described = scanned.to_pandas().set_index("track_id")
+def _describe(reader: Reader, chosen: list[str], song_column: str | None, label_column: str | None) -> pd.DataFrame:
+    """Return ``artists, album_name, song, label`` of tracks, by track_id; a column may be one of ``extra``."""
+    tracks = reader.table("tracks").to_pyarrow_dataset()
+    own = [column for column in (song_column, label_column) if column in tracks.schema.names]
+    columns = list(dict.fromkeys(["track_id", "artists", "album_name", "extra", *own]))
+    described = tracks.to_table(columns, pc.field("track_id").isin(chosen)).to_pandas().set_index("track_id")
     extra = [dict(of) if of is not None else {} for of in described["extra"]]
-    described["song"] = pd.Series([of.get(song_column) for of in extra], described.index, dtype=object)
-    return described[["artists", "album_name", "song"]].astype(object)
+    for name, column in (("song", song_column), ("label", label_column)):
+        of = described[column] if column in own else [row.get(column) for row in extra]
+        described[name] = pd.Series(of, described.index, dtype=object)
+    return described[["artists", "album_name", "song", "label"]].astype(object)
+
+
+def _measured(reader: Reader, ids: npt.NDArray[Any], n_mfcc: int | None, audio_hash: str | None) -> FloatArray:
+    """Return the features of tracks, standardised over them and clipped, float32, shape (tracks, measures)."""
+    if n_mfcc is None:
+        return np.zeros((len(ids), 0), np.float32)
+    layout = layout_of(n_mfcc)
+    found = np.zeros((len(ids), sum(size for _, size in layout)))
+    known = np.zeros(len(ids), bool)
+    at = pd.Index(ids)
+    for batch in reader.batches("audio_features", ["track_id", "audio_hash", *(name for name, _ in layout)]):
+        rows = batch.to_pandas()
+        rows = rows[rows["track_id"].isin(at) & ((audio_hash is None) | (rows["audio_hash"] == audio_hash))]
+        places = at.get_indexer(rows["track_id"])
+        found[places], known[places] = stack(rows, layout), True
+    if not known.all():
+        raise SpecrecError(
+            f"audio_features lacks {(~known).sum()} of the tracks that mel_spectrograms has: run `specrec nightly`"
+        )
+    scaler = fit_scaler(found, layout)
+    standard = (transform(found, layout) - scaler["mean"]) / scaler["std"]
+    return np.clip(standard, -_MOST_DEVIATIONS, _MOST_DEVIATIONS).astype(np.float32)
 
 
 def _spectrograms(

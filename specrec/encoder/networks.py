@@ -5,6 +5,7 @@ Both take float32 (batch, n_mels, n_frames) in [0, 1] and give float32 (batch, d
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -13,13 +14,20 @@ from torch.nn import functional as F
 
 #: Total stride of the convolutions of each network, along either axis.
 _STRIDE = 16
+#: Of :class:`Statistics`: cepstral coefficients, groups of bands, and lags in frames of half the rate (46 ms).
+_COEFFICIENTS, _GROUPS = 20, 8
+_LAGS = (1, 2, 8)
+_BEATS = (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 17, 19, 22, 26, 32)
+_MOST_DEVIATIONS = 5.0  # of a statistic: no odd one decides
 
 
 class Autoencoder(nn.Module):
     """A 1-D convolutional encoder along time and one along frequency, joined; a 2-D convolutional decoder.
 
     The encoder along time has the mel bands as channels, the one along frequency the frames, so the number of
-    frames is fixed. The design is that of "Exploring the Sonic Landscape", one of the seeds of this project.
+    frames is fixed. The design is that of "Exploring the Sonic Landscape", one of the seeds of this project. What
+    was added: both sides start as a cosine transform of as many coefficients as the vector has numbers, and learn
+    what that lacks. From few hundred clips the plain networks learn no more than the level of each band.
 
     Parameters
     ----------
@@ -40,22 +48,75 @@ class Autoencoder(nn.Module):
             *_upwards(32, 16),
             nn.ConvTranspose2d(16, 1, 4, stride=2, padding=1),
         )
-        self.levels = nn.Linear(dimensions, n_mels)  # of each band over the whole excerpt
+        for layer in (self.along_time[-1], self.along_frequency[-1], self.decoder[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        of_bands, of_frames, scale = _waves(n_mels, n_frames, dimensions)
+        self.register_buffer("of_bands", of_bands, persistent=False)
+        self.register_buffer("of_frames", of_frames, persistent=False)
+        self.scale = nn.Parameter(scale)
 
     def forward(self, mels: Tensor) -> Tensor:
         """Return the latent vectors, float32 (batch, dimensions)."""
-        return torch.cat([self.along_time(mels), self.along_frequency(mels.transpose(1, 2))], dim=1)
+        waves = ((self.of_bands @ (mels - 0.5)) * self.of_frames).sum(dim=2)
+        learned = torch.cat([self.along_time(mels), self.along_frequency(mels.transpose(1, 2))], dim=1)
+        return waves / self.scale + learned
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return spectrograms of latent vectors, float32 (batch, n_mels, n_frames)."""
         small = self.widen(latent).view(-1, 128, *self._small)
-        moving = self.decoder(small)[:, 0, : self.n_mels, : self.n_frames]
-        return torch.sigmoid(moving + self.levels(latent)[:, :, None])
+        learned = self.decoder(small)[:, 0, : self.n_mels, : self.n_frames]
+        waves = self.of_bands.T @ ((latent * self.scale)[:, :, None] * self.of_frames)
+        return (0.5 + waves + learned).clamp(0, 1)
+
+
+class Statistics(nn.Module):
+    """What needs no learning: the spectrogram's bands, cepstrum and rhythm, each summed up over time.
+
+    Of each band its level, the same against those near by, its deviation, and how it moves over several lags, as in
+    the space ``spectrogram``; of the cepstral coefficients (a cosine transform over the bands) mean, deviation,
+    movement and correlations, as in the Gaussians of Mandel and Ellis 2005; and of eight groups of bands the
+    movement over lags up to 1.5 s, which dips at the beat.
+
+    Parameters
+    ----------
+    n_bands : bands of the spectrograms, any number of frames.
+    """
+
+    def __init__(self, n_bands: int) -> None:
+        super().__init__()
+        coefficients = min(_COEFFICIENTS, n_bands)
+        order, place = torch.arange(coefficients)[:, None], torch.arange(n_bands) + 0.5
+        cosines = F.normalize(torch.cos(math.pi * order * place / n_bands), dim=1)
+        self.register_buffer("cosines", cosines, persistent=False)
+        groups = F.normalize(
+            (torch.arange(n_bands) * _GROUPS // n_bands == torch.arange(_GROUPS)[:, None]).float(), p=1
+        )
+        self.register_buffer("groups", groups, persistent=False)
+        pairs = torch.tril_indices(coefficients, coefficients, -1)
+        self.register_buffer("pairs", pairs[0] * coefficients + pairs[1], persistent=False)
+        self.count = (3 + len(_LAGS)) * n_bands + 3 * coefficients + len(self.pairs) + _GROUPS * len(_BEATS)
+
+    def forward(self, mels: Tensor) -> Tensor:
+        """Return float32 (batch, count) of spectrograms (batch, n_bands, frames)."""
+        level = mels.mean(dim=2)
+        near = F.avg_pool1d(level[:, None], 5, stride=1, padding=2, count_include_pad=False)[:, 0]
+        parts = [level, level - near, _deviation(mels), *(_movement(mels, lag) for lag in _LAGS)]
+        cepstrum = self.cosines @ mels
+        mean, deviation = cepstrum.mean(dim=2), _deviation(cepstrum)
+        unit = (cepstrum - mean[:, :, None]) / deviation[:, :, None]
+        correlations = (unit @ unit.transpose(1, 2)).flatten(1) / mels.shape[2]
+        parts += [mean, deviation.log(), _movement(cepstrum, 1).log(), correlations[:, self.pairs]]
+        rhythm = self.groups @ mels
+        spread = _deviation(rhythm)
+        parts += [_movement(rhythm, lag) / spread for lag in _BEATS]
+        return torch.cat(parts, dim=1)
 
 
 class Contrastive(nn.Module):
     """A 2-D convolutional encoder of any number of frames; mean and deviation over time are what it describes.
 
+    Beside them the last layer gets :class:`Statistics`, so that few tracks are enough to be no worse than these.
     Spectrograms are halved along both axes first and strides come before widths, so that a clip of 30 s costs 60
     million multiplications: what a core does a few hundred times a second.
 
@@ -78,7 +139,9 @@ class Contrastive(nn.Module):
         )
         self.blocks = nn.Sequential(*(_block(a, b) for a, b in pairwise(widths)))
         bands = -(-n_mels // (2 * _STRIDE))
-        self.out = nn.Linear(2 * widths[-1] * bands, dimensions)
+        self.statistics = Statistics(-(-n_mels // 2))
+        self.standard = nn.BatchNorm1d(self.statistics.count, affine=False)
+        self.out = nn.Linear(2 * widths[-1] * bands + self.statistics.count, dimensions)
         self.head = nn.Sequential(  # left away after training (Chen et al. 2020)
             nn.BatchNorm1d(dimensions), nn.ReLU(), nn.Linear(dimensions, dimensions // 2)
         )
@@ -95,10 +158,17 @@ class Contrastive(nn.Module):
     def encode(self, reduced: Tensor) -> Tensor:
         """Return the vectors of what :meth:`reduce` made."""
         maps = self.blocks(self.stem(reduced[:, None])).flatten(1, 2)
-        mean = maps.mean(dim=2)
-        deviation = ((maps - mean[:, :, None]).square().mean(dim=2) + 1e-5).sqrt()
-        vectors: Tensor = self.out(torch.cat([mean, deviation], dim=1))
+        mean, deviation = maps.mean(dim=2), _deviation(maps)
+        standard = self._standardise(self.statistics(reduced)).clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        vectors: Tensor = self.out(torch.cat([mean, deviation, standard], dim=1))
         return vectors
+
+    def _standardise(self, statistics: Tensor) -> Tensor:
+        norm = self.standard
+        if self.training:
+            return norm(statistics)
+        # the same; the exporter has no batch norm of what it knows no size of
+        return (statistics - norm.running_mean) * (norm.running_var + norm.eps).rsqrt()
 
     def project(self, vectors: Tensor) -> Tensor:
         """Return what the loss compares, of length 1."""
@@ -128,6 +198,17 @@ def nt_xent(one: Tensor, other: Tensor, songs: Tensor, temperature: float) -> Te
     return F.cross_entropy(logits.masked_fill(alike, float("-inf")), pair)
 
 
+def _deviation(values: Tensor) -> Tensor:
+    """Return the standard deviation over time, a little above 0, without that axis."""
+    return ((values - values.mean(dim=2, keepdim=True)).square().mean(dim=2) + 1e-5).sqrt()
+
+
+def _movement(values: Tensor, lag: int) -> Tensor:
+    """Return the root mean square change over a lag in frames, a little above 0; the last frame lasts."""
+    later = F.pad(values, (0, lag), mode="replicate")[:, :, lag:]
+    return ((later - values).square().mean(dim=2) + 1e-5).sqrt()
+
+
 def _encoder_1d(channels: int, length: int, dimensions: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(channels, 128, 5, stride=2, padding=2),
@@ -142,6 +223,25 @@ def _encoder_1d(channels: int, length: int, dimensions: int) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(64 * -(-length // 8), dimensions),
     )
+
+
+def _waves(n_mels: int, n_frames: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the `count` slowest products of a cosine over the bands and one over the frames, and their usual size.
+
+    Returns
+    -------
+    float32 (count, n_mels), (count, n_frames), of length 1 each, and (count,). Slowest by the product of the two
+    orders, which natural spectra fall with; those of a constant spectrogram come first.
+    """
+    orders = torch.cartesian_prod(torch.arange(n_mels), torch.arange(n_frames))
+    product = (orders + 1).prod(dim=1)
+    chosen = orders[product.argsort(stable=True)[:count]]
+    parts = []
+    for order, size in zip(chosen.T, (n_mels, n_frames), strict=True):
+        wave = torch.cos(math.pi * order[:, None] * (torch.arange(size) + 0.5) / size)
+        parts.append(F.normalize(wave, dim=1))
+    size = 0.2 * (n_mels * n_frames) ** 0.5 / (chosen + 1).prod(dim=1)
+    return parts[0], parts[1], size.float()
 
 
 def _upwards(channels: int, out: int) -> tuple[nn.Module, ...]:

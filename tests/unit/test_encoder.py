@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
+import math
 import sys
 
 import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner
-from spectrograms import BANDS, some_tracks, write_warehouse
+from scipy.fft import dct
+from spectrograms import BANDS, MFCC, some_tracks, write_warehouse
 
 from specrec.cli import main
 from specrec.config import EncoderConfig, StorageConfig
@@ -20,11 +24,12 @@ from specrec.warehouse.reader import Reader
 torch = pytest.importorskip("torch", reason="pip install 'specrec[train]'")
 pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
 
+
 from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
-from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent  # noqa: E402
+from specrec.encoder.finish import finish  # noqa: E402
+from specrec.encoder.networks import Autoencoder, Contrastive, Statistics, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
-from specrec.encoder.whiten import whiten  # noqa: E402
 
 ARCHITECTURES = ("autoencoder", "contrastive")
 CPU = torch.device("cpu")
@@ -45,7 +50,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
-    return collect(Reader(str(root), StorageConfig()), folder, size=100, seed=0, held_out_share=0.3)
+    return collect(Reader(str(root), StorageConfig()), folder, size=100, seed=0, held_out_share=0.3, n_mfcc=MFCC)
 
 
 # --- networks and losses ------------------------------------------------------------------------------------
@@ -67,6 +72,44 @@ def test_shapes_of_any_number_of_bands_and_frames(bands, frames):
 def test_a_model_of_the_default_size_is_small_enough_to_ship():
     network = Contrastive(128)
     assert sum(weights.numel() for weights in network.parameters()) * 4 < 4e6
+
+
+def test_statistics_are_those_of_numpy():
+    mels = np.random.default_rng(0).random((2, 24, 50)).astype(np.float32)
+    statistics = Statistics(24)
+    found = statistics(torch.from_numpy(mels)).numpy()
+    assert found.shape == (2, statistics.count)
+    level, local, deviation, moved = np.split(found[:, : 4 * 24], 4, axis=1)
+    assert np.allclose(level, mels.mean(axis=2), atol=1e-5)
+    assert np.allclose(local[:, 12], level[:, 12] - level[:, 10:15].mean(axis=1), atol=1e-5)
+    assert np.allclose(deviation, mels.std(axis=2), atol=1e-3)
+    lasting = np.concatenate([mels[:, :, 1:], mels[:, :, -1:]], axis=2)
+    assert np.allclose(moved, np.sqrt(np.square(lasting - mels).mean(axis=2)), atol=1e-3)
+    cepstrum = dct(mels, axis=1, norm="ortho")[:, :20]
+    start = 6 * 24 + 3 * 20  # after six numbers a band, and three a coefficient
+    assert np.allclose(found[:, 6 * 24 : 6 * 24 + 20], cepstrum.mean(axis=2), atol=1e-5)
+    for row, of in zip(found, cepstrum, strict=True):
+        expected = np.corrcoef(of)[np.tril_indices(20, -1)]
+        assert np.allclose(row[start : start + 190], expected, atol=2e-3)
+
+
+def test_the_statistics_of_rhythm_dip_at_the_beat():
+    beat = 0.5 + 0.4 * torch.cos(2 * math.pi * torch.arange(300) / 12)
+    found = Statistics(24)(beat.expand(1, 24, 300))[0, -8 * 16 :].view(16, 8)
+    lags = (4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 17, 19, 22, 26, 32)
+    assert (found.argmin(dim=0) == lags.index(12)).all()
+    assert (found.argmax(dim=0) == lags.index(6)).all()
+
+
+def test_an_untrained_autoencoder_is_a_cosine_transform():
+    network = Autoencoder(32, 48, 64).eval()
+    bands, frames = (torch.arange(size) + 0.5 for size in (32, 48))
+    slow = torch.cos(math.pi * 2 * bands[:, None] / 32) * torch.cos(math.pi * 3 * frames / 48)
+    mels = (0.5 + 0.2 * slow + 0.1 * torch.cos(math.pi * 9 * bands[:, None] / 32))[None]
+    with torch.no_grad():
+        assert torch.allclose(network.decode(network(mels)), mels, atol=1e-5)
+        fast = 0.5 + 0.2 * torch.cos(math.pi * 20 * bands[:, None] / 32) * torch.cos(math.pi * 20 * frames / 48)
+        assert torch.allclose(network.decode(network(fast[None])), torch.tensor(0.5), atol=1e-5)
 
 
 def test_the_loss_of_pairs_is_that_of_its_paper():
@@ -123,11 +166,9 @@ def test_each_spectrogram_is_changed_in_its_own_way_and_stays_what_it_is():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_training_learns_and_returns_the_weights_that_it_keeps(architecture, data, tmp_path):
-    chosen = settings(architecture=architecture, epochs=8, excerpts_per_track=4)
+    chosen = settings(architecture=architecture, epochs=8, excerpts_per_track=4, distillation=0)
     objective, state = train(data, chosen, tmp_path)
     assert state.losses[-1] < 0.9 * state.losses[0]
-    if architecture == "autoencoder":  # two dozen tracks are too few to tell others apart by
-        assert min(state.held_out_losses) < 0.9 * state.held_out_losses[0]
     held_out = np.flatnonzero(data.held_out)
     found = held_out_loss(objective, data, held_out, chosen, CPU)
     assert found == pytest.approx(state.held_out_losses[state.kept_epoch - 1], rel=1e-5)
@@ -200,28 +241,123 @@ def vectors_of(network, data, tracks):
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_whitened_vectors_are_centred_and_their_deviations_nearer_each_other(strength, data):
+def test_whitened_vectors_are_centred_and_their_deviations_within_clips_nearer_each_other(strength, data):
     torch.manual_seed(0)
     network, tracks = Contrastive(BANDS, 4), np.arange(24)  # fewer dimensions than tracks: all have some variance
-    before = vectors_of(network, data, tracks)
-    whiten(network, data, tracks, strength)
-    after = vectors_of(network, data, tracks)
+    before, was = vectors_of(network, data, tracks), deviations_within(network, data)
+    finish(network, data, tracks, strength, 0.5)  # no track has a label
+    after, found = vectors_of(network, data, tracks), deviations_within(network, data)
     length = np.linalg.norm(before - before.mean(axis=0))
     assert np.allclose(after.mean(axis=0), 0, atol=1e-4 * length)
     assert np.linalg.norm(after) == pytest.approx(length, rel=1e-3)
-    was, found = (np.sqrt(np.linalg.eigvalsh(np.cov(v.T, bias=True)))[::-1] for v in (before, after))
-    expected = was / (was + 0.02 * was[0]) ** strength
+    expected = np.sort(was / (was + 0.02 * was.max()) ** strength)
     assert np.allclose(found, expected * np.linalg.norm(found) / np.linalg.norm(expected), rtol=0.01)
+    assert found.max() / found.min() < was.max() / was.min()
+
+
+def deviations_within(network, data):
+    """Return the principal deviations of the thirds of clips from their mean, and a little of those of clips."""
+    thirds = []
+    for track, length in enumerate(data.lengths.tolist()):
+        first = np.arange(3) * (length // 3)
+        codes = data.excerpts(np.full(3, track), first, length // 3)
+        with torch.no_grad():
+            thirds.append(network.eval()(scale(codes, CPU)).numpy())
+    thirds = np.array(thirds, np.float64)
+    own = (thirds - thirds.mean(axis=1, keepdims=True)).reshape(-1, thirds.shape[2])
+    scatter = own.T @ own / len(own) + 0.05 * np.cov(vectors_of(network, data, range(24)).T, bias=True)
+    return np.sqrt(np.linalg.eigvalsh(scatter))
 
 
 def test_whitening_by_nothing_or_of_vectors_all_alike_changes_nothing(data):
     network = Contrastive(BANDS, 4)
     before = vectors_of(network, data, range(24))
-    whiten(network, data, np.arange(24), 0.0)
+    finish(network, data, np.arange(24), 0.0, 0.5)
     assert np.array_equal(vectors_of(network, data, range(24)), before)
     torch.nn.init.zeros_(network.out.weight)
-    whiten(network, data, np.arange(24), 1.0)
+    finish(network, data, np.arange(24), 1.0, 0.5)
     assert np.allclose(vectors_of(network, data, range(24)), network.out.bias.detach().numpy())
+
+
+# --- labels -------------------------------------------------------------------------------------------------
+
+
+def labelled(data, network):
+    """Return the tracks, most of them labelled by where they lie along a fine direction of a network's vectors."""
+    vectors = vectors_of(network, data, range(24))
+    _, _, axes = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    along = vectors @ axes[6]
+    labels = (along > np.median(along)).astype(np.int64)
+    labels[::8] = -1
+    labels[1] = 2  # of one track alone
+    return dataclasses.replace(data, labels=labels)
+
+
+def cosines_within_and_across(vectors, labels):
+    unit = vectors - vectors.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    known = np.isin(labels, (0, 1))
+    cosines, alike = (unit @ unit.T)[known][:, known], labels[known][:, None] == labels[known]
+    np.fill_diagonal(alike, False)
+    return cosines[alike].mean(), cosines[labels[known][:, None] != labels[known]].mean()
+
+
+def test_vectors_tell_labels_apart_where_there_are_some(data):
+    torch.manual_seed(0)
+    network = Contrastive(BANDS, 16)
+    known = labelled(data, network)
+    before = cosines_within_and_across(vectors_of(network, data, range(24)), known.labels)
+    weights = copy.deepcopy(network.state_dict())
+    apart = []
+    for weight in (0.0, 0.3, 0.6):
+        network.load_state_dict(weights)
+        used = finish(network, known, np.arange(24), 0.5, weight)
+        assert used == (20 if weight else 0)  # of 24, three have none, and one has one of its own
+        within, across = cosines_within_and_across(vectors_of(network, data, range(24)), known.labels)
+        apart.append(within - across)
+    assert before[0] - before[1] < apart[1] < apart[2]
+    assert apart[0] < apart[1]
+
+
+def test_the_directions_of_labels_get_their_share_of_the_length(data):
+    torch.manual_seed(0)
+    network = Contrastive(BANDS, 16)
+    known = labelled(data, network)
+    unstretched = copy.deepcopy(network)
+    finish(unstretched, known, np.arange(24), 1.0, 0.0)
+    finish(network, known, np.arange(24), 1.0, 0.4)
+    a, b = (vectors_of(of, data, range(24)).astype(np.float64) for of in (unstretched, network))
+    change, *_ = np.linalg.lstsq(a, b, rcond=None)  # symmetric: one direction is stretched, all others alike
+    values, axes = np.linalg.eigh((change + change.T) / 2)
+    assert np.allclose(change, change.T, atol=1e-3 * values.max())
+    assert np.allclose(values[:-1], values[0], rtol=1e-2)
+    assert np.square(b @ axes[:, -1]).sum() / np.square(b).sum() == pytest.approx(0.4, abs=0.01)
+
+
+# --- features -----------------------------------------------------------------------------------------------
+
+
+def test_the_loss_of_features_teaches_them(data, tmp_path):
+    clips = [data.codes[start : start + length] for start, length in zip(data.starts, data.lengths, strict=True)]
+    levels = np.stack([clip.mean(axis=0) for clip in clips])  # features that can be heard
+    known = dataclasses.replace(data, measured=((levels - levels.mean(axis=0)) / levels.std(axis=0)).astype("f4"))
+
+    def told(distillation):
+        chosen = settings(epochs=20, excerpts_per_track=4, learning_rate=0.01, distillation=distillation)
+        return train(known, chosen, tmp_path / str(distillation))[0]
+
+    assert told(0.0).teller is None
+    objective = told(5.0)
+    tracks = np.flatnonzero(~data.held_out)
+    with torch.no_grad():
+        found = objective.teller(torch.from_numpy(vectors_of(objective.network, data, tracks))).numpy()
+    right, wrong = (row_cosines(found, known.measured[of]) for of in (tracks, np.roll(tracks, 1)))
+    assert right.mean() > 0.4
+    assert wrong.mean() < 0.2
+
+
+def row_cosines(a, b):
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 # --- export -------------------------------------------------------------------------------------------------
@@ -262,7 +398,8 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     other = tmp_path / "w"
     from specrec.config import load
 
-    write_warehouse(other, some_tracks(24), audio_hash=load(None, ["warehouse=w"], False).audio_hash)
+    tracks = [of | {"track_genre": "rock" if i % 2 else "pop"} for i, of in enumerate(some_tracks(24))]
+    write_warehouse(other, tracks, audio_hash=load(None, ["warehouse=w"], False).audio_hash)
     arguments[2] = str(other)
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 0, found.output
@@ -275,6 +412,8 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     assert 0 < card["data"]["held_out_tracks"] < 24
     assert len(card["training"]["losses"]) == len(card["training"]["held_out_losses"]) == card["training"]["epochs"]
     assert card["settings"]["patch_frames"] == 32
+    assert card["data"]["labels"] == {"column": "track_genre", "tracks": 24 - card["data"]["held_out_tracks"]}
+    assert card["data"]["measures_told"] > 100
     assert card["metrics"]["held_out"].keys() == card["metrics"]["trained_on"].keys()
     assert {"torch", "onnx", "specrec"} <= card["versions"].keys()
     assert "too few" not in found.output

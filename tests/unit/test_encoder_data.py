@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spectrograms import BANDS, some_tracks, spectrogram, write_warehouse
+from spectrograms import BANDS, MFCC, measured, some_tracks, spectrogram, write_warehouse
 
 import specrec
 from specrec.config import StorageConfig
+from specrec.embedding.features import layout_of, transform
 from specrec.encoder import data as D
 from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
@@ -138,6 +139,42 @@ def test_what_is_kept_together(tmp_path):
     groups = dict(zip(frame.index, D.groups_of(frame.astype(object)), strict=True))
     together = [sorted(of) for of in pd.Series(groups).groupby(pd.Series(groups)).groups.values()]
     assert sorted(together) == [["a", "b"], ["c", "d"], ["e", "f"], ["g"], ["h"]]
+
+
+# --- what is known of the tracks ----------------------------------------------------------------------------
+
+
+def test_labels_are_numbers_of_the_column_and_none_where_there_is_none(tmp_path):
+    genres = ["rock", None, "pop", "", "rock", "pop"]
+    tracks = [{"track_id": f"t{i}", "track_genre": name, "song": f"s{i // 2}"} for i, name in enumerate(genres)]
+    write_warehouse(tmp_path / "w", tracks)
+    found = collected(tmp_path / "w", tmp_path / "s", label_column="track_genre").labels
+    assert (found == -1).tolist() == [name in (None, "") for name in genres]
+    assert found[0] == found[4] != found[2] == found[5]
+    assert (collected(tmp_path / "w", tmp_path / "s").labels == -1).all()
+    assert (collected(tmp_path / "w", tmp_path / "s", label_column="unknown").labels == -1).all()
+    of_songs = collected(tmp_path / "w", tmp_path / "s", label_column="source_song").labels  # one of `extra`
+    assert of_songs.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_what_was_measured_is_standardised_and_in_the_order_of_the_tracks(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(12))
+    found = collected(tmp_path / "w", tmp_path / "s", n_mfcc=MFCC)
+    layout = layout_of(MFCC)
+    raw = transform(np.stack([np.hstack([measured(i)[name] for name, _ in layout]) for i in range(12)]), layout)
+    np.testing.assert_allclose(found.measured, (raw - raw.mean(axis=0)) / raw.std(axis=0), rtol=1e-4, atol=1e-5)
+    without = collected(tmp_path / "w", tmp_path / "s")
+    assert without.measured.shape == (12, 0)
+    assert without.fingerprint != found.fingerprint
+
+
+def test_tracks_that_were_not_measured_are_told(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(8))
+    from deltalake import DeltaTable
+
+    DeltaTable(tmp_path / "w" / "audio_features").delete("track_id = 't003'")
+    with pytest.raises(SpecrecError, match="audio_features lacks 1 of the tracks"):
+        collected(tmp_path / "w", tmp_path / "s", n_mfcc=MFCC)
 
 
 # --- excerpts -----------------------------------------------------------------------------------------------
