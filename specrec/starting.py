@@ -14,9 +14,12 @@ def importing() -> Iterator[None]:
     Imports make some hundred thousand objects, all of which stay. Python would look through them for garbage again
     and again meanwhile, and at times ever after.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        gc.enable()
+        if not gc.get_freeze_count():  # a second time would keep for ever what a long-lived process has let go
+            gc.freeze()
+        if was_enabled:
+            gc.enable()

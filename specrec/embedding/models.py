@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
@@ -104,15 +103,16 @@ def load_model(name: str, config: Config) -> Model:
     content = _read(name, settings.path, config.storage)
     where = f"embedding.models.{name}: {settings.path}"
     try:
-        said = _session(Model(name, content)).get_modelmeta().custom_metadata_map
+        session = _session(Model(name, content))
+        said = session.get_modelmeta().custom_metadata_map
+        tags = _names(said.get(TAGS, "[]")) if len(session.get_outputs()) > 1 else ()
         trained_on = json.loads(said.get(AUDIO, "{}"))
         patch_frames = settings.patch_frames or json.loads(said.get(PATCH_FRAMES, "null"))
-        model = Model(name, content, patch_frames, settings.mel, _names(said.get(TAGS, "[]")))
+        model = Model(name, content, patch_frames, settings.mel, tags)
         silence = np.zeros(((settings.mel or config.audio).n_mels, patch_frames or 256), np.float32)
         vector, scores = outputs(model, silence)
-        if model.tags and (scores is None or len(scores) != len(model.tags)):
-            found = "no" if scores is None else len(scores)
-            raise ValueError(f"it names {len(model.tags)} tags and gives {found} scores")
+        if scores is not None and tags and len(scores) != len(tags):
+            raise ValueError(f"it names {len(tags)} tags and gives {len(scores)} scores")
     except Exception as error:  # those of onnxruntime have no base of their own
         raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
     if not np.isfinite(vector).all():
@@ -124,35 +124,21 @@ def load_model(name: str, config: Config) -> Model:
 
 def _names(said: str) -> tuple[str, ...]:
     """Return what the property ``tags`` lists."""
-    names = json.loads(said)
+    try:
+        names = json.loads(said)
+    except ValueError:
+        names = None
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"its property {TAGS} is no list of names in JSON")
-    return tuple(map(str, names))
-
-
-def encode(model: Model, mels: Iterable[FloatArray]) -> FloatArray:
-    """Return the vector of each mel spectrogram: the mean of those of its patches.
-
-    Clips are never mixed in one batch, so that a vector does not depend, in its last digits, on its neighbours.
-
-    Parameters
-    ----------
-    mels : float32, shape (n_mels, n_frames) each, 0 … 1; see :func:`unit_mel`.
-
-    Returns
-    -------
-    float32, shape (len(mels), dimensions).
-
-    Raises
-    ------
-    ValueError
-        If the model's output is no row a patch.
-    """
-    return np.stack([outputs(model, mel)[0] for mel in mels])
+    if len(set(names)) < len(names):
+        raise ValueError(f"its property {TAGS} has a name twice")
+    return tuple(names)
 
 
 def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | None]:
     """Return the vector of a mel spectrogram, and the scores of its tags: means over its patches.
+
+    Clips are never mixed in one batch, so that a vector does not depend, in its last digits, on its neighbours.
 
     Parameters
     ----------

@@ -166,10 +166,11 @@ def _update(
 
 
 def _compare(run: Run, updated: Sequence[str]) -> DataFrame:
-    """Return ``space, track_id, input_hash, old_hash, floor``: the tracks of spaces now, beside their lists.
+    """Return ``space, track_id, has_list, is_there, is_old, floor``: the tracks of spaces now, beside their lists.
 
-    ``floor`` is the cosine of a list's last neighbour, null if the list is not full. It is persisted and counted:
-    Spark then knows how large it is, and broadcasts what is taken from it where that is small.
+    ``is_old`` says that a track's vector is the one that its list is of; ``floor`` is the cosine of the list's last
+    neighbour, null if it is not full. It is persisted and counted: Spark then knows how large it is, and broadcasts
+    what is taken from it where that is small.
     """
     top_n = run.config.neighbours.top_n
     is_of = F.col("space").isin(*updated)
@@ -179,7 +180,13 @@ def _compare(run: Run, updated: Sequence[str]) -> DataFrame:
         F.max(F.when(F.col("rank") == top_n, F.col("cosine"))).alias("floor"),
     )
     now = run.warehouse.read("embeddings").where(is_of).select(*_KEY, "input_hash")
-    compared = before.join(now, _KEY, "full_outer")
+    compared = before.join(now, _KEY, "full_outer").select(
+        *_KEY,
+        F.col("old_hash").isNotNull().alias("has_list"),
+        F.col("input_hash").isNotNull().alias("is_there"),
+        F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False)).alias("is_old"),
+        "floor",
+    )
     if updated:
         compared = compared.persist(StorageLevel.DISK_ONLY)
         compared.count()
@@ -187,7 +194,7 @@ def _compare(run: Run, updated: Sequence[str]) -> DataFrame:
 
 
 def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame) -> DataFrame:
-    """Return ``space, track_id, input_hash, state, floor`` of every track of the spaces.
+    """Return ``space, track_id, state, floor`` of every track of the spaces.
 
     ``floor`` is the cosine of a settled track's last neighbour. A list that is not full is searched anew.
 
@@ -195,25 +202,24 @@ def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame) ->
     ----------
     compared : of the spaces that are updated; see :func:`_compare`.
     """
-    embeddings = run.warehouse.read("embeddings").select(*_KEY, "input_hash")
+    embeddings = run.warehouse.read("embeddings").select(*_KEY)
     whole = [space for space, reason in reasons.items() if reason]
     rebuilt = embeddings.where(F.col("space").isin(whole)).withColumns(_searched_anew())
     updated = [space for space, reason in reasons.items() if not reason]
     if not updated:
         return rebuilt
     lists = run.warehouse.read("neighbours").where(F.col("space").isin(updated))
-    is_old = F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False))
-    lost = compared.where(F.col("old_hash").isNotNull() & ~is_old).select("space", F.col("track_id").alias("lost"))
+    lost = compared.where(F.col("has_list") & ~F.col("is_old")).select("space", F.col("track_id").alias("lost"))
     members = lists.select(*_KEY, F.col("neighbour_id").alias("lost"))
     broken = members.join(lost, ["space", "lost"], "left_semi").select(*_KEY).distinct()
-    state = F.when(~is_old, NEW).when(F.col("broken") | F.col("floor").isNull(), STALE).otherwise(SETTLED)
+    state = F.when(~F.col("is_old"), NEW).when(F.col("broken") | F.col("floor").isNull(), STALE).otherwise(SETTLED)
     settled = (
-        compared.where("input_hash is not null")
+        compared.where("is_there")
         .join(broken.withColumn("broken", F.lit(True)), _KEY, "left")
         .withColumn("state", state.cast("int"))
         .withColumn("floor", F.when(F.col("state") == SETTLED, F.col("floor")).otherwise(math.inf))
     )
-    return rebuilt.unionByName(settled.select(*_KEY, "input_hash", "state", "floor"))
+    return rebuilt.unionByName(settled.select(*_KEY, "state", "floor"))
 
 
 def _searched_anew() -> dict[str, Column]:

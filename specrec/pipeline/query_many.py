@@ -90,6 +90,7 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
         models = {name: load_model(name, config) for name in config.models_of(system)}
         measured = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
         heard: dict[str, DataFrame] = {}
+        vectors: DataFrame | None = None
         try:
             good = measured.where("code is null").drop("code", "message")
             for name, model in models.items():
@@ -108,8 +109,9 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
             _write(failed, f"{to}/failed")
             return Counts(count, spark.read.format("delta").load(for_spark(f"{to}/failed")).count())
         finally:
-            for rows in (measured, *heard.values()):
-                rows.unpersist()
+            for kept in (measured, *heard.values(), vectors):
+                if kept is not None:
+                    kept.unpersist()
 
 
 def _files(spark: SparkSession, source: str, config: Config) -> DataFrame:

@@ -63,7 +63,7 @@ _FAR_CENTROID = 0.3  # octaves
 _ROUNDING = 1e-5
 _LONGEST = 199
 _MOST_REASONS = 3
-_MOST_TAGS = 2
+_MOST_TAGS, _LONGEST_TAG = 2, 40  # a sentence has room for no more
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,7 @@ class Explainer:
     def _of_model(self, name: str, pairs: Pairs, cosines: FloatArray) -> list[_Fact]:
         """Return whether a model finds the two alike, and which rare tags it gives both: no measure of either."""
         shares, between = tag_shares(self.statistics, name), str(phrases()["sentence"]["last_separator"])
-        rare = {tag: share for tag, share in shares.items() if share <= _TYPICAL}
+        rare = {tag: share for tag, share in shares.items() if share <= _TYPICAL and len(tag) <= _LONGEST_TAG}
         tags, chance = np.full(len(cosines), "", object), np.full(len(cosines), np.inf)
         for row, (one, other) in enumerate(zip(pairs.track.tags, pairs.recommended.tags, strict=True)):
             both = rare.keys() & set(one.get(name, ())) & set(other.get(name, ()))

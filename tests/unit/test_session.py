@@ -39,6 +39,15 @@ def test_java_is_told_of_one_collector(own: str) -> None:
     assert own in options
 
 
+@pytest.mark.parametrize("name", ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"])
+def test_a_collector_of_the_environment_stays_the_only_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "-Xss4m -XX:+UseSerialGC")
+    assert "GC" not in settings()["spark.driver.extraJavaOptions"]
+    monkeypatch.delenv(name)
+    own = settings("spark.conf={spark.driver.defaultJavaOptions: '-XX:+UseG1GC'}")
+    assert "GC" not in own["spark.driver.extraJavaOptions"]
+
+
 def test_credentials_of_the_environment_reach_executors_and_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
