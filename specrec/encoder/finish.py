@@ -102,8 +102,8 @@ def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, To
 
     With W and B, the scatter within labels (shrunk) and between them, W⁻¹ B W⁻¹ measures how far vectors differ in
     Fisher's discriminants, each weighed by its ratio of the two: many labels, which together lie in most
-    directions, are told by the few best. The cosine becomes `weight` of that and the rest of what it was, on
-    average.
+    directions, are told by the few best. The cosine becomes, on average, `weight` of that and the rest of what it
+    was. Labels whose means are all alike change nothing.
     """
     known, size = vectors[labels >= 0], vectors.shape[1]
     _, of_track, counts = labels[labels >= 0].unique(return_inverse=True, return_counts=True)
@@ -113,9 +113,11 @@ def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, To
     shrunk = (_SHRINKAGE * scatter.trace() / size).clamp(min=1e-12)
     scatter += shrunk * torch.eye(size, dtype=torch.double)
     apart = (means - known.mean(dim=0)) * (counts[:, None] / len(known)).sqrt()
+    if not apart.norm() > 1e-6 * (vectors.norm() / len(vectors) ** 0.5):  # the labels are all alike
+        return torch.eye(size, dtype=torch.double), Told()
     discriminants = torch.linalg.solve(scatter, apart.T)  # W⁻¹ B W⁻¹ is this times its transpose
-    told = (vectors @ discriminants).square().sum()
-    form = weight / (1 - weight) * vectors.square().sum() / told * discriminants @ discriminants.T
+    ratio = vectors.square().sum() / (vectors @ discriminants).square().sum()
+    form = weight / (1 - weight) * ratio * discriminants @ discriminants.T
     values, axes = torch.linalg.eigh(form)
     stretches = (1 + values.clamp(min=0)).sqrt()
     # labels differ in one direction fewer than there are labels

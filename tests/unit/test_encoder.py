@@ -28,7 +28,7 @@ pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
 
 from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
-from specrec.encoder.finish import finish  # noqa: E402
+from specrec.encoder.finish import Told, _stretch, finish  # noqa: E402
 from specrec.encoder.networks import Autoencoder, Contrastive, Statistics, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
 
@@ -347,6 +347,17 @@ def test_the_directions_of_labels_get_their_share_of_the_length(data):
     assert share == pytest.approx(0.4 + 0.6 * before, abs=0.01)
     assert (told.share_before, told.share) == pytest.approx((before, share), abs=0.01)
     assert told.stretch == pytest.approx(values[-1] / values[0], rel=0.01)
+
+
+def test_labels_that_nothing_tells_apart_change_nothing():
+    vectors = torch.randn((20, 8), generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    labels = torch.arange(20) // 10
+    vectors[10:] = vectors[:10]  # two labels of the same sounds
+    change, told = _stretch(vectors, labels, 0.4)
+    assert torch.equal(change, torch.eye(8, dtype=torch.double))
+    assert told == Told()
+    vectors[10:] += 1
+    assert _stretch(vectors, labels, 0.4)[1].share > 0.4
 
 
 def test_many_labels_get_their_share_too(tmp_path):
