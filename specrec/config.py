@@ -428,7 +428,7 @@ class EncoderConfig(Section):
         "sets labels apart; null: none",
     )
     label_weight: float = Field(
-        default=0.15, ge=0, lt=1, description="share of a vector's squared length that tells labels apart"
+        default=0.15, ge=0, lt=1, description="share of a vector's squared length given to what tells labels apart"
     )
     threads: PositiveInt = Field(default=2, description="of the CPU, where there is no GPU")
     seed: int = Field(default=0, description="chooses the sample, the split, the weights and the excerpts")

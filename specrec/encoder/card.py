@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 import specrec
 from specrec.config import Config
 from specrec.encoder.data import IntArray, Spectrograms
+from specrec.encoder.finish import Told
 from specrec.encoder.train import Objective, Reconstruction, State, scale
 
 _VERSIONS = ("torch", "onnx", "onnxruntime", "numpy", "deltalake", "pyarrow")
@@ -64,7 +66,8 @@ def write_card(
     state: State,
     model: Path,
     *,
-    labelled: int,
+    loss: str,
+    told: Told,
     metrics: Mapping[str, Mapping[str, float]],
     parameters: int,
     parity: float,
@@ -74,7 +77,8 @@ def write_card(
     Parameters
     ----------
     model : the exported file.
-    labelled : tracks whose labels it was fitted to.
+    loss : what the losses are.
+    told : of the labels that it was fitted to.
     metrics : of :func:`measure`, by the side of the split.
     parameters : numbers in the encoder.
     parity : greatest difference of ONNX Runtime from PyTorch.
@@ -99,7 +103,7 @@ def write_card(
             "held_out_tracks": int(data.held_out.sum()),
             "split": "by the first artist, else the album, else the song, else the track",
             "frames": int(data.lengths.sum()),
-            "labels": {"column": settings.label_column if labelled else None, "tracks": labelled},
+            "labels": {"column": settings.label_column if told.tracks else None} | asdict(told),
             "measures_told": data.measured.shape[1],
             "fingerprint": data.fingerprint,
             "audio": config.audio.model_dump(),
@@ -112,6 +116,7 @@ def write_card(
             "kept_epoch": state.kept_epoch,
             "seconds": round(state.seconds, 1),
             "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or "CPU",
+            "loss": loss,
             "losses": state.losses,
             "held_out_losses": state.held_out_losses,
         },

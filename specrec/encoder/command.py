@@ -17,6 +17,7 @@ from specrec.logs import configure, get_logger
 from specrec.warehouse.reader import Reader
 
 MODEL, CARD, CURVE = "model.onnx", "model.json", "loss.png"
+_MEASURED = 1_000  # tracks of either side, at most
 _NEEDED = ("torch", "onnx", "matplotlib")
 
 
@@ -54,7 +55,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
 
     from specrec.encoder.card import draw_losses, measure, write_card  # noqa: PLC0415
     from specrec.encoder.export import export  # noqa: PLC0415
-    from specrec.encoder.finish import finish  # noqa: PLC0415
+    from specrec.encoder.finish import Told, finish  # noqa: PLC0415
     from specrec.encoder.networks import Contrastive  # noqa: PLC0415
     from specrec.encoder.train import CHECKPOINT, train  # noqa: PLC0415
 
@@ -73,38 +74,47 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             objective, state = train(data, settings, out, resume=resume, told=bar.step)
         if not first:
             return {}
-        labelled = 0
+        labels = Told()
         if isinstance(objective.network, Contrastive):
             tracks = sides["trained_on"].nonzero()[0]
-            labelled = finish(objective.network, data, tracks, settings.whitening, settings.label_weight)
+            labels = finish(objective.network, data, tracks, settings.whitening, settings.label_weight)
         metrics = {
-            side: measure(objective, data, of.nonzero()[0][:1_000], settings.patch_frames, settings.seed)
+            side: measure(
+                objective, data, data.some(of.nonzero()[0], _MEASURED), settings.patch_frames, settings.seed
+            )
             for side, of in sides.items()
         }
         model = out / MODEL
         properties = {"architecture": settings.architecture, AUDIO: json.dumps(heard(config.audio))}
         parity = export(objective.network, model, settings.patch_frames, properties)
         parameters = sum(weights.numel() for weights in objective.network.parameters())
-        draw_losses(out / CURVE, state, "MSE" if settings.architecture == "autoencoder" else "NT-Xent")
+        draw_losses(out / CURVE, state, objective.words)
         card = write_card(
             out / CARD,
             config,
             data,
             state,
             model,
-            labelled=labelled,
+            loss=objective.words,
+            told=labels,
             metrics=metrics,
             parameters=parameters,
             parity=parity,
         )
-    log.info("training_done", epochs=state.epoch, kept_epoch=state.kept_epoch, **metrics["held_out"])
+    log.info(
+        "training_done",
+        epochs=state.epoch,
+        kept_epoch=state.kept_epoch,
+        labelled=labels.tracks,
+        **metrics["held_out"],
+    )
     return card
 
 
 def _sample(config: Config, folder: Path) -> Spectrograms:
     settings = config.encoder
-    told = settings.architecture == "contrastive" and settings.distillation > 0
-    return collect(
+    contrastive = settings.architecture == "contrastive"
+    data = collect(
         Reader(config.warehouse, config.storage),
         folder,
         size=settings.sample_tracks,
@@ -112,9 +122,16 @@ def _sample(config: Config, folder: Path) -> Spectrograms:
         held_out_share=settings.held_out_share,
         song_column=config.evaluate.song_column,
         label_column=settings.label_column,
-        n_mfcc=config.audio.n_mfcc if told else None,
+        n_mfcc=config.audio.n_mfcc if contrastive and settings.distillation > 0 else None,
         audio_hash=config.audio_hash,
     )
+    by_default = type(settings).model_fields["label_column"].default
+    if contrastive and settings.label_column not in (None, by_default) and (data.labels < 0).all():
+        raise SpecrecError(
+            f"no track of the sample has a label in {settings.label_column!r}: encoder.label_column names a column "
+            "of the catalogue, or null to train without labels"
+        )
+    return data
 
 
 def _distribute(config: Config, out: Path, resume: bool, workers: int) -> dict[str, Any]:

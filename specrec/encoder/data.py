@@ -21,12 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from specrec.audio.mel import STEP_DB, TOP_DB, decode_mel
-from specrec.embedding.features import fit_scaler, layout_of, stack, transform
+from specrec.embedding.features import Layout, fit_scaler, layout_of, stack, transform
 from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+Measures = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -60,7 +61,7 @@ class Spectrograms:
     measured : float32, shape (tracks, measures)
         The job's own features, standardised over the sample; no measures if none were asked for.
     fingerprint : str
-        Hash of the sample: its tracks, the bytes of their audio, and what was measured.
+        Hash of the sample: its tracks, the bytes of their audio, and what was measured, as the table has it.
     """
 
     codes: Codes
@@ -96,6 +97,12 @@ class Spectrograms:
         """Return one excerpt of each track from a place that is drawn, as :meth:`excerpts`."""
         places = np.maximum(self.lengths[tracks] - frames, 0) + 1
         return self.excerpts(tracks, (random.random(len(tracks)) * places).astype(np.int64), frames)
+
+    def some(self, tracks: IntArray, most: int) -> IntArray:
+        """Return the tracks, or so many of them by their hash: ids may be in the order of genres or folders."""
+        if len(tracks) <= most:
+            return tracks
+        return np.sort(tracks[np.argsort(hash_of(self.track_ids[tracks], 0), kind="stable")[:most]])
 
     def alike(self, tracks: IntArray, random: np.random.Generator) -> IntArray:
         """Return for each track one of the same song and the same side of the split, often itself."""
@@ -199,7 +206,8 @@ def collect(
         words.write_text(json.dumps({"fingerprint": fingerprint}))
     described = described.reindex(ids)
     groups = groups_of(described)
-    measured = _measured(reader, ids, n_mfcc, audio_hash)
+    layout = [] if n_mfcc is None else layout_of(n_mfcc)
+    measured = _measured(reader, ids, layout, audio_hash)
     return Spectrograms(
         codes=np.memmap(mels, np.uint8, "r", shape=shape),
         starts=starts,
@@ -208,7 +216,8 @@ def collect(
         songs=pd.factorize(described["song"].fillna("\0" + described.index.to_series()))[0].astype(np.int64),
         held_out=hold_out(groups, held_out_share, seed),
         labels=pd.factorize(described["label"].replace("", None))[0].astype(np.int64),
-        measured=measured,
+        measured=_standardise(measured, layout),
+        # of the table's values: scaled ones may differ in the last bit on another machine
         fingerprint=hashlib.sha256(fingerprint.encode() + measured.tobytes()).hexdigest(),
     )
 
@@ -257,25 +266,33 @@ def _describe(reader: Reader, chosen: list[str], song_column: str | None, label_
     return described[["artists", "album_name", "song", "label"]].astype(object)
 
 
-def _measured(reader: Reader, ids: npt.NDArray[Any], n_mfcc: int | None, audio_hash: str | None) -> FloatArray:
-    """Return the features of tracks, standardised over them and clipped, float32, shape (tracks, measures)."""
-    if n_mfcc is None:
-        return np.zeros((len(ids), 0), np.float32)
-    layout = layout_of(n_mfcc)
-    found = np.zeros((len(ids), sum(size for _, size in layout)))
-    known = np.zeros(len(ids), bool)
-    at = pd.Index(ids)
-    for batch in reader.batches("audio_features", ["track_id", "audio_hash", *(name for name, _ in layout)]):
-        rows = batch.to_pandas()
-        rows = rows[rows["track_id"].isin(at) & ((audio_hash is None) | (rows["audio_hash"] == audio_hash))]
-        places = at.get_indexer(rows["track_id"])
-        found[places], known[places] = stack(rows, layout), True
-    if not known.all():
-        raise SpecrecError(
-            f"audio_features lacks {(~known).sum()} of the tracks that mel_spectrograms has: run `specrec nightly`"
+def _measured(reader: Reader, ids: npt.NDArray[Any], layout: Layout, audio_hash: str | None) -> Measures:
+    """Return the features of tracks as ``audio_features`` has them, float64, shape (tracks, measures)."""
+    if not layout:
+        return np.zeros((len(ids), 0))
+    columns, wanted = ["track_id", "audio_hash", *(name for name, _ in layout)], pa.array(ids)
+    found = []
+    for batch in reader.batches("audio_features", columns):
+        own = pc.is_in(batch["track_id"], wanted)
+        found.append(
+            batch.filter(own if audio_hash is None else pc.and_(own, pc.equal(batch["audio_hash"], audio_hash)))
         )
-    scaler = fit_scaler(found, layout)
-    standard = (transform(found, layout) - scaler["mean"]) / scaler["std"]
+    rows = pa.Table.from_batches(found).to_pandas() if found else pd.DataFrame(columns=columns)
+    rows = rows.set_index("track_id")
+    lacking = ~pd.Index(ids).isin(rows.index)
+    if lacking.any():
+        raise SpecrecError(
+            f"audio_features lacks {lacking.sum()} of the tracks that mel_spectrograms has: run `specrec nightly`"
+        )
+    return stack(rows.loc[ids], layout)
+
+
+def _standardise(measured: Measures, layout: Layout) -> FloatArray:
+    """Return features standardised over the tracks and clipped, float32, same shape."""
+    if not layout:
+        return measured.astype(np.float32)
+    scaler = fit_scaler(measured, layout)
+    standard = (transform(measured, layout) - scaler["mean"]) / scaler["std"]
     return np.clip(standard, -_MOST_DEVIATIONS, _MOST_DEVIATIONS).astype(np.float32)
 
 

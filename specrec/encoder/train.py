@@ -6,6 +6,7 @@ of a generator, and a run that was stopped and continued gives the weights of on
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ CHECKPOINT = "checkpoint.pt"
 _WEIGHT_DECAY = 1e-4
 _WARM_UP = 0.05  # of all steps
 _AFTERWARDS = ("whitening", "label_column", "label_weight")  # settings of what is done to trained weights
+_WORDS = {"data": "the spectrograms", "split": "the songs, or the split into trained on and held out,"}
 _HELD_OUT = 2**31  # the "epoch" whose draws the held-out excerpts are
 
 #: Called after each step with the epoch, the step and the steps of an epoch.
@@ -69,7 +71,7 @@ class State:
 class Reconstruction(nn.Module):
     """The loss of an autoencoder: mean squared error of the values in [0, 1]."""
 
-    views, keeps_best = 1, True
+    views, keeps_best, words = 1, True, "MSE"
 
     def __init__(self, network: Autoencoder) -> None:
         super().__init__()
@@ -101,6 +103,9 @@ class Contrast(nn.Module):
         super().__init__()
         self.network, self.temperature, self.distillation = network, temperature, distillation
         self.teller = nn.Linear(network.dimensions, measures) if measures and distillation else None
+        self.words = "NT-Xent"
+        if self.teller is not None:
+            self.words += f" + {distillation:g} · (1 - cosine of the features)"
 
     def forward(
         self, views: list[Tensor], songs: Tensor, measured: list[Tensor], random: torch.Generator
@@ -272,7 +277,9 @@ def _mean_of_all(loss: Tensor) -> float:
 
 
 def _identity(settings: EncoderConfig, data: Spectrograms) -> dict[str, Any]:
-    return settings.model_dump(exclude={"threads", *_AFTERWARDS}) | {"data": data.fingerprint}
+    """Return what decides the weights: the settings, the sample, and its songs and split."""
+    split = hashlib.sha256(data.songs.tobytes() + data.held_out.tobytes()).hexdigest()
+    return settings.model_dump(exclude={"threads", *_AFTERWARDS}) | {"data": data.fingerprint, "split": split}
 
 
 def _save(
@@ -305,6 +312,6 @@ def _load(path: Path, settings: EncoderConfig, data: Spectrograms) -> dict[str, 
     identity = _identity(settings, data)
     differing = [name for name, value in identity.items() if saved["identity"].get(name) != value]
     if differing:
-        what = ", ".join("the spectrograms" if name == "data" else f"encoder.{name}" for name in differing)
+        what = ", ".join(_WORDS.get(name, f"encoder.{name}") for name in differing)
         raise SpecrecError(f"{path} is of another training ({what} differ): choose another folder")
     return saved

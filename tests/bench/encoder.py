@@ -5,8 +5,13 @@
 The clips are those of ../shared/music, each analysed once, as the job does. They are cut into three folds: clips
 that share an artist or an album, directly or by others, are never on two sides. For each fold an encoder is trained
 on the two others by the project's own code; its vectors of the fold's clips are the queries, and of all clips the
-candidates. The scaler of the features and the PCA, which know no labels, are fitted on all clips, as the job does.
-The loss of the fold is told and decides nothing: training never stops early, and the last weights are kept.
+candidates. What knows no labels is fitted on all clips, as the job does: the scaler of the features, be they a
+space or what the encoder learns to tell, and the PCA. The loss of the fold is told and decides nothing: training
+never stops early, and the last weights are kept.
+
+What build/bench/encoder holds of an earlier run is used again: trainings of the same settings, clips and split,
+and of unchanged clips the analysis and musicnn's vectors. --fresh trains anew. What is done to trained weights,
+whitening and labels, is always done anew.
 
 Genre precision is of the first ten by other artists in emotify, songs are found among the clips of games.
 """
@@ -19,7 +24,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from clips import cpu_model
 from deltalake import write_deltalake
 from rich.console import Console
 from rich.table import Table
@@ -39,16 +44,16 @@ from specrec.audio import model_mel
 from specrec.audio.analyse import analyse
 from specrec.audio.mel import decode_mel
 from specrec.catalogue.demo import render_catalogue
-from specrec.config import Config, ModelMelConfig, load
+from specrec.config import AudioConfig, Config, EncoderConfig, ModelMelConfig, load
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
-from specrec.embedding.models import Model, encode
+from specrec.embedding.models import Model, outputs
 from specrec.encoder.card import measure
 from specrec.encoder.command import _sample
 from specrec.encoder.data import STEP, Spectrograms
 from specrec.encoder.export import export, open_session
 from specrec.encoder.finish import finish
-from specrec.encoder.train import _AFTERWARDS, build, train
+from specrec.encoder.train import _identity, build, train
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.measure import Lists, genre, song
 from specrec.evaluate.metrics import Measurement
@@ -93,10 +98,10 @@ def music() -> pd.DataFrame:
 
 
 def extract(frame: pd.DataFrame, config: Config) -> Path:
-    """Write the tables that an encoder is trained on, by delta-rs, once; return their folder."""
+    """Write the tables that an encoder is trained on, by delta-rs, once for these clips; return their folder."""
     root = Path(config.warehouse)
-    done = root / f"{config.audio_hash}.done"
-    if done.exists() and done.read_text() == str(len(frame)):
+    done, rows_hash = root / f"{config.audio_hash}.done", _hash(frame)
+    if done.exists() and done.read_text() == rows_hash:
         return root
     shutil.rmtree(root, ignore_errors=True)
     with multiprocessing.get_context("spawn").Pool(CORES) as pool:
@@ -112,8 +117,12 @@ def extract(frame: pd.DataFrame, config: Config) -> Path:
             for track_id, parts in zip(frame["track_id"], analysed, strict=True)
         ]
         write_deltalake(root / table, pa.Table.from_pylist(rows))
-    done.write_text(str(len(frame)))
+    done.write_text(rows_hash)
     return root
+
+
+def _hash(frame: pd.DataFrame) -> str:
+    return hashlib.sha256(frame.to_csv().encode()).hexdigest()[:16]
 
 
 def _analyse(path: str, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -160,7 +169,7 @@ def plain_spaces(config: Config, musicnn: Path | None, frame: pd.DataFrame) -> d
     mels = [decode_mel(row.mel, row.n_mels, row.n_frames) for row in table("mel_spectrograms").itertuples()]
     described = np.stack([spectrogram_space.describe(mel) for mel in mels])
     pca = spectrogram_space.fit_pca(described, settings.pca_components)
-    regions = spectrogram_space.band_regions(config.audio, config.audio.sample_rate or 22_050)
+    regions = spectrogram_space.band_regions(config.audio, _sample_rate(config.audio))
     spaces = {
         "features": feature_space.embed(matrix, layout, scaler, settings.family_weights, settings.clip_sd),
         "spectrogram": spectrogram_space.embed(described, pca, regions)[0],
@@ -173,7 +182,7 @@ def plain_spaces(config: Config, musicnn: Path | None, frame: pd.DataFrame) -> d
 def _musicnn(path: Path, frame: pd.DataFrame, config: Config) -> FloatArray:
     """Return the vectors of a converted musicnn; kept, since the clips are decoded again for them."""
     model = Model("musicnn", path.read_bytes(), mel=MUSICNN_MEL)
-    kept = BUILD / f"musicnn-{model.sha256[:16]}.npy"
+    kept = BUILD / f"musicnn-{model.sha256[:16]}-{_hash(frame)}.npy"
     if not kept.exists():
         with multiprocessing.get_context("spawn").Pool(CORES) as pool:
             rows = pool.starmap(_hear, [(model, audio, config) for audio in frame["path"]], chunksize=4)
@@ -183,7 +192,7 @@ def _musicnn(path: Path, frame: pd.DataFrame, config: Config) -> FloatArray:
 
 def _hear(model: Model, path: str, config: Config) -> FloatArray:
     heard = model_mel.measure(Path(path).read_bytes(), config.audio, MUSICNN_MEL, path)
-    return encode(model, [heard.mel])[0]
+    return outputs(model, heard.mel)[0]
 
 
 def joined(spaces: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
@@ -194,28 +203,29 @@ def joined(spaces: Mapping[str, FloatArray], weights: Mapping[str, float]) -> Fl
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def train_fold(config: Config, fold: IntArray, number: int) -> dict[str, Any]:
+def train_fold(config: Config, fold: IntArray, number: int, fresh: bool) -> dict[str, Any]:
     """Train an encoder on what is not of a fold, export it, and embed all clips by the exported file.
 
     Returns
     -------
-    ``vectors`` of all clips, and of the training ``seconds, losses, held_out_losses, labelled, difference, model``.
+    ``vectors`` of all clips, and of the training ``seconds, losses, held_out_losses, labels, difference, model``.
     """
     held_out = fold == number
     data = dataclasses.replace(_sample(config, BUILD / "sample"), held_out=held_out)
-    folder = BUILD / f"{training_hash(config, data)}-{number}"
     settings = config.encoder.model_copy(update={"patience": config.encoder.epochs, "threads": 1})
+    folder = folder_of(settings, data, str(number), fresh=fresh)
     objective, state = train(data, settings, folder, resume=True)
     network = objective.network
-    labelled = finish(network, data, np.flatnonzero(~held_out), settings.whitening, settings.label_weight)
+    told = finish(network, data, np.flatnonzero(~held_out), settings.whitening, settings.label_weight)
     path = folder / "model.onnx"
     difference = export(network, path, settings.patch_frames)
+    model = Model("encoder", path.read_bytes())
     return {
-        "vectors": encode(Model("encoder", path.read_bytes()), whole_clips(data)),
+        "vectors": np.stack([outputs(model, mel)[0] for mel in whole_clips(data)]),
         "model": path,
         "difference": difference,
         "clips": int((~held_out).sum()),
-        "labelled": labelled,
+        "labels": dataclasses.asdict(told),
         "seconds": state.seconds,
         "losses": state.losses,
         "held_out_losses": state.held_out_losses,
@@ -229,7 +239,7 @@ def whole_clips(data: Spectrograms) -> Iterator[FloatArray]:
         yield np.clip(1 - codes.T.astype(np.float32) * np.float32(STEP), 0, 1)
 
 
-def rate(model: Path, data: Spectrograms, clips: int = 100) -> dict[str, float]:
+def rate(model: Path, data: Spectrograms, audio: AudioConfig, clips: int = 100) -> dict[str, float]:
     """Return clips a second of one thread of ONNX Runtime, one clip at a time as the job does.
 
     Of the thread's own time, so that other processes do not count; the best of five.
@@ -244,12 +254,16 @@ def rate(model: Path, data: Spectrograms, clips: int = 100) -> dict[str, float]:
         for mel in mels:
             session.run(None, {"mel": mel})
         times.append(time.process_time() - clock)
-    seconds = float(np.mean([mel.shape[2] for mel in mels])) * 512 / 22_050
+    seconds = float(np.mean([mel.shape[2] for mel in mels])) * audio.hop_length / _sample_rate(audio)
     return {
         "clips_a_second": len(mels) / min(times),
         "seconds_of_a_clip": seconds,
         "median": len(mels) / float(np.median(times)),
     }
+
+
+def _sample_rate(audio: AudioConfig) -> int:
+    return audio.sample_rate or 22_050  # that of the clips
 
 
 # --- what is found ------------------------------------------------------------------------------------------
@@ -296,7 +310,7 @@ def _ranked(vectors: Sequence[FloatArray], queries: IntArray, pool: IntArray, fo
 
 
 def rebuilt(
-    data: Spectrograms, config: Config, train_on: IntArray, judged_by: IntArray, folder: Path
+    data: Spectrograms, settings: EncoderConfig, train_on: IntArray, judged_by: IntArray, *, fresh: bool
 ) -> dict[str, Any]:
     """Train an autoencoder on some clips and measure it on others, beside the means of the bands.
 
@@ -314,9 +328,11 @@ def rebuilt(
         held_out=held_out[chosen],
         labels=data.labels[chosen],
         measured=data.measured[chosen],
+        fingerprint=hashlib.sha256(data.fingerprint.encode() + chosen.tobytes()).hexdigest(),
     )
-    objective, state = train(part, config.encoder, folder, resume=True)
-    errors = measure(objective, data, judged_by, config.encoder.patch_frames, config.encoder.seed)
+    folder = folder_of(settings, part, str(len(chosen)), fresh=fresh)
+    objective, state = train(part, settings, folder, resume=True)
+    errors = measure(objective, data, judged_by, settings.patch_frames, settings.seed)
     return {
         "clips": len(chosen),
         "epochs": state.epoch,
@@ -326,7 +342,14 @@ def rebuilt(
 
 
 def curve(
-    data: Spectrograms, config: Config, pool: IntArray, judged_by: IntArray, *, sizes: Sequence[int], name: str
+    data: Spectrograms,
+    config: Config,
+    pool: IntArray,
+    judged_by: IntArray,
+    *,
+    sizes: Sequence[int],
+    name: str,
+    fresh: bool,
 ) -> list[dict[str, Any]]:
     """Return the errors of autoencoders that are trained on ever more clips of a pool, judged by the same others.
 
@@ -340,9 +363,7 @@ def curve(
         steps_an_epoch = settings.excerpts_per_track * max(round(0.9 * size / settings.batch_size), 1)
         epochs = max(round(STEPS / steps_an_epoch), 1)
         own = settings.model_copy(update={"epochs": epochs, "patience": epochs})
-        one = config.model_copy(update={"encoder": own})
-        folder = BUILD / f"{training_hash(one, data)}-{size}"
-        found.append({"of": name} | rebuilt(data, one, order[:size], judged_by, folder))
+        found.append({"of": name} | rebuilt(data, own, order[:size], judged_by, fresh=fresh))
     return found
 
 
@@ -362,14 +383,14 @@ def rendered_clips(count: int, config: Config) -> tuple[Spectrograms, Config]:
 
 
 def cross_validate(
-    data: Spectrograms, config: Config, frame: pd.DataFrame, fold: IntArray, musicnn: Path | None
+    data: Spectrograms, config: Config, frame: pd.DataFrame, fold: IntArray, musicnn: Path | None, *, fresh: bool
 ) -> dict[str, Any]:
     """Train an encoder a fold, and measure all spaces."""
     plain = plain_spaces(config, musicnn, frame)
     with multiprocessing.get_context("spawn").Pool(FOLDS) as pool:  # a thread each: faster than one by one
-        trained = pool.starmap(train_fold, [(config, fold, number) for number in range(FOLDS)], chunksize=1)
+        trained = pool.starmap(train_fold, [(config, fold, number, fresh) for number in range(FOLDS)], chunksize=1)
     for number, of in enumerate(trained):
-        words = f"fold {number}: trained on {of['clips']} clips, {of['labelled']} of them with a label"
+        words = f"fold {number}: trained on {of['clips']} clips, {of['labels']['tracks']} of them with a label"
         print(f"{words}, {len(of['losses'])} epochs in {of['seconds'] / 60:.1f} minutes")
     spaces = {name: [vectors] * FOLDS for name, vectors in plain.items()}
     spaces["encoder"] = [of["vectors"] for of in trained]
@@ -383,24 +404,27 @@ def cross_validate(
         "joined": JOINED,
         "clips": len(frame),
         "folds": [
-            {name: of[name] for name in ("clips", "labelled", "seconds", "losses", "held_out_losses", "difference")}
+            {name: of[name] for name in ("clips", "labels", "seconds", "losses", "held_out_losses", "difference")}
             for of in trained
         ],
         "model": {
             "bytes": model.stat().st_size,
             "greatest_difference_from_torch": max(of["difference"] for of in trained),
         }
-        | rate(model, data),
+        | rate(model, data, config.audio),
         "found": [dataclasses.asdict(of) for of in found if not of.slice],
         "found_by_genre": [dataclasses.asdict(of) for of in found if of.slice],
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "machine": {"processor": cpu_model(), "cores": os.cpu_count()},
     }
 
 
-def training_hash(config: Config, data: Spectrograms) -> str:
-    """Name the folder of a training by what decides its weights: one that was stopped is continued."""
-    settings = config.encoder.model_dump(exclude={"threads", "patience", *_AFTERWARDS})
-    return hashlib.sha256(json.dumps([settings, data.fingerprint]).encode()).hexdigest()[:12]
+def folder_of(settings: EncoderConfig, data: Spectrograms, name: str, *, fresh: bool) -> Path:
+    """Return the folder of a training, named by what decides its weights: one that is there is continued."""
+    identity = json.dumps(_identity(settings, data), sort_keys=True)
+    folder = BUILD / f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}-{name}"
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def _print_found(results: dict[str, Any]) -> None:
@@ -436,8 +460,11 @@ def _print_errors(errors: Sequence[Mapping[str, Any]]) -> None:
 @click.option("--musicnn", type=click.Path(exists=True, path_type=Path), help="made by deploy/convert_musicnn.py")
 @click.option("--autoencoder", is_flag=True, help="the error of autoencoders against the number of clips instead")
 @click.option("--rendered", default=0, help="with --autoencoder: also on so many rendered clips")
+@click.option("--fresh", is_flag=True, help="train anew, and do not use the trainings of an earlier run")
 @click.option("--set", "overrides", multiple=True, help="a setting, as of specrec: encoder.epochs=50")
-def main(musicnn: Path | None, *, autoencoder: bool, rendered: int, overrides: tuple[str, ...]) -> None:
+def main(
+    musicnn: Path | None, *, autoencoder: bool, rendered: int, fresh: bool, overrides: tuple[str, ...]
+) -> None:
     """Measure, print tables, and write build/bench/encoder.json."""
     own = ("encoder.architecture=autoencoder",) if autoencoder else ()
     config = load(None, (f"warehouse={BUILD / 'warehouse'}", *own, *overrides), needs_catalogue=False)
@@ -449,15 +476,16 @@ def main(musicnn: Path | None, *, autoencoder: bool, rendered: int, overrides: t
     out = BUILD.parent / "encoder.json"
     results = json.loads(out.read_text()) if out.exists() else {}
     if autoencoder:
-        errors = curve(data, config, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), sizes=SIZES, name="real")
+        pool, judged_by = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+        errors = curve(data, config, pool, judged_by, sizes=SIZES, name="real", fresh=fresh)
         if rendered:
             clips, own = rendered_clips(rendered, config)
             pool, judged_by = np.flatnonzero(~clips.held_out), np.flatnonzero(clips.held_out)
-            errors += curve(clips, own, pool, judged_by, sizes=[rendered], name="rendered")
+            errors += curve(clips, own, pool, judged_by, sizes=[rendered], name="rendered", fresh=fresh)
         results["autoencoder"] = errors
         _print_errors(errors)
     else:
-        results["encoder"] = cross_validate(data, config, frame, fold, musicnn)
+        results["encoder"] = cross_validate(data, config, frame, fold, musicnn, fresh=fresh)
         _print_found(results["encoder"])
     out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     print(f"written to {out}")

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from scipy.fft import dct
@@ -27,7 +28,7 @@ pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
 
 from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
-from specrec.encoder.finish import finish  # noqa: E402
+from specrec.encoder.finish import Told, _stretch, finish  # noqa: E402
 from specrec.encoder.networks import Autoencoder, Contrastive, Statistics, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
 
@@ -231,6 +232,16 @@ def test_the_checkpoint_of_another_training_is_refused(data, tmp_path):
         train(data, settings(epochs=1, learning_rate=0.1), tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_another_split_or_other_songs_is_refused(data, tmp_path):
+    train(data, settings(epochs=1), tmp_path)
+    swapped = dataclasses.replace(data, held_out=~data.held_out)
+    paired = dataclasses.replace(data, songs=data.songs // 2)
+    for other in (swapped, paired):
+        with pytest.raises(SpecrecError, match="the split into trained on and held out, differ"):
+            train(other, settings(epochs=2), tmp_path, resume=True)
+    assert train(data, settings(epochs=1), tmp_path, resume=True)[1].epoch == 1
+
+
 # --- whitening ----------------------------------------------------------------------------------------------
 
 
@@ -293,10 +304,10 @@ def labelled(data, network):
     return dataclasses.replace(data, labels=labels)
 
 
-def cosines_within_and_across(vectors, labels):
+def cosines_within_and_across(vectors, labels, of=(0, 1)):
     unit = vectors - vectors.mean(axis=0)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    known = np.isin(labels, (0, 1))
+    known = np.isin(labels, of)
     cosines, alike = (unit @ unit.T)[known][:, known], labels[known][:, None] == labels[known]
     np.fill_diagonal(alike, False)
     return cosines[alike].mean(), cosines[labels[known][:, None] != labels[known]].mean()
@@ -312,7 +323,8 @@ def test_vectors_tell_labels_apart_where_there_are_some(data):
     for weight in (0.0, 0.3, 0.6):
         network.load_state_dict(weights)
         used = finish(network, known, np.arange(24), 0.5, weight)
-        assert used == (20 if weight else 0)  # of 24, three have none, and one has one of its own
+        # of 24, three have none, and one has one of its own
+        assert (used.tracks, used.labels) == ((20, 2) if weight else (0, 0))
         within, across = cosines_within_and_across(vectors_of(network, data, range(24)), known.labels)
         apart.append(within - across)
     assert before[0] - before[1] < apart[1] < apart[2]
@@ -325,13 +337,59 @@ def test_the_directions_of_labels_get_their_share_of_the_length(data):
     known = labelled(data, network)
     unstretched = copy.deepcopy(network)
     finish(unstretched, known, np.arange(24), 1.0, 0.0)
-    finish(network, known, np.arange(24), 1.0, 0.4)
+    told = finish(network, known, np.arange(24), 1.0, 0.4)
     a, b = (vectors_of(of, data, range(24)).astype(np.float64) for of in (unstretched, network))
     change, *_ = np.linalg.lstsq(a, b, rcond=None)  # symmetric: one direction is stretched, all others alike
     values, axes = np.linalg.eigh((change + change.T) / 2)
     assert np.allclose(change, change.T, atol=1e-3 * values.max())
     assert np.allclose(values[:-1], values[0], rtol=1e-2)
-    assert np.square(b @ axes[:, -1]).sum() / np.square(b).sum() == pytest.approx(0.4, abs=0.01)
+    before, share = (np.square(of @ axes[:, -1]).sum() / np.square(of).sum() for of in (a, b))
+    assert share == pytest.approx(0.4 + 0.6 * before, abs=0.01)
+    assert (told.share_before, told.share) == pytest.approx((before, share), abs=0.01)
+    assert told.stretch == pytest.approx(values[-1] / values[0], rel=0.01)
+
+
+def test_labels_that_nothing_tells_apart_change_nothing():
+    vectors = torch.randn((20, 8), generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    labels = torch.arange(20) // 10
+    vectors[10:] = vectors[:10]  # two labels of the same sounds
+    change, told = _stretch(vectors, labels, 0.4)
+    assert torch.equal(change, torch.eye(8, dtype=torch.double))
+    assert told == Told()
+    vectors[10:] += 1
+    assert _stretch(vectors, labels, 0.4)[1].share > 0.4
+
+
+def test_many_labels_get_their_share_too(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(180))
+    known = collect(
+        Reader(str(tmp_path / "w"), StorageConfig()), tmp_path / "s", size=180, seed=0, held_out_share=0.3
+    )
+    torch.manual_seed(0)
+    network = Contrastive(BANDS, 40)  # the directions of the labels are nearly all that there are
+    vectors = vectors_of(network, known, range(180))
+    _, _, axes = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    labels = np.zeros(180, np.int64)
+    for axis in axes[[3, 6]]:  # into six along one direction, and each of these into six along another
+        labels = 6 * labels + (
+            pd.Series(vectors @ axis).groupby(labels).rank(method="first", pct=True) * 5.999
+        ).astype(int)
+    known = dataclasses.replace(known, labels=labels.to_numpy())
+    weights, found = copy.deepcopy(network.state_dict()), []
+    for weight in (0.0, 0.15, 0.4):
+        network.load_state_dict(weights)
+        told = finish(network, known, np.arange(180), 1.0, weight)
+        found.append(vectors_of(network, known, range(180)).astype(np.float64))
+        if weight:
+            change, *_ = np.linalg.lstsq(found[0], found[-1], rcond=None)
+            lengths = np.linalg.eigvalsh((change + change.T) / 2) ** 2
+            assert lengths[0] == pytest.approx(1 - weight, abs=0.02)  # the rest is the labels'
+            assert (told.tracks, told.labels) == (180, 36)
+            assert told.share > told.share_before
+            assert told.stretch > 1.3
+    apart = [np.subtract(*cosines_within_and_across(of, known.labels, range(36))) for of in found]
+    assert apart[1] > 1.3 * apart[0]
+    assert apart[2] > 1.3 * apart[1]
 
 
 # --- features -----------------------------------------------------------------------------------------------
@@ -412,7 +470,11 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     assert 0 < card["data"]["held_out_tracks"] < 24
     assert len(card["training"]["losses"]) == len(card["training"]["held_out_losses"]) == card["training"]["epochs"]
     assert card["settings"]["patch_frames"] == 32
-    assert card["data"]["labels"] == {"column": "track_genre", "tracks": 24 - card["data"]["held_out_tracks"]}
+    labels = card["data"]["labels"]
+    assert (labels["column"], labels["tracks"]) == ("track_genre", 24 - card["data"]["held_out_tracks"])
+    assert labels["labels"] == 2
+    assert 0.15 <= labels["share"] <= 1
+    assert card["training"]["loss"] == "NT-Xent + 1 · (1 - cosine of the features)"
     assert card["data"]["measures_told"] > 100
     assert card["metrics"]["held_out"].keys() == card["metrics"]["trained_on"].keys()
     assert {"torch", "onnx", "specrec"} <= card["versions"].keys()
@@ -421,6 +483,9 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     assert again.exit_code == 2
     assert "--resume" in again.output
     assert CliRunner().invoke(main, [*arguments, "--resume"]).exit_code == 0
+    mistyped = CliRunner().invoke(main, [*arguments, "--resume", "--set", "encoder.label_column=track_gener"])
+    assert mistyped.exit_code == 2
+    assert "no track of the sample has a label in 'track_gener'" in mistyped.output
 
 
 def test_without_torch_the_command_says_what_to_install(root, tmp_path, monkeypatch):

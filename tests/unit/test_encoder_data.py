@@ -168,6 +168,32 @@ def test_what_was_measured_is_standardised_and_in_the_order_of_the_tracks(tmp_pa
     assert without.fingerprint != found.fingerprint
 
 
+def test_the_fingerprint_is_of_what_the_table_says_and_not_of_what_is_computed(tmp_path, monkeypatch):
+    write_warehouse(tmp_path / "w", some_tracks(12))
+    found = collected(tmp_path / "w", tmp_path / "s", n_mfcc=MFCC)
+    monkeypatch.setattr(D, "transform", lambda matrix, layout: np.nextafter(transform(matrix, layout), np.inf))
+    elsewhere = collected(tmp_path / "w", tmp_path / "s", n_mfcc=MFCC)  # another machine's last bit
+    assert elsewhere.fingerprint == found.fingerprint
+    from deltalake import DeltaTable
+
+    DeltaTable(tmp_path / "w" / "audio_features").update({"tempo": "tempo + 1"}, predicate="track_id = 't003'")
+    assert collected(tmp_path / "w", tmp_path / "s", n_mfcc=MFCC).fingerprint != found.fingerprint
+
+
+def test_of_many_tracks_some_are_taken_whatever_their_ids_order(tmp_path):
+    write_warehouse(tmp_path / "w", some_tracks(40))
+    found = collected(tmp_path / "w", tmp_path / "s")
+    tracks = np.arange(4, 40)
+    assert np.array_equal(found.some(tracks, 36), tracks)
+    some = found.some(tracks, 12)
+    assert len(set(some.tolist())) == 12
+    assert set(some.tolist()) <= set(tracks.tolist())
+    assert (np.diff(some) > 0).all()
+    assert some.max() > 30  # of all, and not the first
+    assert some.min() < 10
+    assert set(found.some(tracks[::-1], 12).tolist()) == set(some.tolist())
+
+
 def test_tracks_that_were_not_measured_are_told(tmp_path):
     write_warehouse(tmp_path / "w", some_tracks(8))
     from deltalake import DeltaTable
