@@ -115,14 +115,13 @@ def session_settings(config: Config) -> dict[str, str]:
     """Return the spark.* settings that a session of specrec runs with."""
     own = config.spark.conf
     own_java = own.get("spark.driver.extraJavaOptions", "")
-    java = [f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}", own_java]
     told = [
         own_java,
         own.get("spark.driver.defaultJavaOptions", ""),
         *(os.environ.get(of, "") for of in _TELLING_JAVA),
     ]
-    if not re.search(r"-XX:\+Use\w*GC\b", " ".join(told)):  # Java refuses two
-        java.insert(1, COLLECTOR)
+    collector = "" if re.search(r"-XX:\+Use\w*GC\b", " ".join(told)) else COLLECTOR  # Java refuses two
+    java = (f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}", collector, own_java)
     environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS
     environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
     return {
@@ -147,7 +146,7 @@ def session_settings(config: Config) -> dict[str, str]:
         **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
         **s3a_settings(config.storage),
         **own,
-        "spark.driver.extraJavaOptions": " ".join(java).strip(),
+        "spark.driver.extraJavaOptions": " ".join(filter(None, java)),
     }
 
 

@@ -69,6 +69,12 @@ def fit_scaler(matrix: FloatArray, layout: Layout) -> dict[str, FloatArray]:
     return {"mean": values.mean(axis=0), "std": np.where(std > 1e-12, std, 1.0)}
 
 
+def standardise(matrix: FloatArray, layout: Layout, scaler: dict[str, FloatArray], clip_sd: float) -> FloatArray:
+    """Return the matrix in standard deviations from the mean, clipped to ± `clip_sd`, float64, same shape."""
+    standard: FloatArray = (transform(matrix, layout) - scaler["mean"]) / scaler["std"]
+    return standard.clip(-clip_sd, clip_sd)
+
+
 def embed(
     matrix: FloatArray,
     layout: Layout,
@@ -94,7 +100,7 @@ def embed(
     weights : of each family; one that is not named has weight 1.
     clip_sd : standard deviations.
     """
-    standard = np.clip((transform(matrix, layout) - scaler["mean"]) / scaler["std"], -clip_sd, clip_sd)
+    standard = standardise(matrix, layout, scaler, clip_sd)
     family = families(layout)
     vectors = np.empty_like(standard)
     for index, name in enumerate(FAMILIES):

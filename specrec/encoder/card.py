@@ -18,7 +18,7 @@ import torch
 import specrec
 from specrec.config import Config
 from specrec.encoder.data import IntArray, Spectrograms
-from specrec.encoder.finish import Told
+from specrec.encoder.finish import Labelling
 from specrec.encoder.train import Objective, Reconstruction, State, scale
 
 _VERSIONS = ("torch", "onnx", "onnxruntime", "numpy", "deltalake", "pyarrow")
@@ -67,7 +67,7 @@ def write_card(
     model: Path,
     *,
     loss: str,
-    told: Told,
+    labelling: Labelling,
     metrics: Mapping[str, Mapping[str, float]],
     parameters: int,
     parity: float,
@@ -78,7 +78,7 @@ def write_card(
     ----------
     model : the exported file.
     loss : what the losses are.
-    told : of the labels that it was fitted to.
+    labelling : what the labels that it was fitted to did.
     metrics : of :func:`measure`, by the side of the split.
     parameters : numbers in the encoder.
     parity : greatest difference of ONNX Runtime from PyTorch.
@@ -103,7 +103,7 @@ def write_card(
             "held_out_tracks": int(data.held_out.sum()),
             "split": "by the first artist, else the album, else the song, else the track",
             "frames": int(data.lengths.sum()),
-            "labels": {"column": settings.label_column if told.tracks else None} | asdict(told),
+            "labels": {"column": settings.label_column if labelling.tracks else None} | asdict(labelling),
             "measures_told": data.measured.shape[1],
             "fingerprint": data.fingerprint,
             "audio": config.audio.model_dump(),

@@ -55,7 +55,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
 
     from specrec.encoder.card import draw_losses, measure, write_card  # noqa: PLC0415
     from specrec.encoder.export import export  # noqa: PLC0415
-    from specrec.encoder.finish import Told, finish  # noqa: PLC0415
+    from specrec.encoder.finish import Labelling, finish  # noqa: PLC0415
     from specrec.encoder.networks import Contrastive  # noqa: PLC0415
     from specrec.encoder.train import CHECKPOINT, train  # noqa: PLC0415
 
@@ -74,10 +74,10 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             objective, state = train(data, settings, out, resume=resume, told=bar.step)
         if not first:
             return {}
-        labels = Told()
+        labelling = Labelling()
         if isinstance(objective.network, Contrastive):
             tracks = sides["trained_on"].nonzero()[0]
-            labels = finish(objective.network, data, tracks, settings.whitening, settings.label_weight)
+            labelling = finish(objective.network, data, tracks, settings.whitening, settings.label_weight)
         metrics = {
             side: measure(
                 objective, data, data.some(of.nonzero()[0], _MEASURED), settings.patch_frames, settings.seed
@@ -96,7 +96,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             state,
             model,
             loss=objective.words,
-            told=labels,
+            labelling=labelling,
             metrics=metrics,
             parameters=parameters,
             parity=parity,
@@ -105,7 +105,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
         "training_done",
         epochs=state.epoch,
         kept_epoch=state.kept_epoch,
-        labelled=labels.tracks,
+        labelled=labelling.tracks,
         **metrics["held_out"],
     )
     return card

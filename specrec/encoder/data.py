@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from specrec.audio.mel import STEP_DB, TOP_DB, decode_mel
-from specrec.embedding.features import Layout, fit_scaler, layout_of, stack, transform
+from specrec.embedding.features import Layout, fit_scaler, layout_of, stack, standardise
 from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
 
@@ -292,8 +292,7 @@ def _standardise(measured: Measures, layout: Layout) -> FloatArray:
     if not layout:
         return measured.astype(np.float32)
     scaler = fit_scaler(measured, layout)
-    standard = (transform(measured, layout) - scaler["mean"]) / scaler["std"]
-    return np.clip(standard, -_MOST_DEVIATIONS, _MOST_DEVIATIONS).astype(np.float32)
+    return standardise(measured, layout, scaler, _MOST_DEVIATIONS).astype(np.float32)
 
 
 def _spectrograms(

@@ -33,7 +33,7 @@ _SHRINKAGE = 1.0
 
 
 @dataclass(frozen=True)
-class Told:
+class Labelling:
     """What labels did to vectors.
 
     Attributes
@@ -56,7 +56,7 @@ class Told:
 @torch.no_grad()
 def finish(
     network: Contrastive, data: Spectrograms, tracks: IntArray, whitening: float, label_weight: float
-) -> Told:
+) -> Labelling:
     """Change a network's last layer so that its vectors of whole clips are centred, whitened, and tell labels.
 
     Where `whitening` is 0 and no label is used, nothing is changed.
@@ -74,30 +74,30 @@ def finish(
     tracks = data.some(tracks, _MOST_TRACKS)
     labels = _frequent(torch.from_numpy(data.labels[tracks])) if label_weight else torch.full((len(tracks),), -1)
     if not (whitening or (labels >= 0).any()):
-        return Told()
+        return Labelling()
     vectors = torch.cat([network(_parts(data, track, 1)) for track in tracks.tolist()]).double()
     mean = vectors.mean(dim=0)
     centred = vectors - mean
     if not centred.norm() > 1e-6 * vectors.norm():  # all alike
-        return Told()
+        return Labelling()
     parts = torch.stack([network(_parts(data, track, _PARTS)) for track in tracks.tolist()]).double()
     within = (parts - parts.mean(dim=1, keepdim=True)).flatten(0, 1)
     scatter = within.T @ within / len(within) + _BETWEEN * centred.T @ centred / len(centred)
     squares, directions = torch.linalg.eigh(scatter)
     deviations = squares.clamp(min=0).sqrt()
     change = directions.T / (deviations + _LEAST_DEVIATION * deviations[-1]).pow(whitening)[:, None]
-    told = Told()
+    labelling = Labelling()
     if (labels >= 0).any():
-        stretched, told = _stretch(centred @ change.T, labels, label_weight)
+        stretched, labelling = _stretch(centred @ change.T, labels, label_weight)
         change = stretched @ change
     change *= centred.norm() / (centred @ change.T).norm()  # as long as before, on average
     out = network.out
     out.bias.copy_(change @ (out.bias.double() - mean))
     out.weight.copy_(change @ out.weight.double())
-    return told
+    return labelling
 
 
-def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Told]:
+def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, Labelling]:
     """Return the symmetric map after which a share of the squared length is what tells labels apart.
 
     With W and B, the scatter within labels (shrunk) and between them, W⁻¹ B W⁻¹ measures how far vectors differ in
@@ -114,7 +114,7 @@ def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, To
     scatter += shrunk * torch.eye(size, dtype=torch.double)
     apart = (means - known.mean(dim=0)) * (counts[:, None] / len(known)).sqrt()
     if not apart.norm() > 1e-6 * (vectors.norm() / len(vectors) ** 0.5):  # the labels are all alike
-        return torch.eye(size, dtype=torch.double), Told()
+        return torch.eye(size, dtype=torch.double), Labelling()
     discriminants = torch.linalg.solve(scatter, apart.T)  # W⁻¹ B W⁻¹ is this times its transpose
     ratio = vectors.square().sum() / (vectors @ discriminants).square().sum()
     form = weight / (1 - weight) * ratio * discriminants @ discriminants.T
@@ -124,7 +124,7 @@ def _stretch(vectors: Tensor, labels: Tensor, weight: float) -> tuple[Tensor, To
     squares = (vectors @ axes).square().sum(dim=0)
     own = slice(-min(len(counts) - 1, size), None)
     longer = squares * stretches.square()
-    found = Told(
+    found = Labelling(
         tracks=len(known),
         labels=len(counts),
         share_before=float(squares[own].sum() / squares.sum()),

@@ -138,14 +138,16 @@ def _update(
     reasons: Mapping[str, str | None],
 ) -> dict[str, str | None]:
     """Search spaces and write their lists; return those, with the reason, to be searched again as a whole."""
-    compared = _compare(run, [space for space, reason in reasons.items() if not reason])
+    updated = [space for space, reason in reasons.items() if not reason]
+    compared = _compare(run, updated) if updated else None
     states = _states(run, reasons, compared).persist(StorageLevel.DISK_ONLY)
-    packed = None
+    made_of = [] if compared is None else [compared]
     try:
         spaces = _survey(run, states, tracks, reasons)
         frames = [_tracks(run, states, space, of.rebuild) for space, of in spaces.items()]
         packed = pack(reduce(DataFrame.unionByName, frames), {space: of.centroids for space, of in spaces.items()})
         packed = packed.persist(StorageLevel.DISK_ONLY)
+        made_of.append(packed)
         for space, counts in count_cells(packed).items():
             spaces[space].count(counts)
         worn_out = _worn_out(spaces, run.config.neighbours.cells)
@@ -155,12 +157,10 @@ def _update(
         layouts = _layouts(run, spaces)
         _quarantine(run, packed, spaces)
         found = find(packed, layouts, run.config.neighbours.top_n)
-        again = _write(run, found, states, spaces, changed, made_of=(packed, compared))
+        again = _write(run, found, states, spaces, changed, made_of=made_of)
     finally:
-        states.unpersist()
-        compared.unpersist()
-        if packed is not None:
-            packed.unpersist()
+        for rows in (states, *made_of):
+            rows.unpersist()
     _report(run, report, spaces)
     return again
 
@@ -180,34 +180,33 @@ def _compare(run: Run, updated: Sequence[str]) -> DataFrame:
         F.max(F.when(F.col("rank") == top_n, F.col("cosine"))).alias("floor"),
     )
     now = run.warehouse.read("embeddings").where(is_of).select(*_KEY, "input_hash")
-    compared = before.join(now, _KEY, "full_outer").select(
+    both = before.join(now, _KEY, "full_outer").select(
         *_KEY,
         F.col("old_hash").isNotNull().alias("has_list"),
         F.col("input_hash").isNotNull().alias("is_there"),
         F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False)).alias("is_old"),
         "floor",
     )
-    if updated:
-        compared = compared.persist(StorageLevel.DISK_ONLY)
-        compared.count()
+    compared = both.persist(StorageLevel.DISK_ONLY)
+    compared.count()
     return compared
 
 
-def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame) -> DataFrame:
+def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame | None) -> DataFrame:
     """Return ``space, track_id, state, floor`` of every track of the spaces.
 
     ``floor`` is the cosine of a settled track's last neighbour. A list that is not full is searched anew.
 
     Parameters
     ----------
-    compared : of the spaces that are updated; see :func:`_compare`.
+    compared : of the spaces that are updated, if there are any; see :func:`_compare`.
     """
     embeddings = run.warehouse.read("embeddings").select(*_KEY)
     whole = [space for space, reason in reasons.items() if reason]
     rebuilt = embeddings.where(F.col("space").isin(whole)).withColumns(_searched_anew())
-    updated = [space for space, reason in reasons.items() if not reason]
-    if not updated:
+    if compared is None:
         return rebuilt
+    updated = [space for space, reason in reasons.items() if not reason]
     lists = run.warehouse.read("neighbours").where(F.col("space").isin(updated))
     lost = compared.where(F.col("has_list") & ~F.col("is_old")).select("space", F.col("track_id").alias("lost"))
     members = lists.select(*_KEY, F.col("neighbour_id").alias("lost"))

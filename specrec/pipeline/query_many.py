@@ -90,15 +90,17 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
         models = {name: load_model(name, config) for name in config.models_of(system)}
         measured = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
         heard: dict[str, DataFrame] = {}
-        vectors: DataFrame | None = None
+        kept = [measured]
         try:
             good = measured.where("code is null").drop("code", "message")
             for name, model in models.items():
                 if model.mel is not None:
                     rows = embed_audio(files.join(good, "audio_uri", "left_semi"), config, _sent(run, model), tasks)
                     heard[name] = rows.persist(StorageLevel.DISK_ONLY)
+                    kept.append(rows)
                     good = good.join(rows.where("code is null"), "track_id", "left_semi")
             vectors = _embed(run, good, heard, models, system).persist(StorageLevel.DISK_ONLY)
+            kept.append(vectors)
             lists, without = _lists(run, good, vectors, models, system=system, top=top)
             uri = F.substring_index("track_id", _PREFIX, -1).alias("audio_uri")
             tried = (rows.select("audio_uri", "code", "message") for rows in (measured, *heard.values()))
@@ -109,9 +111,8 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
             _write(failed, f"{to}/failed")
             return Counts(count, spark.read.format("delta").load(for_spark(f"{to}/failed")).count())
         finally:
-            for kept in (measured, *heard.values(), vectors):
-                if kept is not None:
-                    kept.unpersist()
+            for rows in kept:
+                rows.unpersist()
 
 
 def _files(spark: SparkSession, source: str, config: Config) -> DataFrame:

@@ -375,7 +375,9 @@ class Explainer:
         shares, between = tag_shares(self.statistics, name), str(phrases()["sentence"]["last_separator"])
         rare = {tag: share for tag, share in shares.items() if share <= _TYPICAL and len(tag) <= _LONGEST_TAG}
         tags, chance = np.full(len(cosines), "", object), np.full(len(cosines), np.inf)
-        for row, (one, other) in enumerate(zip(pairs.track.tags, pairs.recommended.tags, strict=True)):
+        # a model that names no tags costs nothing here
+        of_pairs = zip(pairs.track.tags, pairs.recommended.tags, strict=True) if rare else ()
+        for row, (one, other) in enumerate(of_pairs):
             both = rare.keys() & set(one.get(name, ())) & set(other.get(name, ()))
             if both:
                 named = sorted(both, key=lambda tag: (rare[tag], tag))[:_MOST_TAGS]

@@ -28,7 +28,7 @@ pytest.importorskip("onnx", reason="pip install 'specrec[train]'")
 
 from specrec.encoder.augment import augment  # noqa: E402
 from specrec.encoder.export import export  # noqa: E402
-from specrec.encoder.finish import Told, _stretch, finish  # noqa: E402
+from specrec.encoder.finish import Labelling, _stretch, finish  # noqa: E402
 from specrec.encoder.networks import Autoencoder, Contrastive, Statistics, nt_xent  # noqa: E402
 from specrec.encoder.train import CHECKPOINT, State, held_out_loss, scale, train  # noqa: E402
 
@@ -355,7 +355,7 @@ def test_labels_that_nothing_tells_apart_change_nothing():
     vectors[10:] = vectors[:10]  # two labels of the same sounds
     change, told = _stretch(vectors, labels, 0.4)
     assert torch.equal(change, torch.eye(8, dtype=torch.double))
-    assert told == Told()
+    assert told == Labelling()
     vectors[10:] += 1
     assert _stretch(vectors, labels, 0.4)[1].share > 0.4
 
