@@ -11,7 +11,6 @@ process and one thread on spectrograms that are in memory; so is each further st
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import psutil
 import pyarrow as pa
 import torch
 from clips import cpu_model, find_clips, spread
+from results import write
 from rich.console import Console
 from rich.table import Table
 
@@ -185,10 +185,8 @@ def main(rows: int, out: Path) -> None:
         results = {"rows": rows, "cpu": cpu_model(), "versions": versions(), **measure_alone(model, heard)}
         results |= measure_spark(config, model, rows)
         results["spark_efficiency"] = results["spark_rate"] / (CORES * results["onnxruntime_rate"])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write(results, out)
     show(results, Console())
-    print(f"written to {out}")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from clips import cpu_model
+from clips import MUSIC, cpu_model
 from deltalake import write_deltalake
+from results import write
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +64,6 @@ from specrec.warehouse.reader import Reader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "bench" / "encoder"
-MUSIC = REPOSITORY.parent / "shared" / "music"
 COLLECTIONS = ("emotify", "games")
 FOLDS = 3
 CORES = 2
@@ -487,8 +487,7 @@ def main(
     else:
         results["encoder"] = cross_validate(data, config, frame, fold, musicnn, fresh=fresh)
         _print_found(results["encoder"])
-    out.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    print(f"written to {out}")
+    write(results, out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ The clips are those of ../shared/music, or rendered where that folder is absent.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import platform
@@ -44,6 +43,7 @@ import rivals
 from clips import cpu_model, find_clips, spread
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
+from results import write
 from rich.console import Console
 from rich.table import Table
 from servers import S3Server
@@ -345,10 +345,8 @@ def main(count: int, spark: bool, spark_files: int, out: Path) -> None:
         results = {"clips": len(chosen), **machine(), **measured}
         if spark:
             results |= measure_spark(clips, spark_files, Path(name))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write(results, out)
     show(results, Console())
-    print(f"written to {out}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ counts tenfold.
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import os
@@ -37,6 +36,8 @@ import memory
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from clips import FORMATS, MUSIC
+from results import write
 from rich.console import Console
 from rich.table import Table
 from vectors import write_embeddings
@@ -52,7 +53,6 @@ from specrec.warehouse.reader import Reader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "bench"
-MUSIC = REPOSITORY.parent / "shared" / "music"
 DIMENSIONS, TOP_N, FLOOR = 256, 10, 0.99
 NEAR, DIFFERENCES = 8, 3
 SHARE = 10  # of the tracks, one in so many is searched for by FAISS
@@ -70,7 +70,7 @@ def real_embeddings() -> Vectors:
         return np.asarray(np.load(kept))
     config = load(None, ("warehouse=unused",), needs_catalogue=False)
     with tempfile.TemporaryDirectory() as folder:
-        clips = sorted(path for path in MUSIC.rglob("*") if path.suffix in (".mp3", ".ogg", ".flac", ".wav"))
+        clips = sorted(path for path in MUSIC.rglob("*") if path.suffix in FORMATS)
         if not clips:
             print(f"{MUSIC} is absent: rendering clips")
             render_catalogue(Path(folder), 400, seconds=10.0, processes=os.cpu_count() or 1)
@@ -417,10 +417,8 @@ def main(*, tracks: int, small: int, rivals: bool, night: Path, clips: int, out:
         **(unchanged_night(night, clips) if clips else {}),
         "runs": runs,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2, default=str) + "\n", encoding="utf-8")
+    write(results, out)
     show(results, Console())
-    print(f"written to {out}")
 
 
 if __name__ == "__main__":
