@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -118,6 +119,7 @@ def write_card(
             "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else platform.processor() or "CPU",
             "loss": loss,
             "losses": state.losses,
+            "held_out_loss_at_start": None if math.isinf(state.first_loss) else state.first_loss,
             "held_out_losses": state.held_out_losses,
         },
         "metrics": {side: dict(of) for side, of in metrics.items()},

@@ -6,6 +6,7 @@ Both take float32 (batch, n_mels, n_frames) in [0, 1] and give float32 (batch, d
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -26,8 +27,8 @@ class Autoencoder(nn.Module):
 
     The encoder along time has the mel bands as channels, the one along frequency the frames, so the number of
     frames is fixed. The design is that of "Exploring the Sonic Landscape", one of the seeds of this project. What
-    was added: both sides start as a cosine transform of as many coefficients as the vector has numbers, and learn
-    what that lacks. From few hundred clips the plain networks learn no more than the level of each band.
+    was added: both sides start from the best linear code of what they are trained on (:meth:`start_from`), and
+    learn what that lacks. From few hundred clips the plain networks learn no more than the level of each band.
 
     Parameters
     ----------
@@ -51,14 +52,23 @@ class Autoencoder(nn.Module):
         for layer in (self.along_time[-1], self.along_frequency[-1], self.decoder[-1]):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        of_bands, of_frames, scale = _waves(n_mels, n_frames, dimensions)
-        self.register_buffer("of_bands", of_bands, persistent=False)
-        self.register_buffer("of_frames", of_frames, persistent=False)
-        self.scale = nn.Parameter(scale)
+        self.register_buffer("level", torch.zeros(n_mels, 1))
+        self.register_buffer("of_bands", torch.zeros(dimensions, n_mels))
+        self.register_buffer("of_frames", torch.zeros(dimensions, n_frames))
+        self.scale = nn.Parameter(torch.ones(dimensions))
+
+    @torch.no_grad()
+    def start_from(self, batches: Iterable[Tensor]) -> None:
+        """Take as the linear part the :func:`linear_code` of spectrograms, float32 (batch, n_mels, n_frames)."""
+        level, bands, frames, sizes = linear_code(batches, self.dimensions)
+        self.level.copy_(level[:, None])
+        self.of_bands.copy_(bands)
+        self.of_frames.copy_(frames)
+        self.scale.copy_(sizes)
 
     def forward(self, mels: Tensor) -> Tensor:
         """Return the latent vectors, float32 (batch, dimensions)."""
-        waves = ((self.of_bands @ (mels - 0.5)) * self.of_frames).sum(dim=2)
+        waves = ((self.of_bands @ (mels - self.level)) * self.of_frames).sum(dim=2)
         learned = torch.cat([self.along_time(mels), self.along_frequency(mels.transpose(1, 2))], dim=1)
         return waves / self.scale + learned
 
@@ -67,7 +77,7 @@ class Autoencoder(nn.Module):
         small = self.widen(latent).view(-1, 128, *self._small)
         learned = self.decoder(small)[:, 0, : self.n_mels, : self.n_frames]
         waves = self.of_bands.T @ ((latent * self.scale)[:, :, None] * self.of_frames)
-        return (0.5 + waves + learned).clamp(0, 1)
+        return (self.level + waves + learned).clamp(0, 1)
 
 
 class Statistics(nn.Module):
@@ -175,6 +185,43 @@ class Contrastive(nn.Module):
         return F.normalize(self.head(vectors), dim=1)
 
 
+def linear_code(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the `count` products of a wave over the bands and one over the frames that vary most.
+
+    The principal components of excerpts, if a place in time is like any other: then those of each cosine over the
+    frames can be had alone (the Karhunen-Loève transform of a stationary process; Ahmed et al. 1974), and few
+    hundred excerpts tell them, where the components of whole excerpts would be learned by heart.
+
+    Parameters
+    ----------
+    batches : of spectrograms, float32 (batch, n_mels, n_frames); one is in memory at a time.
+
+    Returns
+    -------
+    float32: the mean of each band (n_mels,); the waves over the bands (count, n_mels) and over the frames
+    (count, n_frames), of length 1 each; and the standard deviation of each product's coefficient (count,), the
+    greatest first, and none less than a thousandth of it.
+    """
+    total, scatter, number = torch.zeros(()), torch.zeros(()), 0
+    for mels in batches:
+        frames = mels.shape[2]
+        order, place = torch.arange(frames)[:, None], torch.arange(frames) + 0.5
+        cosines = F.normalize(torch.cos(math.pi * order * place / frames), dim=1).to(mels.device)
+        coefficients = (mels @ cosines.T).permute(2, 0, 1)  # (frames, batch, n_mels)
+        scatter = scatter + (coefficients.transpose(1, 2) @ coefficients).double().cpu()
+        total = total + mels.mean(dim=2).sum(dim=0).double().cpu()
+        number += len(mels)
+    level = total / number
+    scatter = scatter / number
+    scatter[0] -= len(scatter) * torch.outer(level, level)
+    squares, waves = torch.linalg.eigh(scatter)
+    chosen = squares.flatten().argsort(descending=True, stable=True)[:count]
+    orders, numbers = chosen // squares.shape[1], chosen % squares.shape[1]
+    sizes = squares.flatten()[chosen].clamp(min=0).sqrt()
+    sizes = sizes.clamp(min=max(float(sizes[0]) * 1e-3, 1e-6))
+    return level.float(), waves[orders, :, numbers].float(), cosines.cpu()[orders], sizes.float()
+
+
 def nt_xent(one: Tensor, other: Tensor, songs: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross entropy of pairs (Chen et al. 2020, "SimCLR").
 
@@ -223,25 +270,6 @@ def _encoder_1d(channels: int, length: int, dimensions: int) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(64 * -(-length // 8), dimensions),
     )
-
-
-def _waves(n_mels: int, n_frames: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the `count` slowest products of a cosine over the bands and one over the frames, and their usual size.
-
-    Returns
-    -------
-    float32 (count, n_mels), (count, n_frames), of length 1 each, and (count,). Slowest by the product of the two
-    orders, which natural spectra fall with; those of a constant spectrogram come first.
-    """
-    orders = torch.cartesian_prod(torch.arange(n_mels), torch.arange(n_frames))
-    product = (orders + 1).prod(dim=1)
-    chosen = orders[product.argsort(stable=True)[:count]]
-    parts = []
-    for order, size in zip(chosen.T, (n_mels, n_frames), strict=True):
-        wave = torch.cos(math.pi * order[:, None] * (torch.arange(size) + 0.5) / size)
-        parts.append(F.normalize(wave, dim=1))
-    size = 0.2 * (n_mels * n_frames) ** 0.5 / (chosen + 1).prod(dim=1)
-    return parts[0], parts[1], size.float()
 
 
 def _upwards(channels: int, out: int) -> tuple[nn.Module, ...]:

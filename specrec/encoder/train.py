@@ -33,6 +33,8 @@ _WARM_UP = 0.05  # of all steps
 _AFTERWARDS = ("whitening", "label_column", "label_weight")  # settings of what is done to trained weights
 _WORDS = {"data": "the spectrograms", "split": "the songs, or the split into trained on and held out,"}
 _HELD_OUT = 2**31  # the "epoch" whose draws the held-out excerpts are
+_STARTING = _HELD_OUT + 1  # the one of those that an autoencoder starts from
+_LINEAR_EXCERPTS, _LINEAR_BATCH = 4_096, 64
 
 #: Called after each step with the epoch, the step and the steps of an epoch.
 Told = Callable[[int, int, int], None]
@@ -47,9 +49,11 @@ class State:
     epoch : int
         Epochs that are done.
     best_epoch : int
-        The one with the least held-out loss, from 1.
+        The one with the least held-out loss, from 1; 0: none was better than the start.
     kept_epoch : int
-        The one whose weights are kept, from 1.
+        The one whose weights are kept, from 1; 0: those that training started with.
+    first_loss : float
+        Held out, before training, where the best weights are kept.
     losses, held_out_losses : list of float
         The mean of each epoch.
     seconds : float
@@ -59,6 +63,7 @@ class State:
     epoch: int = 0
     best_epoch: int = 0
     kept_epoch: int = 0
+    first_loss: float = math.inf
     losses: list[float] = field(default_factory=list)
     held_out_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -124,14 +129,29 @@ class Contrast(nn.Module):
 Objective = Reconstruction | Contrast
 
 
-def build(settings: EncoderConfig, n_mels: int, measures: int) -> Objective:
-    """Return the network and its loss, with weights of the seed."""
+def build(settings: EncoderConfig, data: Spectrograms, tracks: IntArray) -> Objective:
+    """Return the network and its loss as training starts, with weights of the seed.
+
+    Parameters
+    ----------
+    tracks : of the sample, those to train on: an autoencoder starts from the best linear code of excerpts of them.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         if settings.architecture == "autoencoder":
-            return Reconstruction(Autoencoder(n_mels, settings.patch_frames, settings.dimensions))
-        network = Contrastive(n_mels, settings.dimensions).to(memory_format=torch.channels_last)  # faster on a CPU
-        return Contrast(network, settings.temperature, measures, settings.distillation)
+            network = Autoencoder(data.n_mels, settings.patch_frames, settings.dimensions)
+            network.start_from(_some_excerpts(data, tracks, settings))
+            return Reconstruction(network)
+        encoder = Contrastive(data.n_mels, settings.dimensions).to(memory_format=torch.channels_last)  # faster
+        return Contrast(encoder, settings.temperature, data.measured.shape[1], settings.distillation)
+
+
+def _some_excerpts(data: Spectrograms, tracks: IntArray, settings: EncoderConfig) -> Iterator[Tensor]:
+    """Yield batches of excerpts of tracks, several of each if they are few, on the CPU."""
+    random = np.random.default_rng([settings.seed, _STARTING])
+    of = np.resize(data.some(tracks, _LINEAR_EXCERPTS), _LINEAR_EXCERPTS)
+    for some in np.array_split(of, _LINEAR_EXCERPTS // _LINEAR_BATCH):
+        yield scale(data.draw(some, settings.patch_frames, random), torch.device("cpu"))
 
 
 def train(
@@ -159,12 +179,12 @@ def train(
     device = torch.device(f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         torch.set_num_threads(settings.threads)
-    objective = build(settings, data.n_mels, data.measured.shape[1]).to(device)
-    optimiser = torch.optim.AdamW(objective.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
     training, judging = np.flatnonzero(~data.held_out), np.flatnonzero(data.held_out)
     _need_two(data, training, judging)
+    objective = build(settings, data, training).to(device)
+    optimiser = torch.optim.AdamW(objective.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
     checkpoint = folder / CHECKPOINT
-    state, kept = State(), objective.state_dict()
+    state, kept = State(), _copy(objective)
     if checkpoint.exists():
         if not resume:
             raise SpecrecError(f"{folder} holds a training: continue it with --resume, or choose another folder")
@@ -172,6 +192,8 @@ def train(
         objective.load_state_dict(saved["weights"])
         optimiser.load_state_dict(saved["optimiser"])
         state, kept = State(**saved["state"]), saved["kept"]
+    elif objective.keeps_best:
+        state.first_loss = held_out_loss(objective, data, judging, settings, device)
     model = DistributedDataParallel(objective) if world > 1 else objective
     while not state.is_over(settings):
         started = time.monotonic()
@@ -192,11 +214,11 @@ def train(
         state.losses.append(_mean_of_all(torch.stack(losses).mean()))
         state.held_out_losses.append(held_out_loss(objective, data, judging, settings, device))
         state.epoch += 1
-        if state.held_out_losses[-1] <= min(state.held_out_losses):
+        if state.held_out_losses[-1] <= min(state.first_loss, *state.held_out_losses):
             state.best_epoch = state.epoch
         if state.best_epoch == state.epoch or not objective.keeps_best:
             state.kept_epoch = state.epoch
-            kept = {name: value.detach().clone() for name, value in objective.state_dict().items()}
+            kept = _copy(objective)
         state.seconds += time.monotonic() - started
         if rank == 0:
             _save(checkpoint, settings, data, objective=objective, optimiser=optimiser, state=state, kept=kept)
@@ -257,6 +279,10 @@ def _rate(done: float) -> float:
     if done < _WARM_UP:
         return 0.05 + 0.95 * done / _WARM_UP
     return 0.5 * (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))) + 1e-3
+
+
+def _copy(objective: Objective) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in objective.state_dict().items()}
 
 
 def _need_two(data: Spectrograms, training: IntArray, judging: IntArray) -> None:

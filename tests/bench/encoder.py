@@ -312,7 +312,7 @@ def _ranked(vectors: Sequence[FloatArray], queries: IntArray, pool: IntArray, fo
 def rebuilt(
     data: Spectrograms, settings: EncoderConfig, train_on: IntArray, judged_by: IntArray, *, fresh: bool
 ) -> dict[str, Any]:
-    """Train an autoencoder on some clips and measure it on others, beside the means of the bands.
+    """Train an autoencoder on some clips and measure it on others, beside what it starts as and the means of bands.
 
     A tenth of the clips that it may train on decide when it stops; those that judge it are seen by nothing.
     """
@@ -331,13 +331,17 @@ def rebuilt(
         fingerprint=hashlib.sha256(data.fingerprint.encode() + chosen.tobytes()).hexdigest(),
     )
     folder = folder_of(settings, part, str(len(chosen)), fresh=fresh)
+    start = build(settings, part, np.flatnonzero(~part.held_out))
     objective, state = train(part, settings, folder, resume=True)
-    errors = measure(objective, data, judged_by, settings.patch_frames, settings.seed)
+    before, errors = (
+        measure(of, data, judged_by, settings.patch_frames, settings.seed) for of in (start, objective)
+    )
     return {
         "clips": len(chosen),
         "epochs": state.epoch,
         "kept": state.kept_epoch,
         "seconds": state.seconds,
+        "mse_of_linear_code": before["mse"],
     } | errors
 
 
@@ -357,8 +361,7 @@ def curve(
     """
     settings = config.encoder.model_copy(update={"batch_size": BATCH})
     order = np.random.default_rng(0).permutation(pool)
-    untrained = measure(build(settings, data.n_mels, 0), data, judged_by, settings.patch_frames, settings.seed)
-    found: list[dict[str, Any]] = [{"of": name, "clips": 0} | untrained]
+    found: list[dict[str, Any]] = []
     for size in dict.fromkeys(min(size, len(pool)) for size in sizes):
         steps_an_epoch = settings.excerpts_per_track * max(round(0.9 * size / settings.batch_size), 1)
         epochs = max(round(STEPS / steps_an_epoch), 1)
@@ -449,10 +452,10 @@ def _print_found(results: dict[str, Any]) -> None:
 
 
 def _print_errors(errors: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("clips", f"trained on, {STEPS} steps", "held-out MSE", "of the band means")
+    table = Table("clips", f"trained on, {STEPS} steps", "held-out MSE", "of the linear code", "of the band means")
     for of in errors:
-        cells = (f"{of[name]:.4f}" for name in ("mse", "mse_of_band_means"))
-        table.add_row(of["of"], str(of["clips"]) if of["clips"] else "none: untrained", *cells)
+        cells = (f"{of[name]:.4f}" for name in ("mse", "mse_of_linear_code", "mse_of_band_means"))
+        table.add_row(of["of"], str(of["clips"]), *cells)
     Console(width=120).print(table)
 
 
