@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars demo test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder format package clean
+.PHONY: help setup train jars encoder demo test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ jars: .jars/.stamp ## Fetch the jars that Spark needs for Delta and S3 into .jar
 	rm -rf .jars
 	$(BIN)/specrec jars --to .jars
 	touch $@
+
+encoder: setup train jars ## Train anew the encoder that the package carries, on clips that it renders (an hour)
+	$(BIN)/python deploy/ship_encoder.py
 
 demo: setup jars ## Render a small catalogue, run the nightly job on it, show recommendations
 	$(BIN)/specrec demo

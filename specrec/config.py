@@ -30,6 +30,9 @@ RECOMMEND_VERSION = 3
 MAP_VERSION = 1
 
 Hubs = Literal["off", "local_scaling", "mutual_proximity"]
+#: The path of the model that lies in the package, trained on what `specrec demo` renders (deploy/ship_encoder.py).
+SHIPPED = "shipped"
+
 #: A space and the lists made of it: one of :data:`SYSTEMS`, or the name of a model of ``embedding.models``.
 System = str
 #: Those that every run has; see :attr:`Config.systems`.
@@ -190,7 +193,9 @@ class ModelMelConfig(Section):
 class ModelConfig(Section):
     """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
 
-    path: str = Field(description="the .onnx file, on disk or s3://")
+    path: str = Field(
+        description=f"the .onnx file, on disk or s3://; {SHIPPED}: the encoder that comes with specrec"
+    )
     patch_frames: PositiveInt | None = Field(
         default=None,
         description="frames of its input; vectors of a clip's patches are averaged; "
@@ -219,7 +224,8 @@ class EmbeddingConfig(Section):
     pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
     models: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ModelConfig] = Field(
         default_factory=dict,
-        description="models by name, each a further system: {path: FILE.onnx}",
+        description="models by name, each a further system: {path: FILE.onnx}; "
+        f"{{encoder: {{path: {SHIPPED}}}}} is the encoder that comes with specrec",
     )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
@@ -411,7 +417,9 @@ class EncoderConfig(Section):
     )
     excerpts_per_track: PositiveInt = Field(default=4, description="excerpts (or pairs) of each track in a pass")
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="excerpts (or pairs) of one step")
-    learning_rate: PositiveFloat = Field(default=0.001, description="of AdamW, at its greatest")
+    learning_rate: PositiveFloat | None = Field(
+        default=None, description="of AdamW, at its greatest; null: 0.001, and 0.01 for an autoencoder"
+    )
     temperature: PositiveFloat = Field(default=0.1, description="of the contrastive loss")
     distillation: Annotated[float, Field(ge=0)] = Field(
         default=1.0, description="weight of a loss by which a contrastive encoder also tells the features; 0: none"

@@ -14,13 +14,14 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from specrec.audio.mel import TOP_DB
-from specrec.config import AudioConfig, Config, ModelConfig, ModelMelConfig, StorageConfig
+from specrec.config import SHIPPED, AudioConfig, Config, ModelConfig, ModelMelConfig, StorageConfig
 from specrec.errors import ConfigError, SpecrecError, TrackError, first_line
 from specrec.storage import normalise, open_store
 
@@ -37,6 +38,7 @@ _BATCH = 16
 AUDIO, PATCH_FRAMES, TAGS = "audio", "patch_frames", "tags"
 #: Of a track so many tags are kept, at most, and none that the model thinks less probable.
 MOST_TAGS, LEAST_SCORE = 5, 0.2
+_ENCODER = files("specrec.embedding").joinpath("encoder.onnx")
 _HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
 
 
@@ -249,6 +251,8 @@ _last: dict[str, Any] = {}
 
 
 def _read(name: str, path: str, storage: StorageConfig) -> bytes:
+    if path == SHIPPED:
+        return _ENCODER.read_bytes()
     try:
         uri = normalise(path)
         return open_store(uri, storage).read(uri)

@@ -76,7 +76,7 @@ class State:
 class Reconstruction(nn.Module):
     """The loss of an autoencoder: mean squared error of the values in [0, 1]."""
 
-    views, keeps_best, words = 1, True, "MSE"
+    views, keeps_best, learning_rate, words = 1, True, 0.01, "MSE"
 
     def __init__(self, network: Autoencoder) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Contrast(nn.Module):
     where the last found 0.28.
     """
 
-    views, keeps_best = 2, False
+    views, keeps_best, learning_rate = 2, False, 0.001
 
     def __init__(self, network: Contrastive, temperature: float, measures: int, distillation: float) -> None:
         super().__init__()
@@ -182,7 +182,8 @@ def train(
     training, judging = np.flatnonzero(~data.held_out), np.flatnonzero(data.held_out)
     _need_two(data, training, judging)
     objective = build(settings, data, training).to(device)
-    optimiser = torch.optim.AdamW(objective.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
+    greatest_rate = settings.learning_rate or objective.learning_rate
+    optimiser = torch.optim.AdamW(objective.parameters(), greatest_rate, weight_decay=_WEIGHT_DECAY)
     checkpoint = folder / CHECKPOINT
     state, kept = State(), _copy(objective)
     if checkpoint.exists():
@@ -203,7 +204,7 @@ def train(
         for step, tracks in enumerate(batches):
             rate = _rate((state.epoch + step / len(batches)) / settings.epochs)
             for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * rate
+                group["lr"] = greatest_rate * rate
             loss = model(*_draw(data, tracks, settings, [state.epoch, step, rank], objective.views, device=device))
             optimiser.zero_grad()
             loss.backward()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 
 import psutil
@@ -51,6 +53,8 @@ def test_a_night_survives_the_loss_of_an_executor_and_tells_no_secret(
             "extract.commit_every=12",
             "extract.files_per_task=1",
             "neighbours.block_rows=8",
+            "embedding.models={encoder: {path: shipped}}",
+            "embedding.hybrid_weights={features: 0.5, encoder: 0.5}",
             "spark.snapshot_partitions=2",
         ),
         env=s3.environment(),
@@ -137,7 +141,15 @@ def assert_lists_are_whole(reader: Reader) -> None:
     recommendations = reader.rows("recommendations")
     ranks = Counter((row["system"], row["track_id"], row["rank"]) for row in recommendations)
     assert ranks == Counter(
-        (system, track, rank) for system in SYSTEMS for track in tracks for rank in range(1, TOP_N + 1)
+        (system, track, rank)
+        for system in (*SYSTEMS, "encoder")
+        for track in tracks
+        for rank in range(1, TOP_N + 1)
+    )
+    model = files("specrec.embedding").joinpath("encoder.onnx").read_bytes()
+    embedded = reader.rows("embeddings", [("space", "=", "encoder")], ["track_id", "model_hash"])
+    assert {row["track_id"]: row["model_hash"] for row in embedded} == dict.fromkeys(
+        tracks, hashlib.sha256(model).hexdigest()
     )
     pairs = {(row["system"], row["track_id"], row["recommended_track_id"]) for row in recommendations}
     assert len(pairs) == len(recommendations), "a track is recommended twice in one list"
