@@ -38,8 +38,8 @@ demo: setup jars ## Render a small catalogue, run the nightly job on it, show re
 test: lint unit integration e2e ## Run all checks and tests
 
 lint: setup ## Check style and types
-	$(BIN)/ruff check specrec jobs tests
-	$(BIN)/ruff format --check specrec jobs tests
+	$(BIN)/ruff check specrec jobs tests deploy
+	$(BIN)/ruff format --check specrec jobs tests deploy
 	$(BIN)/mypy
 
 unit: setup train ## Tests without a JVM, in seconds
@@ -69,8 +69,8 @@ bench-encoder: setup train ## Cross-validate the encoder on real clips, beside t
 	$(BIN)/python tests/bench/encoder.py $(if $(MUSICNN),--musicnn $(MUSICNN)) $(ARGS)
 
 format: setup ## Format the code
-	$(BIN)/ruff check --fix --quiet specrec jobs tests || true
-	$(BIN)/ruff format specrec jobs tests
+	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy || true
+	$(BIN)/ruff format specrec jobs tests deploy
 
 package: setup ## Pack the environment and the package that spark-submit ships
 	deploy/pack.sh

@@ -9,8 +9,8 @@ checkpoint is read here, and the graph is built anew.
 
 Input: float32 (batch, 96 mel bands, frames), log10(1 + 10000 x) of a mel power spectrogram at 16 kHz. Outputs:
 `vector`, float32 (batch, 200), the penultimate layer; `tags`, float32 (batch, 50), probabilities, whose names are
-in the metadata property `tags`. The model was trained on 187 frames, 3 s, and pools over time whatever there is: run
-on whole clips it finds more tracks of a genre than the mean over patches does, and costs half as much.
+in the metadata property `tags`. The model was trained on 187 frames, 3 s, and pools over time whatever there is:
+run on whole clips it finds more tracks of a genre than the mean over patches does, and costs half as much.
 """
 
 from __future__ import annotations

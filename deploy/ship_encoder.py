@@ -16,19 +16,19 @@ from pathlib import Path
 
 from specrec.catalogue.demo import render_catalogue
 from specrec.config import load
+from specrec.embedding.models import ENCODER
 from specrec.encoder.command import CARD, MODEL, train_encoder
 from specrec.pipeline.nightly import run_stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUILD = Path("build") / "encoder"
-SHIPPED = REPOSITORY / "specrec" / "embedding" / "encoder.onnx"
 CLIPS, LEFT_OUT, SECONDS = 5_000, 500, 10.0
 SETTINGS = (
     f"catalogue.path={BUILD / 'catalogue.csv'}",
     f"warehouse={BUILD / 'warehouse'}",
     "encoder.label_column=null",
     "encoder.epochs=16",
-    "encoder.threads=1",  # sums in one order, whatever the machine
+    "encoder.threads=1",  # sums are in one order, whatever the number of cores
 )
 
 
@@ -46,20 +46,21 @@ def render() -> None:
 
 def ship(folder: Path) -> None:
     """Put the model of a folder and its card into the package."""
-    shutil.copy(folder / MODEL, SHIPPED)
+    shipped = Path(str(ENCODER))
+    shutil.copy(folder / MODEL, shipped)
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    card["model"]["file"] = SHIPPED.name
-    SHIPPED.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    card["model"]["file"] = shipped.name
+    shipped.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """Render, analyse, train, and put the model and its card into the package."""
     os.chdir(REPOSITORY)  # the card names the warehouse, by a path below this
-    if not (BUILD / "catalogue.csv").exists():
-        render()
+    shutil.rmtree(BUILD, ignore_errors=True)
+    render()
     config = load("conf/local.yaml", SETTINGS)
     run_stages(config, ("ingest", "extract"))
-    train_encoder(config, BUILD / "model", resume=True)
+    train_encoder(config, BUILD / "model")
     ship(BUILD / "model")
 
 

@@ -30,7 +30,7 @@ RECOMMEND_VERSION = 3
 MAP_VERSION = 1
 
 Hubs = Literal["off", "local_scaling", "mutual_proximity"]
-#: The path of the model that lies in the package, trained on what `specrec demo` renders (deploy/ship_encoder.py).
+#: The path of the model that lies in the package, trained on clips like the demo's (deploy/ship_encoder.py).
 SHIPPED = "shipped"
 
 #: A space and the lists made of it: one of :data:`SYSTEMS`, or the name of a model of ``embedding.models``.
@@ -204,6 +204,12 @@ class ModelConfig(Section):
     mel: ModelMelConfig | None = Field(
         default=None, description="what its input is; null: the stored mel spectrograms, scaled to 0 … 1"
     )
+
+    @model_validator(mode="after")
+    def _heard(self) -> ModelConfig:
+        if self.path == SHIPPED and self.mel is not None:
+            raise ValueError(f"path: the encoder {SHIPPED!r} takes the stored mel spectrograms: leave mel out")
+        return self
 
 
 class EmbeddingConfig(Section):
@@ -417,8 +423,8 @@ class EncoderConfig(Section):
     )
     excerpts_per_track: PositiveInt = Field(default=4, description="excerpts (or pairs) of each track in a pass")
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="excerpts (or pairs) of one step")
-    learning_rate: PositiveFloat | None = Field(
-        default=None, description="of AdamW, at its greatest; null: 0.001, and 0.01 for an autoencoder"
+    learning_rate: PositiveFloat = Field(
+        default=0.001, description="of AdamW, at its greatest; an autoencoder of thousands of tracks learns by 0.01"
     )
     temperature: PositiveFloat = Field(default=0.1, description="of the contrastive loss")
     distillation: Annotated[float, Field(ge=0)] = Field(

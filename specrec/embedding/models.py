@@ -38,7 +38,8 @@ _BATCH = 16
 AUDIO, PATCH_FRAMES, TAGS = "audio", "patch_frames", "tags"
 #: Of a track so many tags are kept, at most, and none that the model thinks less probable.
 MOST_TAGS, LEAST_SCORE = 5, 0.2
-_ENCODER = files("specrec.embedding").joinpath("encoder.onnx")
+#: The file of the path ``shipped``; its card lies beside it.
+ENCODER = files("specrec.embedding").joinpath("encoder.onnx")
 _HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
 
 
@@ -109,18 +110,20 @@ def load_model(name: str, config: Config) -> Model:
         said = session.get_modelmeta().custom_metadata_map
         tags = _names(said.get(TAGS, "[]")) if len(session.get_outputs()) > 1 else ()
         trained_on = json.loads(said.get(AUDIO, "{}"))
+        if settings.mel is None:
+            _check_audio(where, trained_on, config.audio)
         patch_frames = settings.patch_frames or json.loads(said.get(PATCH_FRAMES, "null"))
         model = Model(name, content, patch_frames, settings.mel, tags)
         silence = np.zeros(((settings.mel or config.audio).n_mels, patch_frames or 256), np.float32)
         vector, scores = outputs(model, silence)
         if scores is not None and tags and len(scores) != len(tags):
             raise ValueError(f"it names {len(tags)} tags and gives {len(scores)} scores")
+    except ConfigError:
+        raise
     except Exception as error:  # those of onnxruntime have no base of their own
         raise ConfigError(f"{where} is no model of mel spectrograms: {first_line(error)}") from None
     if not np.isfinite(vector).all():
         raise ConfigError(f"{where} gives no finite vector of silence: export it again")
-    if settings.mel is None:
-        _check_audio(where, trained_on, config.audio)
     return model
 
 
@@ -252,7 +255,7 @@ _last: dict[str, Any] = {}
 
 def _read(name: str, path: str, storage: StorageConfig) -> bytes:
     if path == SHIPPED:
-        return _ENCODER.read_bytes()
+        return ENCODER.read_bytes()
     try:
         uri = normalise(path)
         return open_store(uri, storage).read(uri)

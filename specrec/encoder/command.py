@@ -101,6 +101,8 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
             parameters=parameters,
             parity=parity,
         )
+    if state.kept_epoch == 0:
+        log.warning("nothing_learned", what="no epoch was better than the linear code that training started from")
     log.info(
         "training_done",
         epochs=state.epoch,

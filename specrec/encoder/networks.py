@@ -28,7 +28,8 @@ class Autoencoder(nn.Module):
     The encoder along time has the mel bands as channels, the one along frequency the frames, so the number of
     frames is fixed. The design is that of "Exploring the Sonic Landscape", one of the seeds of this project. What
     was added: both sides start from the best linear code of what they are trained on (:meth:`start_from`), and
-    learn what that lacks. From few hundred clips the plain networks learn no more than the level of each band.
+    learn what that lacks. From few hundred clips the plain networks learn no more than the level of each band. A
+    network that was neither started nor loaded gives zeros.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class Autoencoder(nn.Module):
     @torch.no_grad()
     def start_from(self, batches: Iterable[Tensor]) -> None:
         """Take as the linear part the :func:`linear_code` of spectrograms, float32 (batch, n_mels, n_frames)."""
-        level, bands, frames, sizes = linear_code(batches, self.dimensions)
+        level, bands, frames, sizes = linear_code(batches, self.n_frames, self.dimensions)
         self.level.copy_(level[:, None])
         self.of_bands.copy_(bands)
         self.of_frames.copy_(frames)
@@ -185,7 +186,7 @@ class Contrastive(nn.Module):
         return F.normalize(self.head(vectors), dim=1)
 
 
-def linear_code(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def linear_code(batches: Iterable[Tensor], n_frames: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the `count` products of a wave over the bands and one over the frames that vary most.
 
     The principal components of excerpts, if a place in time is like any other: then those of each cosine over the
@@ -194,7 +195,9 @@ def linear_code(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor, 
 
     Parameters
     ----------
-    batches : of spectrograms, float32 (batch, n_mels, n_frames); one is in memory at a time.
+    batches : of spectrograms, float32 (batch, n_mels, n_frames), on the CPU; one is in memory at a time.
+    n_frames : of each.
+    count : at most n_mels * n_frames.
 
     Returns
     -------
@@ -202,14 +205,13 @@ def linear_code(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor, 
     (count, n_frames), of length 1 each; and the standard deviation of each product's coefficient (count,), the
     greatest first, and none less than a thousandth of it.
     """
+    order, place = torch.arange(n_frames)[:, None], torch.arange(n_frames) + 0.5
+    cosines = F.normalize(torch.cos(math.pi * order * place / n_frames), dim=1)
     total, scatter, number = torch.zeros(()), torch.zeros(()), 0
     for mels in batches:
-        frames = mels.shape[2]
-        order, place = torch.arange(frames)[:, None], torch.arange(frames) + 0.5
-        cosines = F.normalize(torch.cos(math.pi * order * place / frames), dim=1).to(mels.device)
-        coefficients = (mels @ cosines.T).permute(2, 0, 1)  # (frames, batch, n_mels)
-        scatter = scatter + (coefficients.transpose(1, 2) @ coefficients).double().cpu()
-        total = total + mels.mean(dim=2).sum(dim=0).double().cpu()
+        coefficients = (mels @ cosines.T).permute(2, 0, 1)  # (n_frames, batch, n_mels)
+        scatter = scatter + (coefficients.transpose(1, 2) @ coefficients).double()
+        total = total + mels.mean(dim=2).sum(dim=0).double()
         number += len(mels)
     level = total / number
     scatter = scatter / number
@@ -219,7 +221,7 @@ def linear_code(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor, 
     orders, numbers = chosen // squares.shape[1], chosen % squares.shape[1]
     sizes = squares.flatten()[chosen].clamp(min=0).sqrt()
     sizes = sizes.clamp(min=max(float(sizes[0]) * 1e-3, 1e-6))
-    return level.float(), waves[orders, :, numbers].float(), cosines.cpu()[orders], sizes.float()
+    return level.float(), waves[orders, :, numbers].float(), cosines[orders], sizes.float()
 
 
 def nt_xent(one: Tensor, other: Tensor, songs: Tensor, temperature: float) -> Tensor:

@@ -31,9 +31,14 @@ CHECKPOINT = "checkpoint.pt"
 _WEIGHT_DECAY = 1e-4
 _WARM_UP = 0.05  # of all steps
 _AFTERWARDS = ("whitening", "label_column", "label_weight")  # settings of what is done to trained weights
-_WORDS = {"data": "the spectrograms", "split": "the songs, or the split into trained on and held out,"}
+_VERSION = 2  # of networks and losses: weights of another are not continued
+_WORDS = {
+    "version": "the releases",
+    "data": "the spectrograms",
+    "split": "the songs, or the split into trained on and held out,",
+}
 _HELD_OUT = 2**31  # the "epoch" whose draws the held-out excerpts are
-_STARTING = _HELD_OUT + 1  # the one of those that an autoencoder starts from
+_STARTING = _HELD_OUT + 1  # the "epoch" whose draws are the excerpts that an autoencoder starts from
 _LINEAR_EXCERPTS, _LINEAR_BATCH = 4_096, 64
 
 #: Called after each step with the epoch, the step and the steps of an epoch.
@@ -76,7 +81,7 @@ class State:
 class Reconstruction(nn.Module):
     """The loss of an autoencoder: mean squared error of the values in [0, 1]."""
 
-    views, keeps_best, learning_rate, words = 1, True, 0.01, "MSE"
+    views, keeps_best, words = 1, True, "MSE"
 
     def __init__(self, network: Autoencoder) -> None:
         super().__init__()
@@ -102,7 +107,7 @@ class Contrast(nn.Module):
     where the last found 0.28.
     """
 
-    views, keeps_best, learning_rate = 2, False, 0.001
+    views, keeps_best = 2, False
 
     def __init__(self, network: Contrastive, temperature: float, measures: int, distillation: float) -> None:
         super().__init__()
@@ -135,14 +140,26 @@ def build(settings: EncoderConfig, data: Spectrograms, tracks: IntArray) -> Obje
     Parameters
     ----------
     tracks : of the sample, those to train on: an autoencoder starts from the best linear code of excerpts of them.
+
+    Raises
+    ------
+    SpecrecError
+        If an autoencoder's vector would have more numbers than an excerpt.
     """
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         if settings.architecture == "autoencoder":
+            if settings.dimensions > data.n_mels * settings.patch_frames:
+                raise SpecrecError(
+                    f"an excerpt has fewer values than encoder.dimensions ({settings.dimensions}): lower that, or "
+                    "raise encoder.patch_frames"
+                )
             network = Autoencoder(data.n_mels, settings.patch_frames, settings.dimensions)
             network.start_from(_some_excerpts(data, tracks, settings))
             return Reconstruction(network)
-        encoder = Contrastive(data.n_mels, settings.dimensions).to(memory_format=torch.channels_last)  # faster
+        encoder = Contrastive(data.n_mels, settings.dimensions).to(
+            memory_format=torch.channels_last
+        )  # faster on a CPU
         return Contrast(encoder, settings.temperature, data.measured.shape[1], settings.distillation)
 
 
@@ -182,8 +199,7 @@ def train(
     training, judging = np.flatnonzero(~data.held_out), np.flatnonzero(data.held_out)
     _need_two(data, training, judging)
     objective = build(settings, data, training).to(device)
-    greatest_rate = settings.learning_rate or objective.learning_rate
-    optimiser = torch.optim.AdamW(objective.parameters(), greatest_rate, weight_decay=_WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(objective.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
     checkpoint = folder / CHECKPOINT
     state, kept = State(), _copy(objective)
     if checkpoint.exists():
@@ -194,7 +210,7 @@ def train(
         optimiser.load_state_dict(saved["optimiser"])
         state, kept = State(**saved["state"]), saved["kept"]
     elif objective.keeps_best:
-        state.first_loss = held_out_loss(objective, data, judging, settings, device)
+        state.first_loss = _of_first(held_out_loss(objective, data, judging, settings, device))
     model = DistributedDataParallel(objective) if world > 1 else objective
     while not state.is_over(settings):
         started = time.monotonic()
@@ -204,7 +220,7 @@ def train(
         for step, tracks in enumerate(batches):
             rate = _rate((state.epoch + step / len(batches)) / settings.epochs)
             for group in optimiser.param_groups:
-                group["lr"] = greatest_rate * rate
+                group["lr"] = settings.learning_rate * rate
             loss = model(*_draw(data, tracks, settings, [state.epoch, step, rank], objective.views, device=device))
             optimiser.zero_grad()
             loss.backward()
@@ -213,7 +229,7 @@ def train(
             if told is not None:
                 told(state.epoch, step + 1, len(batches))
         state.losses.append(_mean_of_all(torch.stack(losses).mean()))
-        state.held_out_losses.append(held_out_loss(objective, data, judging, settings, device))
+        state.held_out_losses.append(_of_first(held_out_loss(objective, data, judging, settings, device)))
         state.epoch += 1
         if state.held_out_losses[-1] <= min(state.first_loss, *state.held_out_losses):
             state.best_epoch = state.epoch
@@ -303,10 +319,20 @@ def _mean_of_all(loss: Tensor) -> float:
     return float(loss)
 
 
+def _of_first(loss: float) -> float:
+    """Return what the first process found: each has its own statistics of batches, and all must end together."""
+    if not dist.is_initialized():
+        return loss
+    found = [loss]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
+
+
 def _identity(settings: EncoderConfig, data: Spectrograms) -> dict[str, Any]:
     """Return what decides the weights: the settings, the sample, and its songs and split."""
     split = hashlib.sha256(data.songs.tobytes() + data.held_out.tobytes()).hexdigest()
-    return settings.model_dump(exclude={"threads", *_AFTERWARDS}) | {"data": data.fingerprint, "split": split}
+    own = settings.model_dump(exclude={"threads", *_AFTERWARDS})
+    return own | {"data": data.fingerprint, "split": split, "version": _VERSION}
 
 
 def _save(

@@ -74,6 +74,7 @@ SIZES, STEPS, BATCH, RENDERED_SECONDS = (64, 128, 256), 400, 32, 6.0
 MUSICNN_MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log_10000")
 #: Weights of the spaces that are joined: of the unit vectors' cosines.
 JOINED: dict[str, dict[str, float]] = {
+    "features + spectrogram": {"features": 0.6, "spectrogram": 0.4},
     "features + shipped": {"features": 1.0, "shipped": 1.0},
     "features + encoder": {"features": 1.0, "encoder": 1.0},
     "features + musicnn": {"features": 1.0, "musicnn": 0.9},

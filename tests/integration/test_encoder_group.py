@@ -15,14 +15,24 @@ pytest.importorskip("torch", reason="pip install 'specrec[train]'")
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_encoder(spark, tmp_path):
+@pytest.mark.parametrize(("architecture", "epochs", "patience"), [("contrastive", 3, 20), ("autoencoder", 8, 1)])
+def test_two_processes_train_one_encoder(spark, tmp_path, architecture, epochs, patience):
+    """And end together, though the statistics of their batches differ."""
     del spark  # the session that train_encoder finds
     audio_hash = load(None, ["warehouse=w"], needs_catalogue=False).audio_hash
     write_warehouse(tmp_path / "w", some_tracks(24), audio_hash=audio_hash)
-    options = ("patch_frames=32", "epochs=3", "threads=1", "batch_size=8", "held_out_share=0.3")
+    chosen = (f"architecture={architecture}", f"epochs={epochs}", f"patience={patience}", "learning_rate=0.003")
+    options = (*chosen, "patch_frames=32", "threads=1", "batch_size=8", "held_out_share=0.3")
     config = load(None, [f"warehouse={tmp_path / 'w'}", *(f"encoder.{o}" for o in options)], needs_catalogue=False)
     card = train_encoder(config, tmp_path / "encoder", workers=2)
     assert card == json.loads((tmp_path / "encoder" / CARD).read_text())
-    assert len(card["training"]["losses"]) == 3
-    assert card["training"]["losses"][-1] < card["training"]["losses"][0]
+    training = card["training"]
+    assert len(training["losses"]) == training["epochs"]
+    if architecture == "contrastive":
+        assert training["epochs"] == epochs
+        assert training["losses"][-1] < training["losses"][0]
+    else:
+        assert training["epochs"] == min(training["best_epoch"] + patience, epochs)
+        best = min([training["held_out_loss_at_start"], *training["held_out_losses"]])
+        assert best == [training["held_out_loss_at_start"], *training["held_out_losses"]][training["kept_epoch"]]
     assert onnxruntime.InferenceSession(tmp_path / "encoder" / MODEL).get_outputs()[0].shape[1] == 256
