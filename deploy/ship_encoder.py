@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from specrec.catalogue.demo import render_catalogue
 from specrec.config import load
 from specrec.embedding.models import ENCODER
-from specrec.encoder.command import CARD, MODEL, train_encoder
+from specrec.encoder.command import MODEL, train_encoder
 from specrec.pipeline.nightly import run_stages
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -44,11 +45,10 @@ def render() -> None:
         writer.writerows([*row[:audio], f"all/{row[audio]}", *row[audio + 1 :]] for row in rows[LEFT_OUT:])
 
 
-def ship(folder: Path) -> None:
-    """Put the model of a folder and its card into the package."""
+def ship(model: Path, card: dict[str, Any]) -> None:
+    """Put a model and its card into the package."""
     shipped = Path(str(ENCODER))
-    shutil.copy(folder / MODEL, shipped)
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    shutil.copy(model, shipped)
     card["model"]["file"] = shipped.name
     shipped.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -60,8 +60,8 @@ def main() -> None:
     render()
     config = load("conf/local.yaml", SETTINGS)
     run_stages(config, ("ingest", "extract"))
-    train_encoder(config, BUILD / "model")
-    ship(BUILD / "model")
+    card = train_encoder(config, BUILD / "model")
+    ship(BUILD / "model" / MODEL, card)
 
 
 if __name__ == "__main__":

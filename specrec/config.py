@@ -30,6 +30,7 @@ RECOMMEND_VERSION = 3
 MAP_VERSION = 1
 
 Hubs = Literal["off", "local_scaling", "mutual_proximity"]
+
 #: The path of the model that lies in the package, trained on clips like the demo's (deploy/ship_encoder.py).
 SHIPPED = "shipped"
 

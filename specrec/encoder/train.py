@@ -157,9 +157,8 @@ def build(settings: EncoderConfig, data: Spectrograms, tracks: IntArray) -> Obje
             network = Autoencoder(data.n_mels, settings.patch_frames, settings.dimensions)
             network.start_from(_some_excerpts(data, tracks, settings))
             return Reconstruction(network)
-        encoder = Contrastive(data.n_mels, settings.dimensions).to(
-            memory_format=torch.channels_last
-        )  # faster on a CPU
+        encoder = Contrastive(data.n_mels, settings.dimensions)
+        encoder.to(memory_format=torch.channels_last)  # faster on a CPU
         return Contrast(encoder, settings.temperature, data.measured.shape[1], settings.distillation)
 
 

@@ -47,7 +47,7 @@ from specrec.audio import model_mel
 from specrec.audio.analyse import analyse
 from specrec.audio.mel import decode_mel
 from specrec.catalogue.demo import render_catalogue
-from specrec.config import SHIPPED, AudioConfig, Config, EncoderConfig, ModelConfig, ModelMelConfig, load
+from specrec.config import AudioConfig, Config, EncoderConfig, ModelMelConfig, load
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.models import Model, load_model, outputs, unit_mel
@@ -174,8 +174,7 @@ def plain_spaces(config: Config, musicnn: Path | None, frame: pd.DataFrame) -> d
     described = np.stack([spectrogram_space.describe(mel) for mel in mels])
     pca = spectrogram_space.fit_pca(described, settings.pca_components)
     regions = spectrogram_space.band_regions(config.audio, _sample_rate(config.audio))
-    with_shipped = settings.model_copy(update={"models": {"shipped": ModelConfig(path=SHIPPED)}})
-    shipped = load_model("shipped", config.model_copy(update={"embedding": with_shipped}))
+    shipped = load_model("shipped", config)
     spaces = {
         "features": feature_space.embed(matrix, layout, scaler, settings.family_weights, settings.clip_sd),
         "spectrogram": spectrogram_space.embed(described, pca, regions)[0],
@@ -477,7 +476,8 @@ def main(
 ) -> None:
     """Measure, print tables, and write build/bench/encoder.json."""
     own = ("encoder.architecture=autoencoder",) if autoencoder else ()
-    config = load(None, (f"warehouse={BUILD / 'warehouse'}", *own, *overrides), needs_catalogue=False)
+    fixed = (f"warehouse={BUILD / 'warehouse'}", "embedding.models={shipped: {path: shipped}}", *own)
+    config = load(None, (*fixed, *overrides), needs_catalogue=False)
     if not MUSIC.exists():
         raise SystemExit(f"{MUSIC} is absent: nothing is measured, since only real music tells")
     frame = music()

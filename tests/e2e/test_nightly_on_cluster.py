@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from servers import REPOSITORY, PackedEnvironment, S3Server, SparkCluster, Submi
 
 from specrec.catalogue.demo import render_catalogue
 from specrec.config import SYSTEMS, StorageConfig
+from specrec.embedding.models import ENCODER
 from specrec.pipeline.nightly import STAGES
 from specrec.session import EXCLUDED, PACKAGES
 from specrec.warehouse.lock import LOCK_NAME
@@ -146,10 +146,9 @@ def assert_lists_are_whole(reader: Reader) -> None:
         for track in tracks
         for rank in range(1, TOP_N + 1)
     )
-    model = files("specrec.embedding").joinpath("encoder.onnx").read_bytes()
     embedded = reader.rows("embeddings", [("space", "=", "encoder")], ["track_id", "model_hash"])
     assert {row["track_id"]: row["model_hash"] for row in embedded} == dict.fromkeys(
-        tracks, hashlib.sha256(model).hexdigest()
+        tracks, hashlib.sha256(ENCODER.read_bytes()).hexdigest()
     )
     pairs = {(row["system"], row["track_id"], row["recommended_track_id"]) for row in recommendations}
     assert len(pairs) == len(recommendations), "a track is recommended twice in one list"
