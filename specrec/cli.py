@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import specrec
-from specrec.config import STAGES, Config, Stage, System, load
+from specrec.config import STAGES, Config, Stage, load
 from specrec.errors import SpecrecError
+from specrec.settings import System
 from specrec.starting import importing
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
-from specrec.config import Config, SparkConfig, StorageConfig
+from specrec.config import Config, SparkConfig
 from specrec.errors import SpecrecError
+from specrec.storage.config import StorageConfig
 
 _SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
 _AWS_SDK = "2.35.4"

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from specrec.config import AudioConfig
+from specrec.audio.config import AudioConfig
 from specrec.errors import TrackError
 
 

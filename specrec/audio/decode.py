@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from specrec.config import AudioConfig
+from specrec.audio.config import AudioConfig
 from specrec.errors import TrackError
 
 FloatArray = npt.NDArray[np.float32]

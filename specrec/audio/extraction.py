@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from specrec.audio.config import AudioConfig, ExtractConfig
 from specrec.audio.fetch import AudioFile, fetch_ahead
 from specrec.audio.isolated import Analyst
-from specrec.config import AudioConfig, Config, ExtractConfig
+from specrec.config import Config
 from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES, TrackError
 from specrec.warehouse.schemas import AUDIO_FEATURES, MEL_SPECTROGRAMS, QUARANTINE
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.signal
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import Clip
 from specrec.audio.measures import FEATURES, STATISTICS
 from specrec.audio.mel import log_mel
-from specrec.config import AudioConfig
 from specrec.errors import TrackError
 
 FloatArray = npt.NDArray[np.float32]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, cast
 
-from specrec.config import ExtractConfig, StorageConfig
+from specrec.audio.config import ExtractConfig
 from specrec.errors import TrackError
 from specrec.storage import open_store
+from specrec.storage.config import StorageConfig
 
 _GIVE_UP_AFTER = 10
 

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from specrec.audio.compiled import filling_cache
-from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
+from specrec.audio.config import AudioConfig, ExtractConfig, ModelMelConfig
 from specrec.errors import SpecrecError, TrackError
 from specrec.starting import importing
 

@@ -8,7 +8,7 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 
-from specrec.config import AudioConfig
+from specrec.audio.config import AudioConfig
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from specrec.config import AudioConfig, ModelMelConfig
+    from specrec.audio.config import AudioConfig, ModelMelConfig
 
 FloatArray = npt.NDArray[np.float32]
 

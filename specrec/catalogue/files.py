@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.catalogue.tags import AUDIO_ENDINGS, read_tags
-from specrec.config import StorageConfig
 from specrec.storage import Store, StoredFile, open_store
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES
 
 _FILE_SCHEMA = "audio_uri string, audio_fingerprint string, audio_bytes long"

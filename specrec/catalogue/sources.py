@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from specrec.config import CatalogueConfig
+from specrec.catalogue.config import CatalogueConfig
 from specrec.errors import CatalogueError, first_line
 from specrec.storage import for_spark, is_s3, normalise, parent
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES

@@ -17,8 +17,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from specrec.audio.mel import decode_mel
-from specrec.config import DuplicatesConfig
 from specrec.duplicates.alignment import Sketch, align, repetition, sketch
+from specrec.duplicates.config import DuplicatesConfig
 from specrec.duplicates.titles import clean_artists, clean_titles
 
 Frames = Iterator[pd.DataFrame]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from specrec.config import AudioConfig
+from specrec.audio.config import AudioConfig
 from specrec.embedding import spectrogram as spectrogram_space
 
 FloatArray = npt.NDArray[np.float64]

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from specrec.audio.config import AudioConfig, ModelMelConfig
 from specrec.audio.mel import TOP_DB
-from specrec.config import SHIPPED, AudioConfig, Config, ModelConfig, ModelMelConfig, StorageConfig
+from specrec.config import Config
+from specrec.embedding.config import SHIPPED, ModelConfig
 from specrec.errors import ConfigError, SpecrecError, TrackError, first_line
 from specrec.storage import normalise, open_store
+from specrec.storage.config import StorageConfig
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.mel import mel_frequencies
-from specrec.config import AudioConfig
 
 FloatArray = npt.NDArray[np.float64]
 

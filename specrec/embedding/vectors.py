@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from specrec.audio.mel import decode_mel
-from specrec.config import Config, System
+from specrec.config import Config
 from specrec.embedding import excerpts as excerpt_space
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
 from specrec.embedding.models import Heard, Model, Tag, outputs, top_tags, unit_mel
+from specrec.settings import System
 
 Vectors = npt.NDArray[np.float32]
 

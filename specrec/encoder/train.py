@@ -21,8 +21,8 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from specrec.config import EncoderConfig
 from specrec.encoder.augment import augment
+from specrec.encoder.config import EncoderConfig
 from specrec.encoder.data import STEP, IntArray, Spectrograms
 from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent
 from specrec.errors import SpecrecError

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from specrec.config import MapConfig
 from specrec.embedding.statistics import LEVELS, MEASURES, measure
 from specrec.map.clusters import NO_CLUSTER, assign, fit_clusters
+from specrec.map.config import MapConfig
 from specrec.map.layout import METHODS, fit_layout
 from specrec.map.names import measures_named, name_clusters
 from specrec.neighbours.kernel import has_direction

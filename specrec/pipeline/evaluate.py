@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.catalogue.sources import read_table
-from specrec.config import Config, RecommendConfig
+from specrec.config import Config
 from specrec.embedding.features import FAMILIES, families, layout_of
 from specrec.embedding.sample import sample_tracks
 from specrec.embedding.spectrogram import REGIONS
@@ -35,6 +35,7 @@ from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, 
 from specrec.evaluate.ranking import Facts, IntArray, as_lists, by_rank
 from specrec.pipeline.run import Run, open_run
 from specrec.recommend.candidates import choose_lists, traits
+from specrec.recommend.config import RecommendConfig
 from specrec.warehouse.reader import Reader
 
 _READS = 30

@@ -7,10 +7,11 @@ from itertools import islice
 
 from specrec.audio.fetch import AudioFile, fetch_ahead
 from specrec.audio.isolated import Analyst
-from specrec.config import Config, System
+from specrec.config import Config
 from specrec.embedding.models import Model, hear
 from specrec.errors import SpecrecError, TrackError
 from specrec.query.catalogue import Answer, Catalogue, Song, check_query
+from specrec.settings import System
 from specrec.storage import normalise
 from specrec.warehouse.reader import Reader
 

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from specrec.audio.extraction import extract
 from specrec.catalogue.files import audio_files
 from specrec.catalogue.sources import read_table, with_audio_uri
-from specrec.config import Config, System
+from specrec.config import Config
 from specrec.embedding.artefacts import PCA, SCALER, STATISTICS
 from specrec.embedding.from_audio import embed_audio, of_heard
 from specrec.embedding.models import Model, load_model
@@ -42,6 +42,7 @@ from specrec.query.choose import SAME
 from specrec.query.nearest import nearest
 from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.lists import explain_lists, profiles
+from specrec.settings import System
 from specrec.storage import for_spark, normalise, parent
 
 Batches = Iterator[pa.RecordBatch]

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.config import System
 from specrec.embedding.artefacts import PCA
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.pipeline.fit import catalogue_statistics, need_artefact
@@ -18,6 +17,7 @@ from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.agreement import RBO_P, compare_lists
 from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.lists import explain_lists, profiles
+from specrec.settings import System
 from specrec.warehouse.tables import by_part, states_of
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from specrec.config import Stage, System, load
+from specrec.config import Stage, load
 from specrec.encoder.command import train_encoder
 from specrec.errors import SpecrecError
 from specrec.pipeline.evaluate import evaluate
 from specrec.pipeline.nightly import run_stages
 from specrec.pipeline.query_many import query_many
+from specrec.settings import System
 
 
 def submit(name: str, stages: Sequence[Stage]) -> None:

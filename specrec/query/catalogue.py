@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from specrec.audio.analyse import Analysis
-from specrec.config import Config, System
+from specrec.config import Config
 from specrec.embedding import artefacts as A
 from specrec.embedding.artefacts import Artefact, unpack
 from specrec.embedding.models import Heard, Tag, load_model
@@ -26,6 +26,7 @@ from specrec.recommend.explain import phrases
 from specrec.recommend.pairs import explain_pairs, explainer_of
 from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
 from specrec.recommend.traits import traits_of
+from specrec.settings import System
 from specrec.starting import importing
 from specrec.warehouse.reader import Reader
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from specrec.config import RecommendConfig, System
 from specrec.recommend.choose import choose_batches
+from specrec.recommend.config import RecommendConfig
 from specrec.recommend.traits import Traits
+from specrec.settings import System
 
 #: A cosine of no less is that of a vector with itself, after what float32 may take from it.
 SAME = 1 - 1e-6

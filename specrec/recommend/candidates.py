@@ -9,9 +9,9 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.config import RecommendConfig
 from specrec.recommend.choose import SPACE as _SPACE
 from specrec.recommend.choose import choose_batches
+from specrec.recommend.config import RecommendConfig
 from specrec.recommend.traits import MARKETS
 
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specrec.config import RecommendConfig
 from specrec.neighbours.kernel import positions
+from specrec.recommend.config import RecommendConfig
 from specrec.recommend.hubs import Nearness, affinity
 
 FloatArray = npt.NDArray[np.float64]

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from specrec.config import SYSTEMS, System
+from specrec.embedding.config import SYSTEMS
 from specrec.embedding.features import FAMILIES
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import (
@@ -37,6 +37,7 @@ from specrec.embedding.statistics import (
     share_within,
     tag_shares,
 )
+from specrec.settings import System
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from specrec.config import Hubs
+from specrec.recommend.config import Hubs
 
 FloatArray = npt.NDArray[np.float64]
 

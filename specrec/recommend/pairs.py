@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from specrec.config import Config, System
+from specrec.config import Config
 from specrec.embedding.artefacts import Artefact
 from specrec.embedding.excerpts import decode
 from specrec.embedding.features import families, layout_of
@@ -15,6 +15,7 @@ from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES, measure
 from specrec.recommend.excerpts import best_pairs
 from specrec.recommend.explain import Explainer, Pairs, Side
+from specrec.settings import System
 
 _KEPT = ["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]
 

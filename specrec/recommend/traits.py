@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from specrec.config import RecommendConfig
+from specrec.recommend.config import RecommendConfig
 
 #: Columns of a catalogue, beside Spotify's, that say in which countries a track is available.
 MARKETS = ("available_markets", "markets")

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from specrec.config import StorageConfig
 from specrec.errors import StorageError, TrackError, WarehouseLockedError
 from specrec.logs import get_logger
 from specrec.storage import join, normalise, open_store
+from specrec.storage.config import StorageConfig
 
 LOCK_NAME = "_specrec_lock.json"
 _FIELDS = ("run_id", "host", "machine", "pid", "process_started", "since", "beat")

@@ -12,9 +12,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow.parquet import filters_to_expression
 
-from specrec.config import StorageConfig
 from specrec.errors import SpecrecError, first_line
 from specrec.storage import for_delta_rs, normalise
+from specrec.storage.config import StorageConfig
 
 #: Rows of one batch, and how many batches are read ahead.
 _BATCH_ROWS, _AHEAD = 1 << 14, 2

@@ -18,9 +18,9 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from specrec.config import StorageConfig
 from specrec.errors import StorageError, first_line
 from specrec.storage import for_delta_rs, for_spark, normalise
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TABLES, Table
 
 _HISTORY = 200

@@ -45,14 +45,16 @@ from rich.table import Table
 
 from specrec.audio import model_mel
 from specrec.audio.analyse import analyse
+from specrec.audio.config import AudioConfig, ModelMelConfig
 from specrec.audio.mel import decode_mel
 from specrec.catalogue.demo import render_catalogue
-from specrec.config import AudioConfig, Config, EncoderConfig, ModelMelConfig, load
+from specrec.config import Config, load
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.models import Model, load_model, outputs, unit_mel
 from specrec.encoder.card import measure
 from specrec.encoder.command import _sample
+from specrec.encoder.config import EncoderConfig
 from specrec.encoder.data import STEP, Spectrograms
 from specrec.encoder.export import export, open_session
 from specrec.encoder.finish import finish

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode as decode_audio
 from specrec.audio.features import _chroma, _power
 from specrec.audio.mel import decode_mel, encode_mel, log_mel
-from specrec.config import AudioConfig
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.excerpts import decode, encode, pitch_classes, starts
 from specrec.recommend.excerpts import best_pairs

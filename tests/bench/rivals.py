@@ -19,8 +19,8 @@ import scipy.fft
 import scipy.signal
 from essentia import standard, streaming
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode
-from specrec.config import AudioConfig
 
 Values = dict[str, Any]
 

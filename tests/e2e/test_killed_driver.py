@@ -18,8 +18,8 @@ from nights import RESULTS
 from servers import LOOPBACK, REPOSITORY, start, stop, tail
 
 from specrec.catalogue.demo import render_catalogue
-from specrec.config import StorageConfig
 from specrec.errors import SpecrecError
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES
 

@@ -12,10 +12,11 @@ import pytest
 from servers import REPOSITORY, PackedEnvironment, S3Server, SparkCluster, Submission, tail
 
 from specrec.catalogue.demo import render_catalogue
-from specrec.config import SYSTEMS, StorageConfig
+from specrec.embedding.config import SYSTEMS
 from specrec.embedding.models import ENCODER
 from specrec.pipeline.nightly import STAGES
 from specrec.session import EXCLUDED, PACKAGES
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.lock import LOCK_NAME
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES

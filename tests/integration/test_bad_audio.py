@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nights import LISTED, MEASURED, Night, read_csv, write_csv
 
-from specrec.config import SYSTEMS
+from specrec.embedding.config import SYSTEMS
 
 BAD_AUDIO = Path(__file__).parents[3] / "shared" / "bad-audio"
 

@@ -18,7 +18,7 @@ from nights import QUICK, Night, read_csv, write_csv
 from scipy import stats
 
 from specrec.cli import main
-from specrec.config import SYSTEMS
+from specrec.embedding.config import SYSTEMS
 from specrec.errors import ConfigError
 from specrec.evaluate.metrics import METRICS, TOGETHER
 from specrec.pipeline.evaluate import Evaluation, evaluate

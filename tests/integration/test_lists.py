@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from nights import Night, read_csv, write_csv
 
-from specrec.config import SYSTEMS
+from specrec.embedding.config import SYSTEMS
 
 TOP_N, OF_ARTIST, OF_ALBUM = 10, 3, 2
 SETTINGS = (

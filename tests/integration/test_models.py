@@ -15,10 +15,10 @@ from onnx_models import matrix, write_model
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from specrec.audio.config import ModelMelConfig
 from specrec.audio.isolated import Analyst
 from specrec.audio.mel import decode_mel
 from specrec.audio.model_mel import measure
-from specrec.config import ModelMelConfig
 from specrec.pipeline.query import query
 from specrec.pipeline.query_many import query_many
 from specrec.recommend.lists import profiles

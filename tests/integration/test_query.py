@@ -18,10 +18,11 @@ from pyspark.sql import functions as F
 from servers import S3Server
 
 from specrec.cli import main
-from specrec.config import SYSTEMS, RecommendConfig
+from specrec.embedding.config import SYSTEMS
 from specrec.embedding.vectors import join
 from specrec.pipeline.query_many import query_many
 from specrec.recommend.candidates import traits
+from specrec.recommend.config import RecommendConfig
 from specrec.recommend.traits import traits_of
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import DUPLICATES

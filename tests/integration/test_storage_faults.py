@@ -18,9 +18,9 @@ from servers import S3Server
 
 from specrec import storage
 from specrec.catalogue.tags import read_tags
-from specrec.config import StorageConfig
 from specrec.errors import StorageError, TrackError
 from specrec.storage import S3Store
+from specrec.storage.config import StorageConfig
 
 TRIES = 3
 CONTENT = bytes(range(256)) * 4_001  # about a megabyte, no round number of chunks

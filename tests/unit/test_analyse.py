@@ -8,11 +8,11 @@ import pytest
 import soundfile
 
 from specrec.audio.analyse import analyse
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode
 from specrec.audio.features import extract
 from specrec.audio.measures import columns
 from specrec.audio.mel import decode_mel
-from specrec.config import AudioConfig
 from specrec.errors import TrackError
 
 BAD_AUDIO = Path(__file__).parents[2].parent / "shared" / "bad-audio"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode, decoder_versions
-from specrec.config import AudioConfig
 from specrec.errors import TrackError
 
 SHARED = Path(__file__).parents[2].parent / "shared"

@@ -10,9 +10,10 @@ from copies import WAYS, read
 from nights import read_csv
 
 from specrec.audio.analyse import Analysis, analyse
+from specrec.audio.config import AudioConfig
 from specrec.audio.mel import decode_mel
-from specrec.config import AudioConfig, DuplicatesConfig
 from specrec.duplicates.alignment import ABOVE_REPETITION, BANDS, align, repetition, sketch
+from specrec.duplicates.config import DuplicatesConfig
 from specrec.embedding.spectrogram import band_regions, describe, embed, fit_pca
 
 MUSIC = Path(__file__).parents[3] / "shared" / "music"

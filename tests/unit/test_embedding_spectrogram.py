@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from specrec.config import AudioConfig
+from specrec.audio.config import AudioConfig
 from specrec.embedding.spectrogram import (
     DESCRIPTORS,
     REGIONS,

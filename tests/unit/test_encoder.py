@@ -17,9 +17,10 @@ from scipy.fft import dct
 from spectrograms import BANDS, MFCC, some_tracks, write_warehouse
 
 from specrec.cli import main
-from specrec.config import EncoderConfig, StorageConfig
+from specrec.encoder.config import EncoderConfig
 from specrec.encoder.data import collect
 from specrec.errors import SpecrecError
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.reader import Reader
 
 torch = pytest.importorskip("torch", reason="pip install 'specrec[train]'")

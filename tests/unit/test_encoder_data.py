@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from spectrograms import BANDS, MFCC, measured, some_tracks, spectrogram, write_warehouse
 
 import specrec
-from specrec.config import StorageConfig
 from specrec.embedding.features import layout_of, transform
 from specrec.encoder import data as D
 from specrec.errors import SpecrecError
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.reader import Reader
 
 SIZES = {"size": 100, "seed": 0, "held_out_share": 0.3, "song_column": "source_song"}

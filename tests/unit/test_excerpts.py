@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode as decode_audio
 from specrec.catalogue import synth
-from specrec.config import AudioConfig
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.excerpts import NUMBERS, decode, encode, pitch_classes, starts
 from specrec.recommend import excerpts

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from specrec.audio import features as module
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import Clip, decode
 from specrec.audio.features import extract
 from specrec.audio.measures import CLIP_FEATURES, FEATURES, columns
-from specrec.config import AudioConfig
 from specrec.errors import TrackError
 
 SHARED = Path(__file__).parents[2].parent / "shared"

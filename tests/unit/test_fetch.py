@@ -10,9 +10,10 @@ from typing import BinaryIO
 import pytest
 
 from specrec.audio import fetch as module
+from specrec.audio.config import ExtractConfig
 from specrec.audio.fetch import AudioFile, fetch_ahead
-from specrec.config import ExtractConfig, StorageConfig
 from specrec.errors import TrackError
+from specrec.storage.config import StorageConfig
 
 
 def _files(folder: Path, contents: list[bytes]) -> list[AudioFile]:

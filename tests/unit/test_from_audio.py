@@ -14,8 +14,9 @@ import soundfile
 from onnx import TensorProto, helper
 from pyspark import Broadcast
 
+from specrec.audio.config import ModelMelConfig
 from specrec.audio.model_mel import measure
-from specrec.config import Config, ModelMelConfig, load
+from specrec.config import Config, load
 from specrec.embedding.from_audio import HEARD, _embedder
 from specrec.embedding.models import MOST_TAGS, Model, outputs, patches_of
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import skew
 
-from specrec.config import Hubs, RecommendConfig
+from specrec.recommend.config import Hubs, RecommendConfig
 from specrec.recommend.hubs import Nearness, affinity
 
 HUBS = get_args(Hubs)

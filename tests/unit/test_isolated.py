@@ -21,9 +21,9 @@ import soundfile
 from threadpoolctl import threadpool_limits
 
 from specrec.audio.analyse import analyse
+from specrec.audio.config import AudioConfig, ExtractConfig, ModelMelConfig
 from specrec.audio.isolated import Analyst
 from specrec.audio.model_mel import measure
-from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
 from specrec.errors import SpecrecError, TrackError
 
 PLANTED = Path(__file__).parents[1] / "planted"
@@ -237,7 +237,7 @@ _PARENT = """
 import sys
 from specrec.audio.isolated import Analyst
 from specrec.audio.model_mel import measure
-from specrec.config import AudioConfig, ExtractConfig, ModelMelConfig
+from specrec.audio.config import AudioConfig, ExtractConfig, ModelMelConfig
 with Analyst(AudioConfig(), ExtractConfig(time_limit_seconds=1.0)) as analyst, open(sys.argv[1], "rb") as file:
     analyst._child._wait_until_ready()
     print(analyst._child._process.pid, flush=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from specrec.config import StorageConfig
 from specrec.errors import StorageError, WarehouseLockedError
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.lock import LOCK_NAME, WarehouseLock
 
 STORAGE = StorageConfig()
 
 _HOLDER = """
 import socket, sys, time
-from specrec.config import StorageConfig
+from specrec.storage.config import StorageConfig
 from specrec.warehouse import lock
 from specrec.warehouse.lock import WarehouseLock
 if len(sys.argv) > 3:  # another machine, whatever it calls itself

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from sklearn.metrics import adjusted_rand_score
 
-from specrec.config import MapConfig
 from specrec.embedding.statistics import COLUMNS, LEVELS, MEASURES
 from specrec.map import names as N
 from specrec.map.clusters import NO_CLUSTER, assign, fit_clusters
+from specrec.map.config import MapConfig
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.layout import LEAST_TRACKS, align, fit_layout, memberships, nearest, place, project
 from specrec.map.tracks import SCHEMA, _place, plane_of

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode
 from specrec.audio.features import extract
 from specrec.audio.mel import TOP_DB, decode_mel, encode_mel, log_mel, mel_frequencies
-from specrec.config import AudioConfig
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 RATE = 22_050

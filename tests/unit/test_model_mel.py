@@ -11,9 +11,9 @@ import soundfile
 from pydantic import ValidationError
 
 from specrec.audio.analyse import analyse
+from specrec.audio.config import AudioConfig, ModelMelConfig
 from specrec.audio.mel import STEP_DB, decode_mel
 from specrec.audio.model_mel import SCALINGS, measure, model_mel
-from specrec.config import AudioConfig, ModelMelConfig
 from specrec.errors import TrackError
 
 MUSICNN = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log_10000")

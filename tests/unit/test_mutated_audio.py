@@ -19,8 +19,8 @@ import soundfile
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from specrec.audio.config import AudioConfig, ExtractConfig
 from specrec.audio.isolated import Analyst
-from specrec.config import AudioConfig, ExtractConfig
 from specrec.errors import TrackError
 
 CASES = int(os.environ.get("SPECREC_FUZZ_CASES", "2800"))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.config import RecommendConfig
 from specrec.embedding.vectors import join
 from specrec.errors import SpecrecError
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
+from specrec.recommend.config import RecommendConfig
 from specrec.recommend.traits import Traits, traits_of
 
 

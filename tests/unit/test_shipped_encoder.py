@@ -10,9 +10,10 @@ import soundfile
 from scipy.signal import butter, sosfilt
 
 from specrec.audio.analyse import analyse
+from specrec.audio.config import AudioConfig
 from specrec.audio.mel import decode_mel
 from specrec.catalogue.demo import render_clip
-from specrec.config import AudioConfig, load
+from specrec.config import load
 from specrec.embedding.models import ENCODER, load_model, outputs, unit_mel
 from specrec.errors import ConfigError
 from specrec.neighbours.kernel import unit

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from specrec import storage
-from specrec.config import StorageConfig
 from specrec.errors import StorageError, TrackError
 from specrec.storage import LocalStore, S3Store, for_spark, is_s3, join, normalise, open_store, parent
+from specrec.storage.config import StorageConfig
 
 moto = pytest.importorskip("moto")
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import deltalake
 
-from specrec.config import StorageConfig
+from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 

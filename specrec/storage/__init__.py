@@ -22,8 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from specrec.config import StorageConfig
 from specrec.errors import StorageError, TrackError
+from specrec.storage.config import StorageConfig
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,0 +1,107 @@
+"""The vector spaces, and what is fitted to the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from specrec.audio.config import ModelMelConfig
+from specrec.settings import PositiveFloat, PositiveInt, Section, nearest_name
+
+#: Raised by one whenever the code makes other vectors or artefacts of the same features and spectrograms.
+EMBEDDING_VERSION = 3
+
+#: The path of the model that lies in the package, trained on clips like the demo's (deploy/ship_encoder.py).
+SHIPPED = "shipped"
+
+#: The spaces that every run has, and systems, since each has its lists; models are further ones.
+SYSTEMS = ("features", "spectrogram", "hybrid")
+
+
+class FitConfig(Section):
+    """What is fitted to the catalogue, and when it is fitted anew."""
+
+    sample_tracks: PositiveInt = Field(
+        default=20_000, description="tracks that scaler and statistics are fitted on"
+    )
+    sample_spectrograms: PositiveInt = Field(default=5_000, description="spectrograms that the PCA is fitted on")
+    max_drift: PositiveFloat = Field(
+        default=0.5, description="mean shift of the features, in fitted standard deviations, that forces a new fit"
+    )
+    seed: int = Field(default=0, description="chooses the sample")
+
+
+class ModelConfig(Section):
+    """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
+
+    path: str = Field(
+        description=f"the .onnx file, on disk or s3://; {SHIPPED}: the encoder that comes with specrec"
+    )
+    patch_frames: PositiveInt | None = Field(
+        default=None,
+        description="frames of its input; vectors of a clip's patches are averaged; "
+        "null: as the file says, else whole clips",
+    )
+    mel: ModelMelConfig | None = Field(
+        default=None, description="what its input is; null: the stored mel spectrograms, scaled to 0 … 1"
+    )
+
+    @model_validator(mode="after")
+    def _heard(self) -> ModelConfig:
+        if self.path == SHIPPED and self.mel is not None:
+            raise ValueError(f"path: the encoder {SHIPPED!r} takes the stored mel spectrograms: leave mel out")
+        return self
+
+
+class EmbeddingConfig(Section):
+    """The vector spaces."""
+
+    family_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {
+            "timbre": 3.0,
+            "brightness": 1.0,
+            "harmony": 3.0,
+            "rhythm": 3.0,
+            "dynamics": 1.0,
+            "noisiness": 1.0,
+        },
+        description="weight of each family of features in the space `features`",
+    )
+    clip_sd: PositiveFloat = Field(default=4.0, description="standardised features are clipped to ± this")
+    pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
+    models: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ModelConfig] = Field(
+        default_factory=dict,
+        description="models by name, each a further system: {path: FILE.onnx}; "
+        f"{{encoder: {{path: {SHIPPED}}}}} is the encoder that comes with specrec",
+    )
+    hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
+        description="weight of each system in `hybrid`; they are divided by their sum; who is not named has none",
+    )
+
+    @model_validator(mode="after")
+    def _weights(self) -> EmbeddingConfig:
+        families = ("timbre", "brightness", "harmony", "rhythm", "dynamics", "noisiness")
+        for name in self.family_weights:
+            if name not in families:
+                raise ValueError(f"family_weights has no family {name!r}{nearest_name(name, families)}")
+        if not any(self.family_weights.values()):
+            raise ValueError("at least one of family_weights must be positive")
+        for name in self.models:
+            if name in SYSTEMS:
+                raise ValueError(f"models: {name!r} is the name of a space that every run has; choose another")
+        parts = ("features", "spectrogram", *self.models)
+        for name in self.hybrid_weights:
+            if name not in parts:
+                raise ValueError(f"hybrid_weights has no system {name!r}{nearest_name(name, parts)}")
+        if not any(self.hybrid_weights.values()):
+            raise ValueError("at least one of hybrid_weights must be positive")
+        return self
+
+    @property
+    def hybrid_shares(self) -> dict[str, float]:
+        """The share of each system in `hybrid`, in the order of its vector; they sum to 1."""
+        total = sum(self.hybrid_weights.values())
+        parts = ("features", "spectrogram", *sorted(self.models))
+        return {name: self.hybrid_weights[name] / total for name in parts if self.hybrid_weights.get(name)}

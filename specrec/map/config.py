@@ -1,0 +1,38 @@
+"""Two coordinates a track, and clusters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from specrec.settings import PositiveInt, Section, Share, System
+
+#: Raised by one whenever the code makes another map of the same vectors.
+MAP_VERSION = 1
+
+
+class MapConfig(Section):
+    """The map: two coordinates a track, and clusters."""
+
+    space: System = Field(default="hybrid", description="the space that is drawn")
+    sample_tracks: PositiveInt = Field(
+        default=20_000, description="tracks that the map is fitted on; all others are placed among them"
+    )
+    refit_share: Share = Field(
+        default=0.5, description="fit anew when more than this share of the sample is of new or changed tracks"
+    )
+    neighbours: Annotated[int, Field(ge=2)] = Field(
+        default=15, description="that UMAP looks at: more show the whole, fewer the detail"
+    )
+    tsne_up_to: Annotated[int, Field(ge=0)] = Field(
+        default=5_000, description="t-SNE is fitted for catalogues of up to so many tracks"
+    )
+    min_clusters: PositiveInt = Field(default=4, description="the silhouette chooses from this number of clusters")
+    max_clusters: PositiveInt = Field(default=12, description="up to this one")
+
+    @model_validator(mode="after")
+    def _some_number(self) -> MapConfig:
+        if self.min_clusters > self.max_clusters:
+            raise ValueError("min_clusters must not exceed max_clusters")
+        return self

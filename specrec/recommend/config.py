@@ -1,0 +1,63 @@
+"""The lists that services read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from specrec.settings import PositiveFloat, PositiveInt, Section
+
+#: Raised by one whenever the code makes other lists or sentences of the same vectors.
+RECOMMEND_VERSION = 3
+
+Hubs = Literal["off", "local_scaling", "mutual_proximity"]
+
+
+class RecommendConfig(Section):
+    """The lists that services read."""
+
+    top_n: PositiveInt = Field(default=10, description="recommendations a track")
+    excerpt_seconds: Annotated[float, Field(ge=1)] = Field(
+        default=5.0, description="length of the excerpts that are matched; a change embeds and searches anew"
+    )
+    hubs: Hubs = Field(
+        default="mutual_proximity",
+        description="how tracks that are near to all others are kept from filling all lists",
+    )
+    max_per_artist: PositiveInt | None = Field(default=2, description="of one artist in a list; null: no limit")
+    max_per_album: PositiveInt | None = Field(
+        default=2, description="of one album of an artist in a list; null: no limit"
+    )
+    min_duration_seconds: PositiveFloat | None = Field(
+        default=None, description="shorter tracks, by the catalogue, are not recommended"
+    )
+    max_duration_seconds: PositiveFloat | None = Field(
+        default=None, description="longer tracks, by the catalogue, are not recommended"
+    )
+    explicit: bool = Field(
+        default=True, description="false: explicit tracks, by the catalogue, are not recommended"
+    )
+    market: str | None = Field(
+        default=None,
+        pattern="^[A-Z]{2}$",
+        description='country code such as "DE"; tracks that are not available there are not recommended',
+    )
+
+    @field_validator("hubs", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML reads it
+
+    @field_validator("market", mode="before")
+    @classmethod
+    def _norway(cls, value: Any) -> Any:
+        if value is False:
+            raise ValueError('YAML reads this as false; write "NO" in quotes')
+        return value
+
+    @model_validator(mode="after")
+    def _some_duration(self) -> RecommendConfig:
+        if (self.min_duration_seconds or 0) > (self.max_duration_seconds or float("inf")):
+            raise ValueError("min_duration_seconds must not exceed max_duration_seconds")
+        return self
