@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from specrec.audio.config import EXTRACTOR_VERSION, AudioConfig, ExtractConfig
 from specrec.catalogue.config import CatalogueConfig
 from specrec.duplicates.config import DUPLICATES_VERSION, DuplicatesConfig
-from specrec.embedding.config import EMBEDDING_VERSION, EmbeddingConfig, FitConfig
+from specrec.embedding.config import BUILT_IN, HYBRID, EmbeddingConfig, FitConfig
 from specrec.encoder.config import EncoderConfig
 from specrec.errors import ConfigError
 from specrec.evaluate.config import EvaluateConfig
@@ -25,6 +25,9 @@ from specrec.neighbours.config import NO_RESULT, NeighboursConfig
 from specrec.recommend.config import RECOMMEND_VERSION, RecommendConfig
 from specrec.settings import PositiveInt, Section, System, hash_of, nearest_name
 from specrec.storage.config import StorageConfig
+
+if TYPE_CHECKING:
+    from specrec.embedding.spaces.space import Space
 
 Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map"]
 #: In the order of a night.
@@ -83,7 +86,7 @@ class Config(Section):
     @property
     def systems(self) -> tuple[System, ...]:
         """Those that this configuration makes lists of: the hybrid comes last."""
-        return ("features", "spectrogram", *sorted(self.embedding.models), "hybrid")
+        return (*BUILT_IN, *sorted(self.embedding.models), HYBRID)
 
     @property
     def models_in_hybrid(self) -> list[str]:
@@ -92,7 +95,7 @@ class Config(Section):
 
     def models_of(self, system: System) -> list[str]:
         """Return the models that the scores of a system are made of."""
-        if system == "hybrid":
+        if system == HYBRID:
             return self.models_in_hybrid
         return [system] if system in self.embedding.models else []
 
@@ -101,35 +104,16 @@ class Config(Section):
         """What the features and mel spectrograms depend on, besides the audio itself."""
         return hash_of(EXTRACTOR_VERSION, self.audio)
 
-    def artefact_hash(self, name: str) -> str:
-        """Return the hash of what an artefact depends on, besides the tracks that it is fitted on."""
-        if name.endswith("_cells"):
-            space = name.removesuffix("_cells")
-            return hash_of(self.space_hash(space), self.neighbours.cells, self.fit.seed)
-        if name == "map":
-            settings = self.map.model_dump(exclude={"refit_share"})
-            return hash_of(MAP_VERSION, self.space_hash(self.map.space), settings, self.fit.seed)
-        fit, own = self.fit, self.embedding.pca_components if name == "spectrogram_pca" else None
-        samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
-        return hash_of(EMBEDDING_VERSION, name, self.audio_hash, samples, own)
+    @property
+    def spaces(self) -> dict[System, Space]:
+        """The spaces by name: those of :attr:`systems`."""
+        from specrec.embedding.spaces import spaces_of  # noqa: PLC0415 - not for those who only read tables
 
-    def space_hash(self, space: str) -> str:
-        """Return the hash of what the vectors of a space depend on, besides the audio and the artefact."""
-        embedding = self.embedding
-        if space == "hybrid":
-            shares = embedding.hybrid_shares
-            return hash_of(EMBEDDING_VERSION, space, [self.space_hash(part) for part in shares], shares)
-        if space == "features":
-            own = [embedding.family_weights, embedding.clip_sd]
-        elif space == "spectrogram":
-            own = [self.recommend.excerpt_seconds]
-        else:  # what the file holds is told by its own hash
-            own = [embedding.models[space].model_dump(exclude={"path"})]
-        return hash_of(EMBEDDING_VERSION, space, self.audio_hash, own)
+        return spaces_of(self)
 
     def neighbours_hash(self, space: str) -> str:
         """Return the hash of what a space's neighbours depend on, besides the embeddings. Blocks change nothing."""
-        return hash_of(self.space_hash(space), self.neighbours.model_dump(exclude=NO_RESULT))
+        return hash_of(self.spaces[space].settings_hash, self.neighbours.model_dump(exclude=NO_RESULT))
 
     @property
     def duplicates_hash(self) -> str:
@@ -141,10 +125,16 @@ class Config(Section):
         return hash_of(RECOMMEND_VERSION, self.neighbours_hash(system), self.recommend)
 
     @property
+    def map_hash(self) -> str:
+        """What the map depends on, besides the embeddings that it is fitted to."""
+        settings = self.map.model_dump(exclude={"refit_share"})
+        return hash_of(MAP_VERSION, self.spaces[self.map.space].settings_hash, settings, self.fit.seed)
+
+    @property
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
         lists = (self.recommend_hash(system) for system in self.systems)
-        return hash_of(self.fit, self.embedding, self.duplicates_hash, *lists, self.artefact_hash("map"))
+        return hash_of(self.fit, self.embedding, self.duplicates_hash, *lists, self.map_hash)
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:

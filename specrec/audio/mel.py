@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import librosa
 import numpy as np
 import numpy.typing as npt
 
 from specrec.audio.config import AudioConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -90,6 +95,15 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
     codes = _running_sums(_running_sums(differences.copy()).T).T
     db: FloatArray = codes * np.float32(-STEP_DB)
     return db
+
+
+#: Columns of ``mel_spectrograms`` that a mel spectrogram is decoded from.
+MEL_COLUMNS = ("mel", "n_mels", "n_frames")
+
+
+def mels_of(rows: pd.DataFrame) -> Iterator[FloatArray]:
+    """Return the mel spectrograms of rows of ``mel_spectrograms``, each float32, shape (n_mels, n_frames), dB."""
+    return map(decode_mel, *(rows[name] for name in MEL_COLUMNS))
 
 
 def _running_sums(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from specrec.audio.config import ModelMelConfig
-from specrec.settings import PositiveFloat, PositiveInt, Section, nearest_name
+from specrec.settings import PositiveFloat, PositiveInt, Section, System, nearest_name
 
 #: Raised by one whenever the code makes other vectors or artefacts of the same features and spectrograms.
 EMBEDDING_VERSION = 3
@@ -15,8 +15,12 @@ EMBEDDING_VERSION = 3
 #: The path of the model that lies in the package, trained on clips like the demo's (deploy/ship_encoder.py).
 SHIPPED = "shipped"
 
-#: The spaces that every run has, and systems, since each has its lists; models are further ones.
-SYSTEMS = ("features", "spectrogram", "hybrid")
+#: The spaces that every run has beside those of models, and the one that joins spaces.
+FEATURES, SPECTROGRAM = "features", "spectrogram"
+BUILT_IN: tuple[System, ...] = (FEATURES, SPECTROGRAM)
+HYBRID: System = "hybrid"
+#: The systems that every run has, since each space has its lists.
+SYSTEMS = (*BUILT_IN, HYBRID)
 
 
 class FitConfig(Section):
@@ -91,7 +95,7 @@ class EmbeddingConfig(Section):
         for name in self.models:
             if name in SYSTEMS:
                 raise ValueError(f"models: {name!r} is the name of a space that every run has; choose another")
-        parts = ("features", "spectrogram", *self.models)
+        parts = (*BUILT_IN, *self.models)
         for name in self.hybrid_weights:
             if name not in parts:
                 raise ValueError(f"hybrid_weights has no system {name!r}{nearest_name(name, parts)}")
@@ -103,5 +107,5 @@ class EmbeddingConfig(Section):
     def hybrid_shares(self) -> dict[str, float]:
         """The share of each system in `hybrid`, in the order of its vector; they sum to 1."""
         total = sum(self.hybrid_weights.values())
-        parts = ("features", "spectrogram", *sorted(self.models))
+        parts = (*BUILT_IN, *sorted(self.models))
         return {name: self.hybrid_weights[name] / total for name in parts if self.hybrid_weights.get(name)}

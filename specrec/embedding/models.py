@@ -41,6 +41,8 @@ _BATCH = 16
 AUDIO, PATCH_FRAMES, TAGS = "audio", "patch_frames", "tags"
 #: Of a track so many tags are kept, at most, and none that the model thinks less probable.
 MOST_TAGS, LEAST_SCORE = 5, 0.2
+#: Raised by one whenever other tags are kept of the same scores.
+_TAGS_VERSION = 1
 #: The file of the path ``shipped``; its card lies beside it.
 ENCODER = files("specrec.embedding").joinpath("encoder.onnx")
 _HEARD_ALIKE = ("sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "window")
@@ -72,6 +74,11 @@ class Model:
     patch_frames: int | None = None
     mel: ModelMelConfig | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def made_with(self) -> str:
+        """What names it among the ingredients of a result."""
+        return f"{self.name} {self.sha256}" + (f" tags {_TAGS_VERSION}" if self.tags else "")
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from specrec.embedding.config import EMBEDDING_VERSION
 from specrec.embedding.spectrogram import REGIONS
+from specrec.settings import hash_of
+from specrec.warehouse.artefacts import ArtefactId
+
+if TYPE_CHECKING:
+    from specrec.config import Config
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -48,6 +55,13 @@ MEASURES: dict[str, Callable[[Column], FloatArray]] = {
     "mfcc_variation": lambda column: _mean_of(column("mfcc_std")[:, 1:]),  # dB; the first is loudness
     "key_strength": lambda column: column("key_strength"),
 }
+
+
+def statistics_artefact(config: Config) -> ArtefactId:
+    """Return which artefact the statistics of a configuration's catalogue are."""
+    name, fit = "catalogue_statistics", config.fit
+    samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
+    return ArtefactId(name, hash_of(EMBEDDING_VERSION, name, config.audio_hash, samples, None))
 
 
 def decibels(values: FloatArray) -> FloatArray:

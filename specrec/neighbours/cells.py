@@ -10,11 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from specrec.neighbours.kernel import Vectors, unit
+from specrec.settings import System, hash_of
+from specrec.warehouse.artefacts import ArtefactId
+
+if TYPE_CHECKING:
+    from specrec.config import Config
 
 IntArray = npt.NDArray[np.int64]
 
@@ -23,6 +29,12 @@ MOST_CELLS = 16_384
 _POINTS_A_CELL = 64
 _MOST_POINTS = 1 << 18
 _ITERATIONS = 10
+
+
+def cells_artefact(config: Config, space: System) -> ArtefactId:
+    """Return which artefact the cells of a space are."""
+    settings = hash_of(config.spaces[space].settings_hash, config.neighbours.cells, config.fit.seed)
+    return ArtefactId(f"{space}_cells", settings)
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import reduce
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.audio.extraction import by_file
-from specrec.embedding.artefacts import PCA, SCALER, Artefact
-from specrec.embedding.from_audio import embed_audio, of_heard
 from specrec.embedding.models import Model, load_model
-from specrec.embedding.spaces import (
-    embed_by_model,
-    embed_features,
-    embed_spectrograms,
-    input_hash,
-    join_spaces,
-)
-from specrec.embedding.vectors import Maker
-from specrec.pipeline.fit import need_artefact
+from specrec.embedding.spaces import spaces_of
+from specrec.embedding.spaces.space import Maker, Space
+from specrec.embedding.spark import embed as embed_rows
+from specrec.embedding.spark import embed_audio, input_hash, of_heard, side_by_side
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run
+from specrec.warehouse.artefacts import Artefact
 
 #: Spectrograms of more runs than these are looked for in the whole table.
 _MOST_RUNS = 50
@@ -32,12 +26,15 @@ _MOST_RUNS = 50
 
 def embed(run: Run) -> None:
     """Compute the vectors that are missing or out of date, and delete those of tracks that are gone."""
-    config = run.config
+    config, warehouse = run.config, run.warehouse
     with run.stage("embed") as report:
-        scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
+        spaces = spaces_of(config)
         models = {name: load_model(name, config) for name in config.embedding.models}
-        known: dict[str, Maker] = {SCALER: scaler, PCA: pca, **models}
-        hashes = {space: input_hash(config, space, known) for space in config.systems}
+        known: dict[str, Maker] = {**models}
+        for space in spaces.values():
+            if space.artefact is not None:
+                known[space.artefact.name] = run.artefacts.need(space.artefact)
+        hashes = {name: input_hash(space, known) for name, space in spaces.items()}
         report.details |= {name: model.sha256[:16] for name, model in models.items()}
         compared = _compare(run, hashes)
         gone = F.col("input_hash").isNull()
@@ -53,46 +50,56 @@ def embed(run: Run) -> None:
         report.details["removed"] = max((row.gone for row in found.values()), default=0)
         if any(row.gone or row.replaced for row in found.values()):
             old = compared.where(gone | (stale & F.col("old_hash").isNotNull()))
-            run.warehouse.delete("embeddings", old.select("space", "track_id"))
+            warehouse.delete("embeddings", old.select("space", "track_id"))
         todo = compared.where(stale)
         of = {space: todo.where(F.col("space") == space) for space, row in found.items() if row.stale}
+
+        def made(space: Space, rows: DataFrame) -> DataFrame:
+            return _in_space(run, space, rows, hashes, known)
+
         # Appended, and never kept in Spark's cache: at each commit to a table it plans every cached query of that
         # table anew. A run that dies in between leaves vectors missing, which the next finds.
-        first = []
-        if "features" in of:
-            rows = _current(run, "audio_features").join(of["features"].select("track_id"), "track_id")
-            first.append(_in_space(run, "features", embed_features(rows, config, scaler), hashes, scaler))
-        if "spectrogram" in of:
-            vectors = embed_spectrograms(_spectrograms(run, of["spectrogram"]), config, pca)
-            first.append(_in_space(run, "spectrogram", vectors, hashes, pca))
-        for name, model in models.items():
-            if name in of and model.mel is None:
-                sent = run.warehouse.spark.sparkContext.broadcast(model)
-                vectors = embed_by_model(_spectrograms(run, of[name]), sent)
-                first.append(_in_space(run, name, vectors, hashes, model))
-        if first:
-            run.warehouse.append("embeddings", reduce(DataFrame.unionByName, first))
+        from_tables = [
+            made(space, embed_rows(space, _read_source(run, space, of[name]), known))
+            for name, space in spaces.items()
+            if name in of and space.source in ("audio_features", "mel_spectrograms")
+        ]
+        if from_tables:
+            warehouse.append("embeddings", reduce(DataFrame.unionByName, from_tables))
         failed = sum(
-            _hear(run, of[name], hashes, model)
-            for name, model in models.items()
-            if name in of and model.mel is not None
+            _hear(run, of[name], models[name], partial(made, space))
+            for name, space in spaces.items()
+            if name in of and space.source == "audio"
         )
         if failed:
             report.rows_failed = failed
-        if "hybrid" in of:
-            spaces = {space: _vectors(run, space, of["hybrid"]) for space in config.embedding.hybrid_shares}
-            vectors = join_spaces(spaces, config)
-            run.warehouse.append("embeddings", _in_space(run, "hybrid", vectors, hashes, None))
-        for space in of:
-            made = report.details.get(space)
-            report.details[space] = f"{found[space].stale}, by {made}" if made else found[space].stale
-        report.rows_out = sum(found[space].stale for space in of)
+        for name, space in spaces.items():  # last, as they are made of what was just written
+            if name in of and space.source == "embeddings":
+                parts = side_by_side({part: _vectors(run, part, of[name]) for part in space.parts})
+                warehouse.append("embeddings", made(space, embed_rows(space, parts, known)))
+        for name in of:
+            model = report.details.get(name)
+            report.details[name] = f"{found[name].stale}, by {model}" if model else found[name].stale
+        report.rows_out = sum(found[name].stale for name in of)
         if not of and not report.details["removed"]:
             report.unchanged()
 
 
-def _hear(run: Run, stale: DataFrame, hashes: Mapping[str, Column], model: Model) -> int:
-    """Append the vectors of a model that hears the audio itself; return how many tracks went to quarantine."""
+def _read_source(run: Run, space: Space, stale: DataFrame) -> DataFrame:
+    """Return the rows of a space's source whose vectors are out of date."""
+    if space.source == "mel_spectrograms":
+        return _spectrograms(run, stale)
+    return _current(run, space.source).join(stale.select("track_id"), "track_id")
+
+
+def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], DataFrame]) -> int:
+    """Append the vectors of a model that hears the audio itself; return how many tracks went to quarantine.
+
+    Parameters
+    ----------
+    made : callable
+        Adds the columns of ``embeddings`` that say what a vector was made of.
+    """
     config, spark = run.config, run.warehouse.spark
     made_of = ["track_id", "audio_uri", "audio_fingerprint", "content_hash"]
     wanted = _current(run, "audio_features").select(*made_of).join(stale.select("track_id"), "track_id")
@@ -104,7 +111,7 @@ def _hear(run: Run, stale: DataFrame, hashes: Mapping[str, Column], model: Model
     try:
         # a file that was replaced since it was extracted is heard the next night
         vectors = of_heard(heard.join(wanted, ["track_id", "content_hash"], "left_semi"))
-        run.warehouse.append("embeddings", _in_space(run, model.name, vectors, hashes, model))
+        run.warehouse.append("embeddings", made(vectors))
         stage = F.lit(f"embed/{model.name}").alias("stage")
         run.warehouse.delete("quarantine", heard.where("code is null").select("track_id", stage))
         lost = heard.where("code is not null")
@@ -148,11 +155,12 @@ def _vectors(run: Run, space: str, of: DataFrame) -> DataFrame:
 
 
 def _in_space(
-    run: Run, space: str, vectors: DataFrame, hashes: Mapping[str, Column], made_by: Maker | None
+    run: Run, space: Space, vectors: DataFrame, hashes: Mapping[str, Column], known: Mapping[str, Maker]
 ) -> DataFrame:
-    made_from = _current(run, "audio_features").select("track_id", hashes[space].alias("input_hash"))
+    made_from = _current(run, "audio_features").select("track_id", hashes[space.name].alias("input_hash"))
+    made_by = known[space.makers[0]] if len(space.makers) == 1 and not space.parts else None
     named = {
-        "space": F.lit(space),
+        "space": F.lit(space.name),
         "artefact_version": F.lit(made_by.version if isinstance(made_by, Artefact) else None).cast("int"),
         "model_hash": F.lit(made_by.sha256 if isinstance(made_by, Model) else None).cast("string"),
         **run.stamp(),

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from specrec.catalogue.sources import read_table
 from specrec.config import Config
 from specrec.embedding.features import FAMILIES, families, layout_of
-from specrec.embedding.sample import sample_tracks
+from specrec.embedding.spark import sample_tracks
 from specrec.embedding.spectrogram import REGIONS
 from specrec.errors import CatalogueError, ConfigError, SpecrecError
 from specrec.evaluate import measure as M

@@ -12,21 +12,23 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.embedding.artefacts import MAP, Artefact
-from specrec.embedding.sample import sample_tracks
+from specrec.embedding.spark import sample_tracks
 from specrec.embedding.statistics import COLUMNS
 from specrec.errors import SpecrecError
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.tracks import key_of_vector, place_tracks
-from specrec.pipeline.fit import hash_of, load_artefacts, publish
 from specrec.pipeline.run import Run, StageReport
+from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact, hash_of_rows
+
+#: The artefact that the map is fitted to.
+MAP = "map"
 
 
 def make_map(run: Run) -> None:
     """Place the tracks of ``map.space`` that are missing or out of date, and delete those that are gone."""
     config, warehouse = run.config, run.warehouse
     with run.stage("map") as report:
-        fitted = load_artefacts(run).get(MAP)
+        fitted = run.artefacts.find(_map_artefact(run))
         gone, stale, replaced = F.col("input_hash").isNull(), F.col("is_stale"), F.col("old_hash").isNotNull()
         counts = (
             _compare(run, fitted)
@@ -59,6 +61,10 @@ def make_map(run: Run) -> None:
         if fitted is not None:
             report.details[MAP] = f"version {fitted.version}" + (f" ({reason})" if reason else "")
             report.details["clusters"] = len(fitted.arrays["numbers"])
+
+
+def _map_artefact(run: Run) -> ArtefactId:
+    return ArtefactId(MAP, run.config.map_hash)
 
 
 def _embeddings(run: Run) -> DataFrame:
@@ -104,9 +110,10 @@ def _fit(run: Run, report: StageReport, reason: str, with_tsne: bool) -> Artefac
     config = run.config
     sample = _sample(run)
     arrays, silhouette = fit_map(sample, config.map, with_tsne, config.fit.seed)
-    publish(run, {MAP: (arrays, len(arrays["vectors"]))}, {MAP: reason}, hash_of(sample["track_id"]))
+    of = _map_artefact(run)
+    run.publish([NewArtefact(of, arrays, len(arrays["vectors"]), hash_of_rows(sample["track_id"]), reason)])
     report.details["silhouette"] = round(silhouette, 3)
-    return load_artefacts(run)[MAP]
+    return run.artefacts.need(of)
 
 
 def _sample(run: Run) -> pd.DataFrame:

@@ -18,8 +18,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from specrec.embedding.artefacts import Artefact, cells_of
-from specrec.embedding.sample import sample_tracks
+from specrec.embedding.spark import sample_tracks
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.neighbours import cells as C
@@ -37,9 +36,9 @@ from specrec.neighbours.search import (
     pack,
     unsearchable,
 )
-from specrec.pipeline.fit import hash_of, load_artefacts, publish
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
+from specrec.warehouse.artefacts import Artefact, NewArtefact, hash_of_rows
 from specrec.warehouse.tables import by_part, states_of
 
 #: Cells that became this much less even since they were trained are trained anew.
@@ -251,8 +250,8 @@ def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | 
 
     A search of all trains them anew, as the vectors may be of another scaler, PCA or number of dimensions.
     """
-    name, wanted = cells_of(space), run.config.neighbours.cells or C.default_cells(tracks)
-    cells = load_artefacts(run).get(name)
+    of, wanted = C.cells_artefact(run.config, space), run.config.neighbours.cells or C.default_cells(tracks)
+    cells = run.artefacts.find(of)
     if cells is not None:
         trained = len(cells.arrays["centroids"])
         if reason is None or (reason.startswith("recall") and trained >= wanted):
@@ -264,9 +263,10 @@ def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | 
     matrix = matrix_of(sample)
     centroids = C.train(matrix, wanted, seed)
     evenness = C.imbalance(np.bincount(nearest_cells(matrix, centroids, 1)[:, 0], minlength=len(centroids)))
-    fitted = {name: ({"centroids": centroids, "imbalance": np.array(evenness)}, len(matrix))}
-    publish(run, fitted, {name: "first" if cells is None else reason or ""}, hash_of(sample["track_id"]))
-    return load_artefacts(run)[name]
+    arrays = {"centroids": centroids, "imbalance": np.array(evenness)}
+    why = "first" if cells is None else reason or ""
+    run.publish([NewArtefact(of, arrays, len(matrix), hash_of_rows(sample["track_id"]), why)])
+    return run.artefacts.need(of)
 
 
 def _sample(run: Run, space: str, size: int) -> pd.DataFrame:

@@ -21,21 +21,13 @@ from specrec.audio.extraction import extract
 from specrec.catalogue.files import audio_files
 from specrec.catalogue.sources import read_table, with_audio_uri
 from specrec.config import Config
-from specrec.embedding.artefacts import PCA, SCALER, STATISTICS
-from specrec.embedding.from_audio import embed_audio, of_heard
 from specrec.embedding.models import Model, load_model
-from specrec.embedding.spaces import (
-    embed_by_model,
-    embed_features,
-    embed_spectrograms,
-    input_hash,
-    join_spaces,
-)
-from specrec.embedding.statistics import ATTRIBUTES
-from specrec.embedding.vectors import Maker
+from specrec.embedding.spaces import needed_for
+from specrec.embedding.spaces.space import Maker
+from specrec.embedding.spark import embed, embed_audio, input_hash, of_heard, side_by_side
+from specrec.embedding.statistics import ATTRIBUTES, statistics_artefact
 from specrec.errors import CatalogueError, SpecrecError
 from specrec.neighbours.kernel import Vectors, has_direction
-from specrec.pipeline.fit import need_artefact
 from specrec.pipeline.run import Run, open_run
 from specrec.query.catalogue import check_query
 from specrec.query.choose import SAME
@@ -142,19 +134,23 @@ def _embed(
     run: Run, measured: DataFrame, heard: Mapping[str, DataFrame], models: Mapping[str, Model], system: System
 ) -> DataFrame:
     """Return the vectors of the queries, as ``embeddings`` holds those of tracks, in the spaces that matter."""
-    scaler, pca = need_artefact(run, SCALER), need_artefact(run, PCA)
-    of = {
-        "features": embed_features(measured, run.config, scaler),
-        "spectrogram": embed_spectrograms(measured, run.config, pca),
-    }
-    for name, model in models.items():
-        if model.mel is None:
-            of[name] = embed_by_model(measured, _sent(run, model))
+    known = _makers(run, models, system)
+    found: dict[System, DataFrame] = {}
+    for name, space in needed_for(system, run.config).items():
+        if space.source == "audio":
+            found[name] = of_heard(heard[name].join(measured, "track_id", "left_semi"))
+        elif space.source == "embeddings":
+            found[name] = embed(space, side_by_side({part: found[part] for part in space.parts}), known)
         else:
-            of[name] = of_heard(heard[name].join(measured, "track_id", "left_semi"))
-    if system == "hybrid":
-        of[system] = join_spaces(of, run.config)
-    return reduce(DataFrame.unionByName, (rows.withColumn("space", F.lit(space)) for space, rows in of.items()))
+            found[name] = embed(space, measured, known)
+    rows = (of.withColumn("space", F.lit(space)) for space, of in found.items())
+    return reduce(DataFrame.unionByName, rows)
+
+
+def _makers(run: Run, models: Mapping[str, Model], system: System) -> dict[str, Maker]:
+    """Return the artefacts and models that the vectors of the queries are made with, by name."""
+    ids = [space.artefact for space in needed_for(system, run.config).values()]
+    return {**models} | {of.name: run.artefacts.need(of) for of in ids if of is not None}
 
 
 def _lists(
@@ -192,7 +188,7 @@ def _lists(
     known = profiles(read("audio_features"), read("embeddings"), tracks, config)
     profile = known.unionByName(profiles(measured, vectors, about, config).select(known.columns))
     return (
-        explain_lists(chosen, profile, config, need_artefact(run, STATISTICS)),
+        explain_lists(chosen, profile, config, run.artefacts.need(statistics_artefact(config))),
         spark.createDataFrame(without, "track_id string, message string"),
     )
 
@@ -254,15 +250,14 @@ def _compare(queries: Vectors, wanted: int) -> Callable[[Batches], Batches]:
 
 def _check_vectors(run: Run, models: Mapping[str, Model], system: System) -> None:
     """Refuse vectors that this configuration and its artefacts would not have made."""
-    known: dict[str, Maker] = {name: need_artefact(run, name) for name in (SCALER, PCA)}
-    known |= models
+    known = _makers(run, models, system)
     features = run.warehouse.read("audio_features").where(F.col("audio_hash") == run.config.audio_hash)
-    for space in {"features", "spectrogram", *models, system}:
-        own = features.select("track_id", input_hash(run.config, space, known).alias("input_hash"))
-        rows = run.warehouse.read("embeddings").where(F.col("space") == space)
+    for name, space in needed_for(system, run.config).items():
+        own = features.select("track_id", input_hash(space, known).alias("input_hash"))
+        rows = run.warehouse.read("embeddings").where(F.col("space") == name)
         if rows.join(own, ["track_id", "input_hash"], "left_semi").isEmpty():
             raise SpecrecError(
-                f"the vectors of the space {space} were made with other settings or artefacts: give the "
+                f"the vectors of the space {name} were made with other settings or artefacts: give the "
                 "configuration that the night ran with, or run `specrec nightly` with this one"
             )
 

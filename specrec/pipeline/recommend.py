@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.embedding.artefacts import PCA
+from specrec.embedding.config import SPECTROGRAM
 from specrec.embedding.statistics import ATTRIBUTES
-from specrec.pipeline.fit import catalogue_statistics, need_artefact
+from specrec.pipeline.fit import catalogue_statistics
 from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.agreement import RBO_P, compare_lists
 from specrec.recommend.candidates import choose_lists, traits
@@ -27,7 +27,9 @@ def recommend(run: Run) -> None:
     with run.stage("recommend") as report:
         searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
         systems = config.systems
-        pca = need_artefact(run, PCA)
+        excerpts_made_with = config.spaces[SPECTROGRAM].artefact
+        assert excerpts_made_with is not None
+        pca = run.artefacts.need(excerpts_made_with)
         tracks = warehouse.read("tracks")
         of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
         # the excerpts, of any system's pairs, are matched by the spectrogram PCA

@@ -21,12 +21,13 @@ from pyspark.sql import functions as F
 import specrec
 from specrec import errors
 from specrec.config import Config
-from specrec.embedding.artefacts import Artefact
 from specrec.errors import SpecrecError, first_line
 from specrec.logs import configure, get_logger
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
+from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
 from specrec.warehouse.lock import WarehouseLock
+from specrec.warehouse.reader import Reader
 from specrec.warehouse.tables import Warehouse
 
 _VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn", "umap-learn")
@@ -74,11 +75,32 @@ class Run:
         self.lock = lock
         self.run_id = run_id
         self.progress = progress
-        self.artefacts: dict[str, Artefact] = {}
+        self.artefacts = ArtefactStore(Reader(config.warehouse, config.storage))
 
     def stamp(self) -> dict[str, Column]:
         """Return the columns that tell which run wrote a row, and when, as literals."""
         return {"run_id": F.lit(self.run_id), "computed_at": F.lit(datetime.now(UTC))}
+
+    def publish(self, fitted: Sequence[NewArtefact]) -> dict[str, int]:
+        """Write the next versions of artefacts, and return these versions by name."""
+        rows = [
+            {
+                "name": new.of.name,
+                "version": self.artefacts.last_version(new.of.name) + 1,
+                "config_hash": new.of.settings_hash,
+                "payload": pack(new.arrays),
+                "fitted_tracks": new.fitted_tracks,
+                "fitted_on": new.fitted_on,
+                "reason": new.reason,
+                "versions": versions(),
+                "run_id": self.run_id,
+                "created_at": datetime.now(UTC),
+            }
+            for new in fitted
+        ]
+        self.warehouse.append_few("artefacts", rows)
+        self.artefacts.forget()
+        return {str(row["name"]): int(str(row["version"])) for row in rows}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageReport]:

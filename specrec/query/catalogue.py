@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,11 @@ import pandas as pd
 
 from specrec.audio.analyse import Analysis
 from specrec.config import Config
-from specrec.embedding import artefacts as A
-from specrec.embedding.artefacts import Artefact, unpack
 from specrec.embedding.models import Heard, Tag, load_model
+from specrec.embedding.spaces import needed_for
+from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spectrogram import band_centres
-from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
-from specrec.embedding.vectors import SPECTROGRAM_ONLY, Maker, embed, ingredients
+from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, statistics_artefact
 from specrec.errors import ConfigError, SpecrecError, TrackError
 from specrec.neighbours.kernel import has_direction
 from specrec.query.choose import Known, choose_list, itself
@@ -28,6 +27,7 @@ from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
 from specrec.recommend.traits import traits_of
 from specrec.settings import System
 from specrec.starting import importing
+from specrec.warehouse.artefacts import Artefact, ArtefactStore
 from specrec.warehouse.reader import Reader
 
 Rows = list[dict[str, Any]]
@@ -93,12 +93,13 @@ class Catalogue:
     def __init__(self, reader: Reader, config: Config, system: System) -> None:
         self._reader, self._config, self._system = reader, config, system
         with importing():
-            artefacts = read_artefacts(reader, config)
+            self._spaces = needed_for(system, config)
+            artefacts = _artefacts(reader, config, self._spaces)
             models = {name: load_model(name, config) for name in config.models_of(system)}
             _warm_up(config)
         self.listeners = [model for model in models.values() if model.mel is not None]
         self._made_by: dict[str, Maker] = {**artefacts, **models}
-        self._explainer = explainer_of(config, artefacts[A.STATISTICS])
+        self._explainer = explainer_of(config, artefacts[statistics_artefact(config).name])
 
     def answer(self, songs: Mapping[str, Song], top: int) -> dict[str, Answer | TrackError]:
         """Return each song's list, explained, or why it has none.
@@ -111,7 +112,7 @@ class Catalogue:
         system = self._system
         measured = _measured({name: song.analysis for name, song in songs.items()})
         heard = {of.name: [song.heard[of.name] for song in songs.values()] for of in self.listeners}
-        vectors = embed(measured, heard, system, self._config, self._made_by)
+        vectors = self._embed(measured, heard)
         profiles = _own_profiles(measured, vectors, self._config.models_of(system))
         queries = np.stack(vectors[system]["vector"].to_list())
         good = has_direction(queries)
@@ -129,6 +130,26 @@ class Catalogue:
                 of_song = of_song if itself(of_song) else of_song[: wanted - 1]
                 answers[measured["track_id"][song]] = self._list(of_song, profiles.loc[[song]], top)
         return answers
+
+    def _embed(self, measured: pd.DataFrame, heard: Mapping[str, Sequence[Heard]]) -> dict[System, pd.DataFrame]:
+        """Return the vectors of songs in the spaces that the system's lists need, as rows of ``embeddings``.
+
+        Parameters
+        ----------
+        measured : DataFrame
+            Columns of ``audio_features`` and ``mel_spectrograms``, one row a song.
+        heard : dict
+            By name, what those models that hear the audio itself made of the same songs.
+        """
+        found: dict[System, pd.DataFrame] = {}
+        for name, space in self._spaces.items():
+            rows = measured
+            if space.source == "audio":
+                rows = measured[["track_id"]].assign(heard=list(heard[name]))
+            elif space.source == "embeddings":
+                rows = measured[["track_id"]].assign(**{part: found[part]["vector"] for part in space.parts})
+            found[name] = pd.concat(space.embed(rows, self._made_by)).loc[measured.index]
+        return found
 
     def _list(self, nearest: list[tuple[str, float]], song: pd.DataFrame, top: int) -> Answer:
         system = self._system
@@ -187,8 +208,8 @@ class Catalogue:
         of_track = {made[0]: made[1:] for made in features[made_of].itertuples(index=False)}
         by_space = {space: rows.set_index("track_id") for space, rows in vectors.groupby("space")}
         models = self._config.models_of(self._system)
-        for space in {*_PROFILE[:2], *models, self._system}:
-            made_with = ingredients(self._config, space, self._made_by)
+        for space, of in self._spaces.items():
+            made_with = of.ingredients(self._made_by)
             expected = {track_id: _sha256(*made, *made_with) for track_id, made in of_track.items()}
             hashes = by_space[space]["input_hash"] if space in by_space else {}
             if not any(expected.get(track_id) == found for track_id, found in hashes.items()):
@@ -224,28 +245,22 @@ def _warm_up(config: Config) -> None:
         import scipy.special  # noqa: F401, PLC0415
 
 
-def read_artefacts(reader: Reader, config: Config) -> dict[str, Artefact]:
-    """Return the newest version of each artefact that belongs to this configuration.
+def _artefacts(reader: Reader, config: Config, spaces: Mapping[System, Space]) -> dict[str, Artefact]:
+    """Return the artefacts in use, by name.
 
     Raises
     ------
     SpecrecError
         If one is missing: the warehouse is empty, or was made with another configuration.
     """
-    versions = reader.rows("artefacts", columns=["name", "version", "config_hash"])
-    found = {}
-    for name in A.NAMES:
-        own = [row["version"] for row in versions if _belongs(row, name, config)]
-        if not own:
-            raise SpecrecError(_missing(reader, config, name))
-        wanted = [("name", "=", name), ("version", "=", max(own)), ("config_hash", "=", config.artefact_hash(name))]
-        (row,) = reader.rows("artefacts", wanted, ["version", "payload", "fitted_tracks"])
-        found[name] = Artefact(name, row["version"], unpack(row["payload"]), row["fitted_tracks"])
+    store, found = ArtefactStore(reader), {}
+    made_with = [space.artefact for space in spaces.values() if space.artefact is not None]
+    for of in (*made_with, statistics_artefact(config)):
+        artefact = store.find(of)
+        if artefact is None:
+            raise SpecrecError(_missing(reader, config, of.name))
+        found[of.name] = artefact
     return found
-
-
-def _belongs(row: Mapping[str, Any], name: str, config: Config) -> bool:
-    return bool(row["name"] == name and row["config_hash"] == config.artefact_hash(name))
 
 
 def _missing(reader: Reader, config: Config, name: str) -> str:
@@ -269,7 +284,7 @@ def _own_profiles(
     return measured.assign(
         features=vectors["features"]["vector"],
         spectrogram=of_spectrogram["vector"],
-        **{name: of_spectrogram[name] for name in SPECTROGRAM_ONLY},
+        **{name: of_spectrogram[name] for name in ("parts", "levels", "excerpts")},
         **{f"model_{name}": vectors[name]["vector"] for name in models},
         tags=[_names_of({name: vectors[name]["tags"].loc[row] for name in models}) for row in measured.index],
     )

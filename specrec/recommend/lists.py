@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from specrec.config import Config
-from specrec.embedding.artefacts import Artefact
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
 from specrec.recommend.explain import Explainer
 from specrec.recommend.pairs import explain_pairs, explainer_of
+from specrec.warehouse.artefacts import Artefact
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
 Frames = Iterator[pd.DataFrame]

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from specrec.config import Config
-from specrec.embedding.artefacts import Artefact
 from specrec.embedding.excerpts import decode
 from specrec.embedding.features import families, layout_of
 from specrec.embedding.spectrogram import REGIONS
@@ -16,6 +15,7 @@ from specrec.embedding.statistics import ATTRIBUTES, measure
 from specrec.recommend.excerpts import best_pairs
 from specrec.recommend.explain import Explainer, Pairs, Side
 from specrec.settings import System
+from specrec.warehouse.artefacts import Artefact
 
 _KEPT = ["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]
 

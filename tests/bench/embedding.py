@@ -40,7 +40,7 @@ from specrec.audio.analyse import Analysis, analyse
 from specrec.audio.mel import decode_mel, encode_mel
 from specrec.config import Config, load
 from specrec.embedding.models import Model, load_model, outputs, unit_mel
-from specrec.embedding.spaces import embed_by_model
+from specrec.embedding.spark import embed
 from specrec.encoder.export import export
 from specrec.encoder.networks import Contrastive
 from specrec.session import get_spark
@@ -140,14 +140,14 @@ def measure_spark(config: Config, model: Model, rows: int) -> dict[str, float]:
     spark = get_spark(config)
     try:
         table = Warehouse(spark, config.warehouse, config.storage).read("mel_spectrograms")
-        sent = spark.sparkContext.broadcast(model)
+        space, known = config.spaces[model.name], {model.name: model}
 
         def run(frame: Any) -> None:
             frame.write.format("noop").mode("overwrite").save()
 
-        run(embed_by_model(table.limit(100), sent))  # workers start
+        run(embed(space, table.limit(100), known))  # workers start
         before = cpu_seconds()
-        measured = rate(lambda _: run(embed_by_model(table, sent)), [None], rows)
+        measured = rate(lambda _: run(embed(space, table, known)), [None], rows)
         cpu = (cpu_seconds() - before) / (ROUNDS * rows)
         return {
             "spark_rate": measured,

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from specrec.audio.config import ModelMelConfig
 from specrec.audio.extraction import by_file
 from specrec.audio.model_mel import measure
-from specrec.embedding.from_audio import HEARD, embed_audio
 from specrec.embedding.models import Model
+from specrec.embedding.spark import HEARD, embed_audio
 
 MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=40, scaling="db")
 

@@ -15,10 +15,10 @@ from pyspark.sql import SparkSession
 
 from specrec.audio.mel import decode_mel
 from specrec.catalogue.demo import render_catalogue
-from specrec.embedding.artefacts import unpack
 from specrec.embedding.config import SYSTEMS
 from specrec.embedding.excerpts import encode, pitch_classes
 from specrec.errors import CatalogueError, ExtractionError
+from specrec.warehouse.artefacts import unpack
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 

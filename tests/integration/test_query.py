@@ -19,7 +19,7 @@ from servers import S3Server
 
 from specrec.cli import main
 from specrec.embedding.config import SYSTEMS
-from specrec.embedding.vectors import join
+from specrec.embedding.spaces.hybrid import join
 from specrec.pipeline.query_many import query_many
 from specrec.recommend.candidates import traits
 from specrec.recommend.config import RecommendConfig

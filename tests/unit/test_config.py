@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from specrec.config import Config, fields, load
+from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -22,10 +23,9 @@ def _config(*overrides: str) -> Config:
 
 
 def _hashes(config: Config) -> dict[str, str]:
-    spaces = {space: config.space_hash(space) for space in ALL_SPACES}
-    artefacts = {
-        name: config.artefact_hash(name) for name in ("features_scaler", "spectrogram_pca", "catalogue_statistics")
-    }
+    spaces = {space: config.spaces[space].settings_hash for space in ALL_SPACES}
+    made_with = [config.spaces[space].artefact for space in ("features", "spectrogram")]
+    artefacts = {of.name: of.settings_hash for of in (*made_with, statistics_artefact(config))}
     own = {
         "audio": config.audio_hash,
         "neighbours": config.neighbours_hash("features"),

@@ -17,8 +17,8 @@ from pyspark import Broadcast
 from specrec.audio.config import ModelMelConfig
 from specrec.audio.model_mel import measure
 from specrec.config import Config, load
-from specrec.embedding.from_audio import HEARD, _embedder
 from specrec.embedding.models import MOST_TAGS, Model, outputs, patches_of
+from specrec.embedding.spark import HEARD, _embedder
 
 PLANTED = Path(__file__).parents[1] / "planted"
 MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=8, scaling="log_10000")

@@ -18,7 +18,6 @@ from specrec.embedding.models import (
     top_tags,
     unit_mel,
 )
-from specrec.embedding.vectors import ingredients
 from specrec.errors import ConfigError, SpecrecError
 
 MELS = 128
@@ -143,15 +142,16 @@ def test_the_most_probable_tags_are_kept_the_first_first(tmp_path, weights):
 
 def test_tags_are_an_ingredient_of_what_is_embedded(tmp_path, weights):
     plain = load_model("encoder", config(write_model(tmp_path / "m.onnx", weights)))
-    made = ingredients(config("m.onnx"), "encoder", {"encoder": plain})
+    space = config("m.onnx").spaces["encoder"]
+    made = space.ingredients({"encoder": plain})
     assert made[1:] == [f"encoder {plain.sha256}"]  # as before there were tags
     tagged = replace(plain, tags=("rock",))
-    assert ingredients(config("m.onnx"), "encoder", {"encoder": tagged}) != made
+    assert space.ingredients({"encoder": tagged}) != made
 
 
 def test_the_file_s_place_changes_no_hash_and_its_patches_do():
     plain, moved = config("a.onnx"), config("b.onnx")
-    assert plain.space_hash("encoder") == moved.space_hash("encoder")
+    assert plain.spaces["encoder"].settings_hash == moved.spaces["encoder"].settings_hash
     models = "embedding.models={encoder: {path: a.onnx, patch_frames: 100}}"
-    assert config("a.onnx", models).space_hash("encoder") != plain.space_hash("encoder")
+    assert config("a.onnx", models).spaces["encoder"].settings_hash != plain.spaces["encoder"].settings_hash
     assert plain.systems == ("features", "spectrogram", "encoder", "hybrid")

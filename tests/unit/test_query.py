@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.embedding.vectors import join
+from specrec.embedding.spaces.hybrid import join
 from specrec.errors import SpecrecError
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
@@ -64,14 +64,14 @@ def test_the_cosine_of_joined_vectors_is_the_weighted_mean():
     spaces = {
         name: random.standard_normal((2, size)).astype(np.float32) for name, size in (("a", 5), ("b", 9), ("c", 2))
     }
-    weights = {"a": 3.0, "b": 1.0, "c": 0.5}
+    weights = {"a": 3 / 4.5, "b": 1 / 4.5, "c": 0.5 / 4.5}
     one, other = join(spaces, weights).astype(np.float64)
 
     def cosine(rows):
         rows = rows.astype(np.float64)
         return rows[0] @ rows[1] / np.linalg.norm(rows[0]) / np.linalg.norm(rows[1])
 
-    expected = sum(weights[name] * cosine(rows) for name, rows in spaces.items()) / 4.5
+    expected = sum(weights[name] * cosine(rows) for name, rows in spaces.items())
     assert one @ other == pytest.approx(expected, abs=1e-6)
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-6)
 

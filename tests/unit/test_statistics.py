@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from specrec.embedding.artefacts import pack, unpack
 from specrec.embedding.statistics import (
     COLUMNS,
     LEVELS,
@@ -17,6 +16,7 @@ from specrec.embedding.statistics import (
     share_within,
     tag_shares,
 )
+from specrec.warehouse.artefacts import pack, unpack
 
 
 def _measures(values):

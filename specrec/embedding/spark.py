@@ -1,13 +1,14 @@
-"""Vectors of models that hear another mel spectrogram than the stored one: made of the audio, in Spark."""
+"""The spaces in Spark: features, mel spectrograms and audio in, vectors out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 from typing import Any, BinaryIO
 
 import pandas as pd
 from pyspark import Broadcast
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -16,14 +17,20 @@ from specrec.audio.fetch import fetch_ahead
 from specrec.audio.isolated import Analyst
 from specrec.config import Config
 from specrec.embedding.models import Model, hear
-from specrec.embedding.vectors import SPECTROGRAM_ONLY
+from specrec.embedding.spaces.space import OPTIONAL_COLUMNS, FittedSpace, Maker, Space
 from specrec.errors import TrackError
+from specrec.settings import System
 from specrec.warehouse.schemas import EMBEDDINGS
 
 Frames = Iterator[pd.DataFrame]
 
-#: One row a track: its vector and its tags; or the code and message of what failed. ``content_hash`` is that of the
-#: bytes that were heard.
+#: What every space writes of a track, by the columns of ``embeddings``.
+VECTOR_SCHEMA = T.StructType(
+    [T.StructField(name, EMBEDDINGS[name].dataType) for name in ("track_id", "vector", *OPTIONAL_COLUMNS)]
+)
+
+#: One row a track that a model heard: its vector and its tags; or the code and message of what failed.
+#: ``content_hash`` is that of the bytes that were heard.
 HEARD = T.StructType(
     [
         T.StructField("track_id", T.StringType()),
@@ -36,6 +43,66 @@ HEARD = T.StructType(
         T.StructField("message", T.StringType()),
     ]
 )
+
+
+def sample_tracks(rows: DataFrame, size: int, seed: int) -> DataFrame:
+    """Return at most `size` rows: those whose track_id hashes lowest with the seed.
+
+    The sample is bounded, and does not depend on the order or the partitions of the rows.
+    """
+    return rows.orderBy(F.xxhash64(F.lit(seed), F.col("track_id")), "track_id").limit(size)
+
+
+def input_hash(space: Space, known: Mapping[str, Maker]) -> Column:
+    """Return what a vector is made from, in short: the audio, the configuration, the artefacts and models.
+
+    Parameters
+    ----------
+    known : dict
+        Artefacts and models by name, those of ``space.makers`` among them.
+    """
+    made_with = space.ingredients(known)
+    return F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
+
+
+def summaries(space: FittedSpace, rows: DataFrame) -> DataFrame:
+    """Return of rows of a space's source what its artefact is fitted to, one row a track."""
+    if space.summary_schema is None:
+        return rows
+    return rows.select("track_id", *space.columns).mapInPandas(space.summarise, space.summary_schema)
+
+
+def embed(space: Space, rows: DataFrame, known: Mapping[str, Maker]) -> DataFrame:
+    """Return the vectors of a space; see :data:`VECTOR_SCHEMA`.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``track_id`` and the space's columns of its source.
+    known : dict
+        Artefacts and models by name, those of ``space.makers`` among them.
+    """
+    spark = rows.sparkSession.sparkContext
+    makers = {name: known[name] for name in space.makers} if space.source != "embeddings" else {}
+    sent = spark.broadcast(makers)  # a model is some megabytes: too much for every task's description
+
+    def made(frames: Frames) -> Frames:
+        for frame in frames:
+            yield from space.embed(frame, sent.value)
+
+    return rows.select("track_id", *space.columns).mapInPandas(made, VECTOR_SCHEMA)
+
+
+def side_by_side(spaces: Mapping[System, DataFrame]) -> DataFrame:
+    """Return the vectors that tracks have in several spaces, a column each; a track must be in all of them.
+
+    Parameters
+    ----------
+    spaces : dict of DataFrame
+        ``track_id`` and ``vector`` of each.
+    """
+    named = [rows.select("track_id", F.col("vector").alias(name)) for name, rows in spaces.items()]
+    return reduce(lambda left, right: left.join(right, "track_id"), named)
 
 
 def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks: int) -> DataFrame:
@@ -56,7 +123,7 @@ def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks
 
 def of_heard(heard: DataFrame) -> DataFrame:
     """Return the vectors among what :func:`embed_audio` returned, as those of any space."""
-    nothing = {name: F.lit(None) for name in SPECTROGRAM_ONLY}
+    nothing = {name: F.lit(None) for name in OPTIONAL_COLUMNS if name != "tags"}
     return heard.where("code is null").select("track_id", "vector", "tags").withColumns(nothing)
 
 

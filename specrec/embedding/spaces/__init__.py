@@ -1,0 +1,42 @@
+"""The vector spaces: one module each, and all of a configuration by :func:`spaces_of`.
+
+A new space is a subclass of :class:`~specrec.embedding.spaces.space.Space` in a module of its own, and a line in
+:func:`spaces_of`; the stages, queries and evaluations loop over what that returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from specrec.embedding.config import HYBRID
+from specrec.embedding.spaces.features import FeatureSpace
+from specrec.embedding.spaces.hybrid import HybridSpace
+from specrec.embedding.spaces.model import ModelSpace
+from specrec.embedding.spaces.space import Space
+from specrec.embedding.spaces.spectrogram import SpectrogramSpace
+
+if TYPE_CHECKING:
+    from specrec.config import Config
+    from specrec.settings import System
+
+
+def spaces_of(config: Config) -> dict[System, Space]:
+    """Return the spaces of a configuration by name, each after those that it is made of."""
+    made: list[Space] = [FeatureSpace(config), SpectrogramSpace(config)]
+    made += [ModelSpace(config, name) for name in sorted(config.embedding.models)]
+    by_name = {space.name: space for space in made}
+    return by_name | {HYBRID: HybridSpace(config, by_name)}
+
+
+def needed_for(system: System, config: Config) -> dict[System, Space]:
+    """Return the spaces that a system's lists need: its own, those it is made of, and those that explain it."""
+    spaces = spaces_of(config)
+    names = {*_made_of(spaces, [system]), *(name for name, space in spaces.items() if space.explains_others)}
+    return {name: space for name, space in spaces.items() if name in names}
+
+
+def _made_of(spaces: dict[System, Space], names: Collection[System]) -> Iterator[System]:
+    for name in names:
+        yield name
+        yield from _made_of(spaces, spaces[name].parts)

@@ -1,0 +1,77 @@
+"""The space ``features``: what librosa measures of a clip, standardised; see :mod:`specrec.embedding.features`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from specrec.embedding import features
+from specrec.embedding.config import EMBEDDING_VERSION
+from specrec.embedding.spaces.space import FittedSpace, Maker, Source, embedded
+from specrec.settings import hash_of
+from specrec.warehouse.artefacts import Artefact, ArtefactId
+
+if TYPE_CHECKING:
+    from specrec.config import Config
+
+
+class FeatureSpace(FittedSpace):
+    """Features, each family bounded and with its own weight."""
+
+    explains_others = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__("features")
+        self._config = config
+        self.layout = features.layout_of(config.audio.n_mfcc)
+
+    @property
+    def source(self) -> Source:
+        """See :class:`Space`."""
+        return "audio_features"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See :class:`Space`."""
+        return tuple(name for name, _ in self.layout)
+
+    @property
+    def settings_hash(self) -> str:
+        """See :class:`Space`."""
+        own = [self._config.embedding.family_weights, self._config.embedding.clip_sd]
+        return hash_of(EMBEDDING_VERSION, self.name, self._config.audio_hash, own)
+
+    @property
+    def artefact(self) -> ArtefactId:
+        """The scaler: mean and standard deviation of each dimension."""
+        name = "features_scaler"
+        fit = self._config.fit
+        samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
+        return ArtefactId(name, hash_of(EMBEDDING_VERSION, name, self._config.audio_hash, samples, None))
+
+    @property
+    def sample_size(self) -> int:
+        """See :class:`FittedSpace`."""
+        return self._config.fit.sample_tracks
+
+    def fit(self, sample: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+        """See :class:`FittedSpace`."""
+        return features.fit_scaler(features.stack(sample, self.layout), self.layout)
+
+    def drift(self, sample: pd.DataFrame, scaler: Artefact) -> float:
+        """Return how far a sample lies from what the scaler was fitted on, in fitted standard deviations."""
+        return features.drift(features.stack(sample, self.layout), self.layout, scaler.arrays)
+
+    def embed(self, rows: pd.DataFrame, known: Mapping[str, Maker]) -> Iterator[pd.DataFrame]:
+        """See :class:`Space`."""
+        scaler, settings = known[self.artefact.name], self._config.embedding
+        assert isinstance(scaler, Artefact)
+        matrix = features.stack(rows, self.layout)
+        yield embedded(
+            rows,
+            features.embed(matrix, self.layout, scaler.arrays, settings.family_weights, settings.clip_sd),
+        )

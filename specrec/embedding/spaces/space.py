@@ -1,0 +1,145 @@
+"""What a vector space is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from specrec.embedding.models import Model, Tag
+from specrec.settings import System
+from specrec.warehouse.artefacts import Artefact, ArtefactId
+
+#: What the vectors of a space are made of: a table, the audio files themselves, or the vectors of other spaces.
+Source = Literal["audio_features", "mel_spectrograms", "audio", "embeddings"]
+
+#: What the vectors of a space are made with, beside settings.
+Maker = Artefact | Model
+
+#: Columns of ``embeddings`` that not every space fills.
+OPTIONAL_COLUMNS = ("parts", "levels", "excerpts", "tags")
+
+
+class Space(ABC):
+    """A vector space of tracks, and at the same time a system: each space has its lists.
+
+    Parameters
+    ----------
+    name : str
+        Of the space, in ``embeddings`` and in every table after it.
+    """
+
+    #: Whether what it knows of two tracks is told of pairs of other systems, too.
+    explains_others: ClassVar[bool] = False
+
+    def __init__(self, name: System) -> None:
+        self.name = name
+
+    @property
+    @abstractmethod
+    def source(self) -> Source:
+        """What its vectors are made of."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of its source that :meth:`embed` reads, beside ``track_id``."""
+        return ()
+
+    @property
+    def parts(self) -> tuple[System, ...]:
+        """The spaces that it is made of; none, unless its source is ``embeddings``."""
+        return ()
+
+    @property
+    @abstractmethod
+    def settings_hash(self) -> str:
+        """What its vectors depend on, besides the audio, artefacts and models."""
+
+    @property
+    def artefact(self) -> ArtefactId | None:
+        """The artefact that its vectors are made with, if there is one."""
+        return None
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """The names of the artefacts and models that its vectors are made with."""
+        return () if self.artefact is None else (self.artefact.name,)
+
+    def ingredients(self, known: Mapping[str, Maker]) -> list[str]:
+        """Return what its vectors are made with, beside the audio: it is hashed into ``embeddings.input_hash``.
+
+        Parameters
+        ----------
+        known : dict
+            Artefacts and models by name, those of :attr:`makers` among them.
+        """
+        return [self.settings_hash, *(known[name].made_with for name in self.makers)]
+
+    @abstractmethod
+    def embed(self, rows: pd.DataFrame, known: Mapping[str, Maker]) -> Iterator[pd.DataFrame]:
+        """Yield rows of ``embeddings``: ``track_id, vector`` and :data:`OPTIONAL_COLUMNS`.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            ``track_id`` and :attr:`columns` of the source; of a space that is made of others, a column with the
+            vectors of each. What is yielded keeps its index.
+        known : dict
+            Artefacts and models by name, those of :attr:`makers` among them.
+        """
+
+
+class FittedSpace(Space):
+    """A space whose vectors are made with an artefact that is fitted to a sample of the catalogue."""
+
+    @property
+    @abstractmethod
+    def artefact(self) -> ArtefactId:
+        """The artefact that its vectors are made with."""
+
+    @property
+    @abstractmethod
+    def sample_size(self) -> int:
+        """How many tracks the artefact is fitted on, at most."""
+
+    @property
+    def summary_schema(self) -> str | None:
+        """The columns, in Spark's notation, that :meth:`summarise` yields; None: rows are collected as they are."""
+        return None
+
+    def summarise(self, rows: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Yield, of rows of the source, the little that fitting needs and that is collected."""
+        return rows
+
+    @abstractmethod
+    def fit(self, sample: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the artefact's arrays, fitted to a sample, sorted by ``track_id``.
+
+        Parameters
+        ----------
+        sample : DataFrame
+            What :meth:`summarise` yields, one row a track.
+        """
+
+
+def embedded(
+    rows: pd.DataFrame,
+    vectors: Iterable[npt.NDArray[np.float32]],
+    tags: list[list[Tag] | None] | None = None,
+) -> pd.DataFrame:
+    """Return vectors as rows of ``embeddings``, with the other columns empty.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Whose ``track_id`` and index are kept.
+    vectors : float32, shape (rows, dimensions)
+    tags : list
+        Of each row, if its model names tags.
+    """
+    nothing = dict.fromkeys(OPTIONAL_COLUMNS)
+    return pd.DataFrame({"track_id": rows["track_id"], "vector": list(vectors), **nothing, "tags": tags})

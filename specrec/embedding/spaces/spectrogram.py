@@ -1,0 +1,103 @@
+"""The space ``spectrogram``: a PCA of mel spectrograms; see :mod:`specrec.embedding.spectrogram`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from specrec.audio.mel import MEL_COLUMNS, mels_of
+from specrec.embedding import excerpts, spectrogram
+from specrec.embedding.config import EMBEDDING_VERSION
+from specrec.embedding.spaces.space import FittedSpace, Maker, Source
+from specrec.settings import hash_of
+from specrec.warehouse.artefacts import Artefact, ArtefactId
+
+if TYPE_CHECKING:
+    from specrec.config import Config
+
+
+class SpectrogramSpace(FittedSpace):
+    """Principal components of what each mel band does; it also keeps what regions and excerpts are told by."""
+
+    explains_others = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__("spectrogram")
+        self._config = config
+
+    @property
+    def source(self) -> Source:
+        """See :class:`Space`."""
+        return "mel_spectrograms"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See :class:`Space`."""
+        return ("sample_rate", *MEL_COLUMNS)
+
+    @property
+    def settings_hash(self) -> str:
+        """See :class:`Space`."""
+        own = [self._config.recommend.excerpt_seconds]
+        return hash_of(EMBEDDING_VERSION, self.name, self._config.audio_hash, own)
+
+    @property
+    def artefact(self) -> ArtefactId:
+        """The principal components."""
+        name = "spectrogram_pca"
+        fit = self._config.fit
+        samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
+        own = self._config.embedding.pca_components
+        return ArtefactId(name, hash_of(EMBEDDING_VERSION, name, self._config.audio_hash, samples, own))
+
+    @property
+    def sample_size(self) -> int:
+        """See :class:`FittedSpace`."""
+        return self._config.fit.sample_spectrograms
+
+    @property
+    def summary_schema(self) -> str:
+        """See :class:`FittedSpace`."""
+        return "track_id string, description array<float>"
+
+    def summarise(self, rows: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Yield descriptions of mel spectrograms; see :func:`specrec.embedding.spectrogram.describe`."""
+        for frame in rows:
+            described = [spectrogram.describe(mel).astype(np.float32).ravel() for mel in mels_of(frame)]
+            yield pd.DataFrame({"track_id": frame["track_id"], "description": described})
+
+    def fit(self, sample: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+        """See :class:`FittedSpace`."""
+        descriptions = np.stack(sample["description"].to_list()).astype(np.float64)
+        shape = (len(sample), spectrogram.DESCRIPTORS, self._config.audio.n_mels)
+        return spectrogram.fit_pca(descriptions.reshape(shape), self._config.embedding.pca_components)
+
+    def embed(self, rows: pd.DataFrame, known: Mapping[str, Maker]) -> Iterator[pd.DataFrame]:
+        """See :class:`Space`; what is yielded is of one sample rate each, with parts, levels and excerpts."""
+        pca = known[self.artefact.name]
+        assert isinstance(pca, Artefact)
+        audio, seconds = self._config.audio, self._config.recommend.excerpt_seconds
+        for rate, of_rate in rows.groupby("sample_rate"):
+            regions = spectrogram.band_regions(audio, int(rate))
+            classes = excerpts.pitch_classes(audio, int(rate))
+            described, coded = [], []
+            for mel in mels_of(of_rate):
+                described.append(spectrogram.describe(mel))
+                coded.append(excerpts.encode(mel, int(rate) / audio.hop_length, seconds, pca.arrays, classes))
+            descriptions = np.stack(described)
+            vectors, parts = spectrogram.embed(descriptions, pca.arrays, regions)
+            levels = spectrogram.region_levels(descriptions, regions).astype(np.float32)
+            yield pd.DataFrame(
+                {
+                    "track_id": of_rate["track_id"],
+                    "vector": list(vectors),
+                    "parts": list(parts.reshape(len(parts), -1)),
+                    "levels": list(levels),
+                    "excerpts": coded,
+                    "tags": None,
+                }
+            )
