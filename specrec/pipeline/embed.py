@@ -10,7 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.audio.extraction import by_file
+from specrec.audio.spark import by_file
 from specrec.embedding.artefacts import PCA, SCALER, Artefact
 from specrec.embedding.from_audio import embed_audio, of_heard
 from specrec.embedding.models import Model, load_model
