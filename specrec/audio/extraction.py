@@ -1,4 +1,4 @@
-"""Extraction at scale: which files are to be analysed, and their analysis inside Spark's Python workers."""
+"""Extraction of many files, one after the other: frames that name files become frames of what was measured."""
 
 from __future__ import annotations
 
@@ -7,92 +7,51 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 import pandas as pd
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from specrec.audio.config import AudioConfig, ExtractConfig
 from specrec.audio.fetch import AudioFile, fetch_ahead
 from specrec.audio.isolated import Analyst
+from specrec.audio.measures import TABLE_COLUMNS
 from specrec.config import Config
-from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES, TrackError
-from specrec.warehouse.schemas import AUDIO_FEATURES, MEL_SPECTROGRAMS, QUARANTINE
+from specrec.errors import TrackError
 
 Frames = Iterator[pd.DataFrame]
 
-_FILE = ("audio_uri", "audio_fingerprint")
+#: The columns of what comes out, with their types in the words of SQL. There is one row a track: its features and
+#: its mel spectrogram, or the code and the message of what failed.
+EXTRACTED: dict[str, str] = {
+    "track_id": "string",
+    "audio_uri": "string",
+    "audio_fingerprint": "string",
+    "content_hash": "string",
+    "audio_hash": "string",
+    "decoder": "string",
+    "sample_rate": "int",
+    "seconds": "double",
+    **{column.name: column.kind for column in TABLE_COLUMNS},
+    "mel": "binary",
+    "n_mels": "int",
+    "n_frames": "int",
+    "hop_length": "int",
+    "code": "string",
+    "message": "string",
+}
 
 
-def _extracted_schema() -> T.StructType:
-    """One row a track: its features and mel spectrogram, or the code and message of what failed."""
-    fields = {field.name: field for schema in (AUDIO_FEATURES, MEL_SPECTROGRAMS) for field in schema.fields}
-    for written_later in ("run_id", "computed_at"):
-        del fields[written_later]
-    fields |= {name: QUARANTINE[name] for name in ("code", "message")}
-    return T.StructType([T.StructField(field.name, field.dataType) for field in fields.values()])
-
-
-EXTRACTED = _extracted_schema()
-
-
-def to_analyse(
-    tracks: DataFrame,
-    features: DataFrame,
-    spectrograms: DataFrame,
-    quarantine: DataFrame,
-    *,
-    audio_hash: str,
-    decoders: str,
-) -> DataFrame:
-    """Return the files to decode: ``audio_uri, audio_fingerprint, track_ids``.
-
-    Left out is what was analysed with this configuration and did not change since, and what failed for a reason
-    that would hold again: same file, same configuration, same decoders, and no fault of the storage.
+def analyser(config: Config) -> Callable[[Frames], Frames]:
+    """Return what analyses the files of frames.
 
     Parameters
     ----------
-    tracks, features, spectrograms, quarantine : the tables ``tracks``, ``audio_features``, ``mel_spectrograms`` and
-        ``quarantine``.
-    audio_hash : of the current configuration.
-    decoders : versions of the current decoders.
+    config : Config
+        Its sections audio, extract and storage are used.
+
+    Returns
+    -------
+    callable
+        Takes frames of ``audio_uri, audio_fingerprint, track_ids``, and yields frames with the columns of
+        :data:`EXTRACTED`, `extract.batch_rows` rows each at most.
     """
-    same = ["track_id", *_FILE]
-    wanted = tracks.where("has_audio").select(*same)
-    # done is what both tables hold, of the same bytes: a run may have died between their commits
-    made_of = ["track_id", "content_hash", "audio_hash"]
-    whole = spectrograms.where(F.col("audio_hash") == audio_hash).select(*made_of)
-    done = features.where(F.col("audio_hash") == audio_hash).join(whole, made_of, "left_semi").select(*same)
-    tried_enough = ~F.col("code").isin(*RETRYABLE_CODES)
-    for code, attempts in MOST_ATTEMPTS.items():
-        tried_enough &= (F.col("code") != code) | (F.col("attempts") >= attempts)
-    failed = quarantine.where(
-        (F.col("stage") == "extract")
-        & (F.col("audio_hash") == audio_hash)
-        & (F.col("decoder") == decoders)
-        & tried_enough
-    ).select(*same)
-    open_tracks = wanted.join(done, same, "left_anti").join(failed, same, "left_anti")
-    return by_file(open_tracks)
-
-
-def by_file(tracks: DataFrame) -> DataFrame:
-    """Return ``audio_uri, audio_fingerprint, track_ids``: tracks that share a file share its one decoding."""
-    return tracks.groupBy(*_FILE).agg(F.sort_array(F.collect_list("track_id")).alias("track_ids"))
-
-
-def extract(files: DataFrame, config: Config, tasks: int) -> DataFrame:
-    """Analyse files in Python workers; see :data:`EXTRACTED`.
-
-    Parameters
-    ----------
-    files : as :func:`to_analyse` returns them.
-    config : audio, extract and storage are used.
-    tasks : how many Spark tasks the work is cut into.
-    """
-    return files.repartition(tasks, "audio_uri").mapInPandas(_analyser(config), EXTRACTED)
-
-
-def _analyser(config: Config) -> Callable[[Frames], Frames]:
     audio_hash = config.audio_hash
 
     def analyse_files(batches: Frames) -> Frames:
@@ -115,12 +74,12 @@ def _analyser(config: Config) -> Callable[[Frames], Frames]:
 
 @lru_cache(maxsize=1)
 def analyst_of(audio: AudioConfig, limits: ExtractConfig) -> Analyst:
-    """Return this Python worker's one, which outlives the task: starting it takes a second."""
+    """Return this process's analyst. It outlives a Spark task, since starting one takes a second."""
     return Analyst(audio, limits)
 
 
 def files_of(batches: Frames) -> Iterator[AudioFile]:
-    """Yield the files of frames as :func:`to_analyse` returns them."""
+    """Yield the files that frames of ``audio_uri, audio_fingerprint, track_ids`` name."""
     for batch in batches:
         yield from map(AudioFile, batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"])
 
@@ -146,12 +105,12 @@ def _analyse(analyst: Analyst, content: BinaryIO | TrackError, name: str, hop_le
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    names = EXTRACTED.fieldNames()
+    names = list(EXTRACTED)
     # None, not the NaN that pandas puts for keys that a row lacks: Arrow takes no NaN for an array
     frame = pd.DataFrame([[row.get(name) for name in names] for row in rows], columns=names, dtype=object)
-    for field in EXTRACTED.fields:
-        if isinstance(field.dataType, T.IntegerType):
-            frame[field.name] = frame[field.name].astype("Int32")
-        elif isinstance(field.dataType, T.FloatType | T.DoubleType):
-            frame[field.name] = pd.to_numeric(frame[field.name])
+    for name, kind in EXTRACTED.items():
+        if kind == "int":
+            frame[name] = frame[name].astype("Int32")
+        elif kind in ("float", "double"):
+            frame[name] = pd.to_numeric(frame[name])
     return frame

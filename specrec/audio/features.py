@@ -16,7 +16,7 @@ import scipy.signal
 
 from specrec.audio.config import AudioConfig
 from specrec.audio.decode import Clip
-from specrec.audio.measures import FEATURES, STATISTICS
+from specrec.audio.measures import CLIP_FEATURES, FEATURES, STATISTICS
 from specrec.audio.mel import log_mel
 from specrec.errors import TrackError
 
@@ -130,17 +130,22 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
         for statistic in STATISTICS:
             summary = getattr(np, statistic)(measured, axis=-1, dtype=np.float64).astype(np.float32)
             values[f"{feature.name}_{statistic}"] = summary if summary.ndim else float(summary)
-    # the median over the bands, as in beat_track, is not misled by what one instrument does
-    values["tempo"] = _tempo(_onset_envelope(_median(flux), config), rate, hop)
-    values["key"], values["mode"], values["key_strength"] = _key(np.mean(chroma, axis=-1))
+    key, mode, key_strength = _key(np.mean(chroma, axis=-1))
     heard = np.maximum(mel - mel.max(), _HEARD_DB)
-    once = {
+    once: dict[str, Array | float] = {
+        # the median over the bands, as in beat_track, is not misled by what one instrument does
+        "tempo": _tempo(_onset_envelope(_median(flux), config), rate, hop),
+        "key": key,
+        "mode": mode,
+        "key_strength": key_strength,
         "spectral_detail": _detail(heard.mean(axis=1, dtype=np.float64)),
         "modulation": _modulation(heard, rate / hop),
         "onset_autocorrelation": _autocorrelation(flux.mean(axis=0, dtype=np.float64), rate / hop),
         "chroma_change": _change(chroma, rate / hop),
     }
-    values |= {name: value.astype(np.float32) for name, value in once.items()}
+    for feature in CLIP_FEATURES:
+        value = once[feature.name]
+        values[feature.name] = float(value) if feature.dimensions == 1 else np.asarray(value, np.float32)
     return Features(values, mel - mel.max())
 
 

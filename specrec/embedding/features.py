@@ -32,7 +32,8 @@ _FAMILY = {f"{feature.name}_{statistic}": feature.family for feature in FEATURES
 #: coefficient is its last value less its first: where the clip was cut.
 _NOT_A_MEASURE = frozenset({"key", "mode", "key_strength", "mfcc_delta_mean"})
 
-FAMILIES = tuple(dict.fromkeys(feature.family for feature in FEATURES))
+#: Every family, in the order in which vectors and explanations have them.
+FAMILIES = tuple(dict.fromkeys(feature.family for feature in (*FEATURES, *CLIP_FEATURES)))
 
 
 def layout_of(n_mfcc: int) -> Layout:

@@ -10,7 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.audio.extraction import by_file
+from specrec.audio.spark import by_file
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.space import Maker, Space

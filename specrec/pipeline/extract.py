@@ -14,8 +14,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.audio.extraction import extract as extract_files
-from specrec.audio.extraction import to_analyse
+from specrec.audio.spark import extract as extract_files
+from specrec.audio.spark import to_analyse
 from specrec.errors import ExtractionError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport

@@ -17,7 +17,7 @@ from pyspark import Broadcast, StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from specrec.audio.extraction import extract
+from specrec.audio.spark import extract
 from specrec.catalogue.files import audio_files
 from specrec.catalogue.sources import read_table, with_audio_uri
 from specrec.config import Config

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import types as T
 
-from specrec.audio.measures import CLIP_FEATURES, FEATURES
+from specrec.audio.measures import TABLE_COLUMNS
 
 
 def _field(name: str, kind: T.DataType, comment: str, nullable: bool = True) -> T.StructField:
@@ -75,23 +75,7 @@ TRACKS = T.StructType(
 )
 
 
-def _feature_columns() -> list[T.StructField]:
-    columns = []
-    for feature in FEATURES:
-        kind = _FLOAT if feature.dimensions == 1 else _FLOATS
-        for statistic, words in (("mean", "mean"), ("std", "standard deviation")):
-            comment = f"{feature.description}: {words} over frames ({feature.unit}; {feature.family})"
-            columns.append(_field(f"{feature.name}_{statistic}", kind, comment))
-    return columns
-
-
-def _clip_columns() -> list[T.StructField]:
-    return [
-        _field(feature.name, _FLOATS, f"{feature.description} ({feature.unit}; {feature.family})")
-        for feature in CLIP_FEATURES
-        if feature.dimensions != 1
-    ]
-
+_KINDS: dict[str, T.DataType] = {"float": _FLOAT, "int": _INT, "array<float>": _FLOATS}
 
 AUDIO_FEATURES = T.StructType(
     [
@@ -103,12 +87,7 @@ AUDIO_FEATURES = T.StructType(
         _field("decoder", _TEXT, "the library and version that decoded it"),
         _field("sample_rate", _INT, "Hz, analysed at"),
         _field("seconds", _DOUBLE, "length of the analysed clip"),
-        *_feature_columns(),
-        _field("tempo", _FLOAT, "estimated tempo in BPM (rhythm)"),
-        _field("key", _INT, "estimated pitch class, 0 (C) to 11 (B) (harmony)"),
-        _field("mode", _INT, "estimated mode: 1 major, 0 minor (harmony)"),
-        _field("key_strength", _FLOAT, "correlation of the mean chroma with that key's profile"),
-        *_clip_columns(),
+        *(_field(column.name, _KINDS[column.kind], column.comment) for column in TABLE_COLUMNS),
         _RUN_ID,
         _COMPUTED_AT,
     ]

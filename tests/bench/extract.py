@@ -49,8 +49,8 @@ from rich.table import Table
 from servers import S3Server
 
 from specrec.audio.analyse import analyse
-from specrec.audio.extraction import extract as extract_files
 from specrec.audio.isolated import Analyst, keep_freed_memory
+from specrec.audio.spark import extract as extract_files
 from specrec.config import Config, load
 from specrec.session import get_spark
 

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from specrec.audio.config import ModelMelConfig
-from specrec.audio.extraction import by_file
 from specrec.audio.model_mel import measure
+from specrec.audio.spark import by_file
 from specrec.embedding.models import Model
 from specrec.embedding.spark import HEARD, embed_audio
 
