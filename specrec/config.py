@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -24,6 +25,7 @@ from specrec.map.config import MAP_VERSION, MapConfig
 from specrec.neighbours.config import NO_RESULT, NeighboursConfig
 from specrec.recommend.config import RECOMMEND_VERSION, RecommendConfig
 from specrec.settings import PositiveInt, Section, System, hash_of, nearest_name
+from specrec.storage import Location, Place
 from specrec.storage.config import StorageConfig
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class LogConfig(Section):
 class Config(Section):
     """The whole configuration of a run."""
 
-    warehouse: str = Field(description="folder or s3a:// prefix of the Delta tables")
+    warehouse: Place = Field(min_length=1, description="folder or s3:// prefix of the Delta tables")
     catalogue: CatalogueConfig
     storage: StorageConfig = Field(default_factory=StorageConfig)
     audio: AudioConfig = Field(default_factory=AudioConfig)
@@ -187,6 +189,15 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+def _is_text(annotation: Any) -> bool:
+    """Tell whether a setting is text, or a place, or may also be null."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return all(part is NoneType or _is_text(part) for part in get_args(annotation))
+    return annotation in (str, Location)
+
+
 def _texts(model: type[BaseModel] = Config, prefix: str = "") -> set[str]:
     """Return the keys whose values are text."""
     found = set()
@@ -194,7 +205,7 @@ def _texts(model: type[BaseModel] = Config, prefix: str = "") -> set[str]:
         section = _section(info.annotation)
         if section is not None:
             found |= _texts(section, f"{prefix}{name}.")
-        elif info.annotation in (str, str | None):
+        elif _is_text(info.annotation):
             found.add(f"{prefix}{name}")
     return found
 

@@ -18,23 +18,17 @@ from pyspark.sql import SparkSession
 from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
 from specrec.config import Config, SparkConfig
 from specrec.errors import SpecrecError
-from specrec.storage.config import StorageConfig
+from specrec.storage import SCHEMES, spark_settings
 
 _SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
-_AWS_SDK = "2.35.4"
 
-#: Maven coordinates. hadoop-aws asks for a 600 MB bundle of the AWS SDK; these five parts of it are enough.
+#: Maven coordinates of what Spark needs for Delta and for every kind of storage.
 PACKAGES = (
     f"io.delta:delta-spark_{_SPARK_MINOR}_2.13:{version('delta-spark')}",
-    "org.apache.hadoop:hadoop-aws:3.5.0",
-    f"software.amazon.awssdk:s3:{_AWS_SDK}",
-    f"software.amazon.awssdk:s3-transfer-manager:{_AWS_SDK}",
-    f"software.amazon.awssdk:sts:{_AWS_SDK}",
-    f"software.amazon.awssdk:apache-client:{_AWS_SDK}",
-    f"software.amazon.awssdk:netty-nio-client:{_AWS_SDK}",
+    *(package for scheme in SCHEMES for package in scheme.packages),
 )
 
-#: The bundle, and what the packages pull in that Spark already ships in other versions.
+#: The AWS SDK's bundle, and what the packages pull in that Spark already ships in other versions.
 EXCLUDED = (
     "software.amazon.awssdk:bundle",
     "com.fasterxml.jackson.core:jackson-annotations",
@@ -145,25 +139,10 @@ def session_settings(config: Config) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": config.spark.driver_memory,
         **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
-        **s3a_settings(config.storage),
+        **spark_settings(config.storage),
         **own,
         "spark.driver.extraJavaOptions": " ".join(filter(None, java)),
     }
-
-
-def s3a_settings(config: StorageConfig) -> dict[str, str]:
-    """Return what Hadoop's S3A needs to reach the configured store. Credentials: from the environment."""
-    settings = {
-        "spark.hadoop.fs.s3a.endpoint.region": config.region,
-        "spark.hadoop.fs.s3a.path.style.access": str(config.path_style).lower(),
-        "spark.hadoop.fs.s3a.attempts.maximum": str(config.max_attempts),
-        "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
-    }
-    if config.endpoint_url:
-        settings["spark.hadoop.fs.s3a.endpoint"] = config.endpoint_url
-        secure = config.endpoint_url.startswith("https://")
-        settings["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(secure).lower()
-    return settings
 
 
 def fetch_jars(folder: Path) -> list[Path]:

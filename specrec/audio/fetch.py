@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from specrec.audio.config import ExtractConfig
 from specrec.errors import TrackError
-from specrec.storage import open_store
+from specrec.storage import Location, open_store
 from specrec.storage.config import StorageConfig
 
 _GIVE_UP_AFTER = 10
@@ -23,7 +23,7 @@ _GIVE_UP_AFTER = 10
 class AudioFile:
     """A file to analyse, and the tracks that it is the audio of."""
 
-    uri: str
+    uri: Location
     fingerprint: str
     track_ids: Sequence[str]
 

@@ -7,16 +7,17 @@ from typing import Literal
 from pydantic import Field
 
 from specrec.settings import Section, Share
+from specrec.storage import Place
 
 
 class CatalogueConfig(Section):
     """Where the tracks are listed, and where their audio lies."""
 
-    path: str = Field(description="CSV, Parquet or Delta table, or a folder of audio files")
+    path: Place = Field(description="CSV, Parquet or Delta table, or a folder of audio files")
     format: Literal["auto", "csv", "parquet", "delta", "folder"] = Field(
         default="auto", description="auto: by the path's ending; what has none is a Delta table or a folder"
     )
-    audio_root: str | None = Field(
+    audio_root: Place | None = Field(
         default=None,
         description="folder or s3:// prefix that `audio` is relative to; default: beside the catalogue",
     )

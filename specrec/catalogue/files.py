@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.catalogue.tags import AUDIO_ENDINGS, read_tags
-from specrec.storage import Store, StoredFile, open_store
+from specrec.storage import Location, Store, StoredFile, open_store
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES
 
@@ -35,7 +35,7 @@ def fingerprints(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
     return folders.distinct().repartition(tasks, "folder").mapInPandas(_lister(storage, deep=False), _FILE_SCHEMA)
 
 
-def audio_files(spark: SparkSession, root: str, storage: StorageConfig) -> DataFrame:
+def audio_files(spark: SparkSession, root: Location, storage: StorageConfig) -> DataFrame:
     """Return ``audio_uri, audio_fingerprint, audio_bytes`` of every audio file under a folder."""
     store = open_store(root, storage)
     folders = sorted(folder for folder in store.folders(root) if not _is_hidden(folder))
@@ -47,7 +47,7 @@ def audio_files(spark: SparkSession, root: str, storage: StorageConfig) -> DataF
     return shallow.unionByName(deep).where(_is_audio())
 
 
-def folder_catalogue(files: DataFrame, known: DataFrame, root: str, storage: StorageConfig) -> DataFrame:
+def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage: StorageConfig) -> DataFrame:
     """Return catalogue rows of a folder's audio files, their tags as metadata.
 
     Parameters
@@ -68,7 +68,7 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: str, storage: Sto
     return kept.unionByName(read).select(path.alias("track_id"), *tags, path.alias("audio"))
 
 
-def _is_hidden(folder: str) -> bool:
+def _is_hidden(folder: Location) -> bool:
     """Tell folders that hold nobody's music: hidden ones, trash, and what file systems keep for themselves."""
     name = posixpath.basename(folder)
     return name.startswith(".") or name in ("lost+found", "@eaDir", "__MACOSX")
@@ -80,7 +80,7 @@ def _is_audio() -> Any:
 
 
 def _lister(storage: StorageConfig, deep: bool) -> Callable[[Frames], Frames]:
-    def walk(store: Store, folder: str) -> Iterator[StoredFile]:
+    def walk(store: Store, folder: Location) -> Iterator[StoredFile]:
         yield from store.list(folder)
         if deep:
             for below in store.folders(folder):

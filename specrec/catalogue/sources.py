@@ -11,7 +11,7 @@ from pyspark.sql import types as T
 
 from specrec.catalogue.config import CatalogueConfig
 from specrec.errors import CatalogueError, first_line
-from specrec.storage import for_spark, is_s3, normalise, parent
+from specrec.storage import SCHEMES, Location, for_spark, parent, scheme_of
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES
 
 #: What a row of a catalogue is made of, whatever the source.
@@ -31,15 +31,14 @@ def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
     return "folder" if is_folder_of_audio else "delta"
 
 
-def audio_root(config: CatalogueConfig) -> str:
-    """Return the normalised root under which all audio lies."""
+def audio_root(config: CatalogueConfig) -> Location:
+    """Return the root under which all audio lies."""
     if config.audio_root is not None:
-        return normalise(config.audio_root)
-    path = normalise(config.path)
-    return path if source_format(config, is_folder_of_audio=True) == "folder" else parent(path)
+        return config.audio_root
+    return config.path if source_format(config, is_folder_of_audio=True) == "folder" else parent(config.path)
 
 
-def read_table(spark: SparkSession, path: str, kind: str) -> DataFrame:
+def read_table(spark: SparkSession, path: Location, kind: str) -> DataFrame:
     """Read a CSV (every column as text), Parquet or Delta catalogue as it is.
 
     Raises
@@ -99,21 +98,23 @@ def one_row_a_track(rows: DataFrame) -> DataFrame:
     return kept.select("row.*")
 
 
-def with_audio_uri(tracks: DataFrame, root: str) -> DataFrame:
-    """Add ``audio_uri``: where `audio` lies under a normalised root; null where it would leave the root.
+def with_audio_uri(tracks: DataFrame, root: Location) -> DataFrame:
+    """Add ``audio_uri``: where `audio` lies under a root; null where it would leave the root.
 
     Catalogue rows are data: they must not be able to name ``/etc/passwd``, another bucket or a web address.
     """
-    prefix = root.rstrip("/") + "/"
-    path = F.regexp_replace("audio", r"^(s3a|s3n)://", "s3://")
-    path = F.regexp_replace(path, r"^file:///", "/")
+    prefix, scheme = root.rstrip("/") + "/", scheme_of(root)
+    path = F.col("audio")
+    for other in SCHEMES:
+        for alias in other.aliases:
+            path = F.regexp_replace(path, f"^{re.escape(alias)}", other.prefix)
     path = F.regexp_replace(path, r"^(\./+)+", "")
     # column by column: as one expression, each step would be written out again wherever the next uses it
     tracks = tracks.withColumn("_path", path)
-    absolute = F.col("_path").startswith("s3://" if is_s3(root) else "/")
+    absolute = F.col("_path").startswith(scheme.prefix)
     relative = ~F.col("_path").rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://")
     uri = F.when(absolute, F.col("_path")).when(relative, F.concat(F.lit(prefix), "_path"))
-    if not is_s3(root):
+    if scheme.is_tree:
         uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.$", "")
     tracks = tracks.withColumn("_uri", uri)
     leaves = F.col("_uri").rlike(r"(^|/)\.\.(/|$)") | F.col("_uri").contains("\x00")

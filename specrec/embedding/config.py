@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from specrec.audio.config import ModelMelConfig
 from specrec.settings import PositiveFloat, PositiveInt, Section, System, nearest_name
+from specrec.storage import Location, place
 
 #: Raised by one whenever the code makes other vectors or artefacts of the same features and spectrograms.
 EMBEDDING_VERSION = 3
@@ -36,10 +37,17 @@ class FitConfig(Section):
     seed: int = Field(default=0, description="chooses the sample")
 
 
+def _model_place(text: str) -> Location:
+    return Location(text) if text == SHIPPED else place(text)
+
+
+ModelPlace = Annotated[Location, AfterValidator(_model_place)]
+
+
 class ModelConfig(Section):
     """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
 
-    path: str = Field(
+    path: ModelPlace = Field(
         description=f"the .onnx file, on disk or s3://; {SHIPPED}: the encoder that comes with specrec"
     )
     patch_frames: PositiveInt | None = Field(

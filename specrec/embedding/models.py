@@ -25,7 +25,7 @@ from specrec.audio.mel import TOP_DB
 from specrec.config import Config
 from specrec.embedding.config import SHIPPED, ModelConfig
 from specrec.errors import ConfigError, SpecrecError, TrackError, first_line
-from specrec.storage import normalise, open_store
+from specrec.storage import Location, open_store
 from specrec.storage.config import StorageConfig
 
 if TYPE_CHECKING:
@@ -263,12 +263,11 @@ def _session(model: Model) -> InferenceSession:
 _last: dict[str, Any] = {}
 
 
-def _read(name: str, path: str, storage: StorageConfig) -> bytes:
+def _read(name: str, path: Location, storage: StorageConfig) -> bytes:
     if path == SHIPPED:
         return ENCODER.read_bytes()
     try:
-        uri = normalise(path)
-        return open_store(uri, storage).read(uri)
+        return open_store(path, storage).read(path)
     except (SpecrecError, TrackError) as error:
         raise SpecrecError(f"embedding.models.{name}: cannot read {path}: {error}") from None
 

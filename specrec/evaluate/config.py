@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from specrec.settings import PositiveInt, Section
+from specrec.storage import Place
 
 
 class EvaluateConfig(Section):
@@ -14,7 +15,7 @@ class EvaluateConfig(Section):
     song_column: str = Field(
         default="source_song", description="column of the catalogue that names the song a clip is of"
     )
-    feedback: str | None = Field(
+    feedback: Place | None = Field(
         default=None, description="CSV with the columns track_id, liked and disliked; null: none"
     )
     resamples: PositiveInt = Field(default=1_000, description="bootstrap resamples of an interval")

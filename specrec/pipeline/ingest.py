@@ -21,7 +21,7 @@ from specrec.config import Config
 from specrec.errors import CatalogueError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
-from specrec.storage import is_s3, normalise, open_store, parent
+from specrec.storage import Location, open_store
 from specrec.warehouse.schemas import TRACKS
 
 _NOT_HASHED = ("row_hash", "run_id", "updated_at")
@@ -29,11 +29,9 @@ _NOT_HASHED = ("row_hash", "run_id", "updated_at")
 
 def check_sources(config: Config) -> None:
     """Raise, in one line, if the catalogue or its audio cannot be reached. Nothing is written."""
-    path = normalise(config.catalogue.path)
-    for folder in {audio_root(config.catalogue), path if is_s3(path) else parent(path)}:
-        open_store(folder, config.storage).check(folder)
-    if not is_s3(path):
-        _kind_of_path(config)
+    root = audio_root(config.catalogue)
+    open_store(root, config.storage).check(root)
+    _kind_of_path(config)
 
 
 def check_catalogue(spark: SparkSession, config: Config) -> None:
@@ -88,24 +86,20 @@ def _read(run: Run) -> DataFrame:
 
 def _kind_of_path(config: Config) -> str:
     """Return the catalogue's kind, having looked at the path where its name does not tell."""
-    path = normalise(config.catalogue.path)
+    path = config.catalogue.path
+    store = open_store(path, config.storage)
     kind = source_format(config.catalogue, is_folder_of_audio=False)
-    if kind == "delta" and config.catalogue.format == "auto":
-        below = open_store(path, config.storage).folders(path)
-        if not any(folder.endswith("/_delta_log") for folder in below):
-            kind = "folder"
+    guessed = kind == "delta" and config.catalogue.format == "auto"
+    if guessed and not any(folder.endswith("/_delta_log") for folder in store.folders(path)):
+        kind = "folder"
     if kind == "folder":
-        open_store(path, config.storage).check(path)
-    elif not is_s3(path):
-        store = open_store(path, config.storage)
-        if not any(file.uri == path for file in store.list(parent(path))) and path not in store.folders(
-            parent(path)
-        ):
-            raise CatalogueError(f"there is no catalogue {config.catalogue.path}: set catalogue.path")
+        store.check(path)
+    elif not store.exists(path):
+        raise CatalogueError(f"there is no catalogue {path}: set catalogue.path")
     return kind
 
 
-def _with_audio(tracks: DataFrame, root: str, config: Config) -> DataFrame:
+def _with_audio(tracks: DataFrame, root: Location, config: Config) -> DataFrame:
     tracks = with_audio_uri(tracks, root)
     files = fingerprints(tracks, config.storage)
     tracks = tracks.join(files, "audio_uri", "left").withColumn("has_audio", F.col("audio_fingerprint").isNotNull())

@@ -12,7 +12,7 @@ from specrec.embedding.models import Model, hear
 from specrec.errors import SpecrecError, TrackError
 from specrec.query.catalogue import Answer, Catalogue, Song, check_query
 from specrec.settings import System
-from specrec.storage import normalise
+from specrec.storage import Location, locate
 from specrec.warehouse.reader import Reader
 
 #: Songs that are looked for in one pass over the vectors.
@@ -52,10 +52,10 @@ def query(
 def _songs(
     files: list[str], config: Config, analyst: Analyst, listeners: Collection[Model]
 ) -> Iterator[tuple[str, Song | SpecrecError | TrackError]]:
-    named: dict[str, str] = {}
+    named: dict[str, Location] = {}
     for file in dict.fromkeys(files):
         try:
-            named[file] = normalise(file)
+            named[file] = locate(file)
         except SpecrecError as error:
             yield file, error
     audio = (AudioFile(uri, "", [file]) for file, uri in named.items())

@@ -35,7 +35,7 @@ from specrec.query.nearest import nearest
 from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.lists import explain_lists, profiles
 from specrec.settings import System
-from specrec.storage import for_spark, normalise, parent
+from specrec.storage import Location, for_spark, join, locate, parent
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -71,9 +71,10 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
         In one line: what happened and what to do.
     """
     check_query(config, system)
+    source_place, found_place = locate(source), locate(to)
     with open_run(config) as run:
         spark = run.warehouse.spark
-        wanted = _files(spark, normalise(source), config)
+        wanted = _files(spark, source_place, config)
         count = wanted.count()
         if not count:
             raise CatalogueError(f"{source} holds no audio file")
@@ -100,15 +101,16 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
             failed = reduce(DataFrame.unionByName, tried).where("code is not null")
             failed = failed.unionByName(without.select(uri, F.lit("no_direction").alias("code"), "message"))
             failed = failed.unionByName(_outside(wanted))
-            _write(lists.select(uri, *lists.drop("track_id").columns), f"{to}/lists")
-            _write(failed, f"{to}/failed")
-            return Counts(count, spark.read.format("delta").load(for_spark(f"{to}/failed")).count())
+            _write(lists.select(uri, *lists.drop("track_id").columns), join(found_place, "lists"))
+            failures = join(found_place, "failed")
+            _write(failed, failures)
+            return Counts(count, spark.read.format("delta").load(for_spark(failures)).count())
         finally:
             for rows in kept:
                 rows.unpersist()
 
 
-def _files(spark: SparkSession, source: str, config: Config) -> DataFrame:
+def _files(spark: SparkSession, source: Location, config: Config) -> DataFrame:
     """Return ``audio, audio_uri, audio_fingerprint`` of the files to look for; no URI where a path leads astray."""
     ending = source.rpartition(".")[2].lower()
     if ending in ("csv", "parquet"):
@@ -266,7 +268,7 @@ def _sent(run: Run, model: Model) -> Broadcast[Model]:
     return run.warehouse.spark.sparkContext.broadcast(model)
 
 
-def _write(rows: DataFrame, place: str) -> None:
+def _write(rows: DataFrame, place: Location) -> None:
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(for_spark(place))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from specrec.errors import StorageError, TrackError, WarehouseLockedError
 from specrec.logs import get_logger
-from specrec.storage import join, normalise, open_store
+from specrec.storage import Location, join, open_store
 from specrec.storage.config import StorageConfig
 
 LOCK_NAME = "_specrec_lock.json"
@@ -37,10 +37,9 @@ class WarehouseLock:
         On entering, if another run holds it.
     """
 
-    def __init__(self, warehouse: str, storage: StorageConfig, run_id: str) -> None:
-        root = normalise(warehouse)
-        self._uri = join(root, LOCK_NAME)
-        self._store = open_store(root, storage)
+    def __init__(self, warehouse: Location, storage: StorageConfig, run_id: str) -> None:
+        self._uri = join(warehouse, LOCK_NAME)
+        self._store = open_store(warehouse, storage)
         self._mine = {
             "run_id": run_id,
             "host": socket.gethostname(),

@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyarrow.parquet import filters_to_expression
 
 from specrec.errors import SpecrecError, first_line
-from specrec.storage import for_delta_rs, normalise
+from specrec.storage import Location, for_delta_rs, join
 from specrec.storage.config import StorageConfig
 
 #: Rows of one batch, and how many batches are read ahead.
@@ -25,12 +25,12 @@ class Reader:
 
     Parameters
     ----------
-    root : folder or ``s3://`` prefix of the tables.
+    root : folder or prefix of the tables.
     storage : how the store is reached; credentials come from the environment.
     """
 
-    def __init__(self, root: str, storage: StorageConfig) -> None:
-        self._root = normalise(root)
+    def __init__(self, root: Location, storage: StorageConfig) -> None:
+        self._root = root
         self._options = for_delta_rs(root, storage)
 
     def table(self, name: str) -> DeltaTable:
@@ -41,7 +41,7 @@ class Reader:
         SpecrecError
             If there is none, or the store cannot be reached.
         """
-        path = f"{self._root}/{name}"
+        path = join(self._root, name)
         try:
             return DeltaTable(path, storage_options=self._options)
         except TableNotFoundError:
@@ -101,4 +101,4 @@ class Reader:
         try:
             yield
         except (DeltaError, pa.ArrowException, OSError) as error:
-            raise SpecrecError(f"cannot read {self._root}/{name}: {first_line(error)}") from None
+            raise SpecrecError(f"cannot read {join(self._root, name)}: {first_line(error)}") from None

@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.errors import StorageError, first_line
-from specrec.storage import for_delta_rs, for_spark, normalise
+from specrec.storage import Location, for_delta_rs, for_spark, join
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TABLES, Table
 
@@ -32,19 +32,18 @@ class Warehouse:
     Parameters
     ----------
     spark : the session.
-    root : folder or ``s3a://`` prefix.
+    root : folder or prefix of the tables.
     storage : how the store is reached.
     """
 
-    def __init__(self, spark: SparkSession, root: str, storage: StorageConfig) -> None:
+    def __init__(self, spark: SparkSession, root: Location, storage: StorageConfig) -> None:
         self.spark = spark
-        self.root = for_spark(root).rstrip("/")
-        self._plain_root = normalise(root).rstrip("/")
+        self._root = root
         self._options = for_delta_rs(root, storage)
 
     def path(self, name: str) -> str:
         """Return where a table lies."""
-        return f"{self.root}/{name}"
+        return for_spark(join(self._root, name))
 
     def create_missing(self) -> None:
         """Create the tables that do not exist yet, empty, and add the columns that older ones lack."""
@@ -83,7 +82,7 @@ class Warehouse:
     @contextmanager
     def _by_delta_rs(self, name: str) -> Iterator[str]:
         """Yield a table's place; what delta-rs has to complain of is told in one line."""
-        place = f"{self._plain_root}/{name}"
+        place = join(self._root, name)
         try:
             yield place
         except (DeltaError, OSError) as error:

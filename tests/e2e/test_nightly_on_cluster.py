@@ -16,6 +16,7 @@ from specrec.embedding.config import SYSTEMS
 from specrec.embedding.models import ENCODER
 from specrec.pipeline.nightly import STAGES
 from specrec.session import EXCLUDED, PACKAGES
+from specrec.storage import locate
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.lock import LOCK_NAME
 from specrec.warehouse.reader import Reader
@@ -70,7 +71,7 @@ def test_a_night_survives_the_loss_of_an_executor_and_tells_no_secret(
     assert "Lost executor" in done.stderr
     for name, value in s3.environment().items():  # only now: the cluster's daemons never had them
         monkeypatch.setenv(name, value)
-    reader = Reader(warehouse, StorageConfig(endpoint_url=s3.endpoint_url, path_style=True))
+    reader = Reader(locate(warehouse), StorageConfig(endpoint_url=s3.endpoint_url, path_style=True))
     runs = {row["stage"]: row for row in reader.rows("runs")}
     assert {stage: row["status"] for stage, row in runs.items()} == dict.fromkeys(STAGES, "done")
     assert runs["extract"]["details"]["decoded"] == str(CLIPS)

@@ -16,11 +16,11 @@ from faults import FAULTS, Fault, FaultyProxy
 from nights import MEASURED, Night, write_csv
 from servers import S3Server
 
-from specrec import storage
 from specrec.catalogue.tags import read_tags
 from specrec.errors import StorageError, TrackError
-from specrec.storage import S3Store
+from specrec.storage import s3 as s3_module
 from specrec.storage.config import StorageConfig
+from specrec.storage.s3 import S3Store
 
 TRIES = 3
 CONTENT = bytes(range(256)) * 4_001  # about a megabyte, no round number of chunks
@@ -44,8 +44,8 @@ def proxy(s3: S3Server, bucket: str) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def store(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S3Store]:
     """A store behind the proxy, which waits but a moment between tries."""
-    monkeypatch.setattr(storage, "_FIRST_WAIT", 0.01)
-    storage._new_s3_client.cache_clear()
+    monkeypatch.setattr(s3_module, "_FIRST_WAIT", 0.01)
+    s3_module._new_s3_client.cache_clear()
 
     def make(**settings: float) -> S3Store:
         usual = {"max_attempts": TRIES, "deadline_seconds": 60}
@@ -129,7 +129,7 @@ def test_waits_grow_and_are_drawn_at_random(
     store: Callable[..., S3Store], proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(storage, "_FIRST_WAIT", 0.5)
+    monkeypatch.setattr(s3_module, "_FIRST_WAIT", 0.5)
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))  # theirs alone
     proxy.fail(KEY, "503")
     refusal(store(max_attempts=10, deadline_seconds=1_000))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from specrec import storage
 from specrec.errors import StorageError, TrackError
-from specrec.storage import LocalStore, S3Store, for_spark, is_s3, join, normalise, open_store, parent
+from specrec.storage import SCHEMES, for_spark, join, locate, open_store, parent, s3, scheme_of
 from specrec.storage.config import StorageConfig
+from specrec.storage.local import LocalStore
+from specrec.storage.s3 import S3, S3Store
 
 moto = pytest.importorskip("moto")
 
@@ -31,23 +32,23 @@ moto = pytest.importorskip("moto")
     ],
 )
 def test_a_place_has_one_name_here_and_one_for_spark(uri, normalised, spark):
-    assert normalise(uri) == normalised
-    assert normalise(normalised) == normalised
-    assert for_spark(uri) == spark
-    assert is_s3(uri) == uri.startswith("s3")
+    assert locate(uri) == normalised
+    assert locate(normalised) == normalised
+    assert for_spark(locate(uri)) == spark
+    assert (scheme_of(locate(uri)) is S3) == uri.startswith("s3")
 
 
 def test_relative_paths_and_homes_become_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/ann")
-    assert normalise("clips") == str(tmp_path / "clips")
-    assert normalise("~/Music") == "/home/ann/Music"
+    assert locate("clips") == str(tmp_path / "clips")
+    assert locate("~/Music") == "/home/ann/Music"
 
 
 @pytest.mark.parametrize("uri", ["http://host/x", "hdfs://host/x", "gs://bucket/x"])
 def test_other_schemes_are_refused(uri):
     with pytest.raises(StorageError, match="s3://"):
-        normalise(uri)
+        locate(uri)
 
 
 @pytest.mark.parametrize("folder", ["/data", "s3://bucket", "s3://bucket/prefix"])
@@ -55,6 +56,16 @@ def test_a_file_joined_to_a_folder_has_it_as_parent(folder):
     assert join(folder, "a.wav") == f"{folder}/a.wav"
     assert parent(join(folder, "a.wav")) == folder
     assert join(folder, "a", "b.wav") == f"{folder}/a/b.wav"
+
+
+@pytest.mark.parametrize(("top", "above"), [("/data", "/"), ("/", "/"), ("s3://bucket", "s3://bucket")])
+def test_the_top_of_a_store_is_its_own_parent(top, above):
+    assert parent(top) == above
+
+
+def test_the_schemes_claim_different_texts():
+    beginnings = [beginning for scheme in SCHEMES for beginning in (scheme.prefix, *scheme.aliases)]
+    assert not any(one != other and one.startswith(other) for one in beginnings for other in beginnings)
 
 
 def test_a_uri_chooses_its_store():
@@ -81,11 +92,11 @@ def bucket(monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
     with moto.mock_aws():
-        storage._new_s3_client.cache_clear()
+        s3._new_s3_client.cache_clear()
         config = StorageConfig(max_attempts=1)
-        storage._s3_client(config).create_bucket(Bucket="music")
+        s3._s3_client(config).create_bucket(Bucket="music")
         yield S3Store(config)
-        storage._new_s3_client.cache_clear()
+        s3._new_s3_client.cache_clear()
 
 
 def test_a_file_is_created_once_and_read(place):
@@ -97,6 +108,17 @@ def test_a_file_is_created_once_and_read(place):
     assert store.read(uri, max_bytes=5) == b"first"
     names = [file.uri for file in store.list(join(folder, "new"))]
     assert names == [uri]  # no temporary file stays
+
+
+def test_files_and_folders_exist_by_their_whole_names(place):
+    store, folder = place
+    store.create(join(folder, "a.csv-old"), b"x")
+    assert not store.exists(join(folder, "a.csv"))
+    store.create(join(folder, "a.csv", "part"), b"x")
+    assert store.exists(join(folder, "a.csv"))
+    assert store.exists(join(folder, "a.csv", "part"))
+    assert store.exists(folder)
+    assert not store.exists(join(folder, "none", "part"))
 
 
 def test_a_file_is_replaced_only_where_it_holds_what_was_expected(place):
@@ -328,7 +350,7 @@ def test_threads_share_one_client(bucket):
 
     def ask():
         start.wait()
-        clients.append(storage._s3_client(StorageConfig(region="eu-west-1")))
+        clients.append(s3._s3_client(StorageConfig(region="eu-west-1")))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:

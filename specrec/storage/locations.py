@@ -1,0 +1,103 @@
+"""Locations: parsed once, where they enter, and then only named, joined and opened.
+
+Every setting that is a place has the type :data:`Place`, so that a configuration holds parsed locations only.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from specrec.errors import StorageError
+from specrec.storage.config import StorageConfig
+from specrec.storage.local import DISK
+from specrec.storage.s3 import S3
+from specrec.storage.store import Location, Scheme, Store
+
+#: Every kind of place. What has no scheme of another kind is a path on disk.
+SCHEMES: tuple[Scheme, ...] = (DISK, S3)
+
+
+def locate(text: str) -> Location:
+    """Parse what a person or a file calls a place.
+
+    Parameters
+    ----------
+    text : str
+        A path, absolute, relative or below ``~``, ``file://``, or a URI such as ``s3://bucket/prefix``.
+
+    Returns
+    -------
+    Location
+
+    Raises
+    ------
+    StorageError
+        If there is no such scheme.
+
+    Examples
+    --------
+    >>> locate("s3a://bucket/warehouse/")
+    's3://bucket/warehouse'
+    >>> locate("/music/../clips")
+    '/clips'
+    """
+    for scheme in SCHEMES:
+        for beginning in (scheme.prefix, *scheme.aliases):
+            if text.startswith(beginning):
+                return scheme.parse(scheme.prefix + text.removeprefix(beginning))
+    if "://" in text.removeprefix("file://"):
+        raise StorageError(f"cannot read {text}: use {' or '.join(scheme.example for scheme in SCHEMES)}")
+    return DISK.parse(text)
+
+
+def place(text: str) -> Location:
+    """Parse a setting: what is empty stays so, and what is wrong is a ValueError, as pydantic wants it."""
+    try:
+        return locate(text) if text else Location(text)
+    except StorageError as error:
+        raise ValueError(str(error)) from None
+
+
+#: The type of a setting that is a place: loading the configuration parses it.
+Place = Annotated[Location, AfterValidator(place)]
+
+
+def scheme_of(location: Location) -> Scheme:
+    """Return the kind of place that a location is."""
+    return next(scheme for scheme in SCHEMES if location.startswith(scheme.prefix))
+
+
+def for_delta_rs(location: Location, config: StorageConfig) -> dict[str, str]:
+    """Return the options with which delta-rs reaches a location; credentials come from the environment."""
+    return scheme_of(location).delta_rs(config)
+
+
+def for_spark(location: Location) -> str:
+    """Return a location as Spark's file systems name it (``s3a://…``, ``file:/…``)."""
+    scheme = scheme_of(location)
+    return scheme.spark_prefix + location.removeprefix(scheme.prefix)
+
+
+def spark_settings(config: StorageConfig) -> dict[str, str]:
+    """Return the ``spark.*`` settings that reach every kind of place; credentials come from the environment."""
+    return {key: value for scheme in SCHEMES for key, value in scheme.spark(config).items()}
+
+
+def join(folder: Location, *names: str) -> Location:
+    """Return the location of what lies below a folder."""
+    return Location(posixpath.join(folder, *names))
+
+
+def parent(location: Location) -> Location:
+    """Return the folder that a file lies in; of the root of a disk, or a bucket, itself."""
+    root = scheme_of(location).prefix
+    above, slash, _ = location.removeprefix(root).rpartition("/")
+    return Location(root + above) if slash or root == DISK.prefix else location
+
+
+def open_store(location: Location, config: StorageConfig) -> Store:
+    """Return the store that a location belongs to."""
+    return scheme_of(location).open(config)

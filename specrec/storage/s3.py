@@ -1,0 +1,362 @@
+"""Object storage that speaks S3.
+
+boto3 is imported only where it is first needed, because what only reads tables starts faster without it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from specrec.errors import StorageError, TrackError
+from specrec.storage.config import StorageConfig
+from specrec.storage.store import CHUNK_BYTES, Location, Scheme, Store, StoredFile, copy, require_size
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+#: Answers of an S3 server, by status or code, that may be another one a moment later.
+_PASSING = frozenset({408, 429, 500, 502, 503, 504, "RequestTimeout", "SlowDown"})
+
+#: Seconds: the second try begins at a random moment within the first, a later one within twice the time.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
+
+_AWS_SDK = "2.35.4"
+
+#: hadoop-aws asks for a bundle of the AWS SDK of 600 MB; these five parts of it are enough.
+_PACKAGES = (
+    "org.apache.hadoop:hadoop-aws:3.5.0",
+    f"software.amazon.awssdk:s3:{_AWS_SDK}",
+    f"software.amazon.awssdk:s3-transfer-manager:{_AWS_SDK}",
+    f"software.amazon.awssdk:sts:{_AWS_SDK}",
+    f"software.amazon.awssdk:apache-client:{_AWS_SDK}",
+    f"software.amazon.awssdk:netty-nio-client:{_AWS_SDK}",
+)
+
+
+class _PassingFault(Exception):
+    """A try failed for a reason that may be gone at the next."""
+
+
+class S3Store(Store):
+    """Object storage that speaks S3."""
+
+    def __init__(self, config: StorageConfig) -> None:
+        self._config = config
+
+    @property
+    def _client(self) -> S3Client:
+        return _s3_client(self._config)
+
+    def fetch(self, uri: Location, into: BinaryIO, max_bytes: int) -> int:
+        """See :class:`Store`. Passing faults are tried again ``storage.max_attempts`` times."""
+        try:
+            return self._get(uri, into, max_bytes)
+        except StorageError as error:
+            raise TrackError("storage_error", f"cannot be read: {error}") from None
+
+    def _get(self, uri: Location, into: BinaryIO, max_bytes: int, **part: str) -> int:
+        """Copy an object, or a part of it, whole; return its size.
+
+        Raises
+        ------
+        TrackError
+            ``not_found``, ``too_large`` or ``storage_error``, of this object, and it is of no use to try again.
+        StorageError
+            If it did not come whole in all tries, or by the deadline.
+        """
+        from tenacity import (  # noqa: PLC0415
+            RetryError,
+            Retrying,
+            retry_if_exception_type,
+            stop_after_attempt,
+            stop_before_delay,
+            wait_random_exponential,
+        )
+
+        attempts, seconds = self._config.max_attempts, self._config.deadline_seconds
+        started = time.monotonic()
+        retrying = Retrying(
+            retry=retry_if_exception_type(_PassingFault),
+            wait=wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
+            stop=stop_after_attempt(attempts) | stop_before_delay(seconds),
+        )
+        try:
+            return retrying(self._get_once, uri, into, max_bytes, started + seconds, **part)
+        except RetryError as error:
+            last = error.last_attempt
+            raise StorageError(
+                f"{last.exception()}; gave up after {last.attempt_number} of {attempts} tries "
+                f"in {time.monotonic() - started:.0f} s"
+            ) from None
+
+    def _get_once(self, uri: Location, into: BinaryIO, max_bytes: int, deadline: float, **part: Any) -> int:
+        from botocore.exceptions import (  # noqa: PLC0415
+            BotoCoreError,
+            ClientError,
+            ConnectionError,
+            HTTPClientError,
+        )
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        bucket, key = _bucket_and_key(uri)
+        try:
+            answer = _s3_client(self._config, own_retries=False).get_object(Bucket=bucket, Key=key, **part)
+            size = answer.get("ContentLength")  # a gateway may leave it out
+            with answer["Body"] as body:
+                require_size(size or 0, max_bytes)
+                fetched = copy(self._arriving(body, deadline), into, max_bytes)
+        except ClientError as error:
+            if _status(error) in (404, 416):  # 416: it was longer when it was listed
+                raise TrackError("not_found", "no such object on the store") from None
+            if _PASSING & {_status(error), _code(error)}:
+                raise _PassingFault(_reason(error)) from None
+            raise TrackError("storage_error", f"cannot be read: {_reason(error)}") from None
+        except (ConnectionError, HTTPClientError) as error:
+            raise _PassingFault(_reason(error)) from None
+        except HTTPError as error:
+            raise _PassingFault(f"the connection broke: {_reason(error.__cause__ or error)}") from None
+        except (BotoCoreError, OSError) as error:  # no credentials, or nothing more can be written
+            raise TrackError("storage_error", f"cannot be read: {_reason(error)}") from None
+        if size is not None and fetched != size:
+            raise _PassingFault(f"the answer ended after {fetched} of {size} bytes")
+        return fetched
+
+    def _arriving(self, body: Any, deadline: float) -> Iterator[bytes]:
+        """Yield what has arrived of an answer, chunk by chunk, until the deadline.
+
+        botocore's own ``read`` waits for a whole chunk: for days, if a byte comes now and then.
+        """
+        while chunk := body.read1(CHUNK_BYTES):
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"not whole within storage.deadline_seconds={self._config.deadline_seconds:g}: too slow"
+                )
+            yield chunk
+
+    def open(self, uri: Location, size: int) -> BinaryIO:
+        """See :class:`Store`."""
+        return cast(BinaryIO, io.BufferedReader(_S3File(self._get, uri, size), buffer_size=65_536))
+
+    def list(self, folder: Location) -> Iterator[StoredFile]:
+        """See :class:`Store`."""
+        for page in self._pages(folder):
+            for entry in page.get("Contents", ()):
+                uri = Location(f"s3://{_bucket_and_key(folder)[0]}/{entry['Key']}")
+                yield StoredFile(uri, entry["ETag"].strip('"'), entry["Size"])
+
+    def folders(self, folder: Location) -> Iterator[Location]:
+        """See :class:`Store`."""
+        for page in self._pages(folder):
+            for entry in page.get("CommonPrefixes", ()):
+                # an empty name, as in a//b, would lead back to this very folder
+                if not entry["Prefix"].endswith("//"):
+                    yield Location(f"s3://{_bucket_and_key(folder)[0]}/{entry['Prefix'].removesuffix('/')}")
+
+    def _pages(self, folder: Location) -> Iterator[Any]:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        bucket, key = _bucket_and_key(folder)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=f"{key}/" if key else "", Delimiter="/"
+        )
+        try:
+            yield from pages
+        except (BotoCoreError, ClientError) as error:
+            raise StorageError(f"cannot list {folder}: {_reason(error)}") from None
+
+    def create(self, uri: Location, data: bytes) -> bool:
+        """See :class:`Store`."""
+        return self._put(uri, data, IfNoneMatch="*")
+
+    def _put(self, uri: Location, data: bytes, **condition: str) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        bucket, key = _bucket_and_key(uri)
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=data, **condition)  # type: ignore[arg-type]
+        except ClientError as error:
+            # the condition does not hold, or another writer was first
+            if _status(error) in (404, 409, 412) and _code(error) != "NoSuchBucket":
+                return False
+            raise StorageError(f"cannot write {uri}: {_reason(error)}") from None
+        except BotoCoreError as error:
+            raise StorageError(f"cannot write {uri}: {_reason(error)}") from None
+        return True
+
+    def replace(self, uri: Location, old: bytes, data: bytes) -> bool:
+        """See :class:`Store`."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        bucket, key = _bucket_and_key(uri)
+        try:
+            found = self._client.get_object(Bucket=bucket, Key=key)
+            if found["Body"].read() != old:
+                return False
+        except ClientError as error:
+            if _code(error) == "NoSuchKey":
+                return False
+            raise StorageError(f"cannot read {uri}: {_reason(error)}") from None
+        except BotoCoreError as error:
+            raise StorageError(f"cannot read {uri}: {_reason(error)}") from None
+        return self._put(uri, data, IfMatch=found["ETag"])
+
+    def delete(self, uri: Location) -> None:
+        """See :class:`Store`."""
+        bucket, key = _bucket_and_key(uri)
+        self._client.delete_object(Bucket=bucket, Key=key)
+
+    def exists(self, uri: Location) -> bool:
+        """See :class:`Store`."""
+        key = _bucket_and_key(uri)[1]
+        if not key:
+            self.check(uri)
+            return True
+        # asked twice: `a.csv-old` comes between the file `a.csv` and what lies in the folder `a.csv/`
+        return self._first_key(uri, key) == key or self._first_key(uri, f"{key}/") is not None
+
+    def check(self, folder: Location) -> None:
+        """See :class:`Store`."""
+        self._first_key(folder, _bucket_and_key(folder)[1])
+
+    def _first_key(self, uri: Location, prefix: str) -> str | None:
+        """Return the first key of a URI's bucket that begins with a prefix; None if there is none."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            found = self._client.list_objects_v2(Bucket=_bucket_and_key(uri)[0], Prefix=prefix, MaxKeys=1)
+        except (BotoCoreError, ClientError) as error:
+            where = f" at {self._config.endpoint_url}" if self._config.endpoint_url else ""
+            raise StorageError(f"cannot reach {uri}{where}: {_reason(error)}") from None
+        return next((entry["Key"] for entry in found.get("Contents", ())), None)
+
+
+class _S3File(io.RawIOBase):
+    """An object of known size, read by ranges."""
+
+    def __init__(self, get: Callable[..., int], uri: Location, size: int) -> None:
+        self._get, self._uri, self._size, self._at = get, uri, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        part = io.BytesIO()
+        length = self._get(self._uri, part, end - self._at, Range=f"bytes={self._at}-{end - 1}")
+        buffer[:length] = part.getvalue()
+        self._at += length
+        return length
+
+
+_making_a_client = threading.Lock()
+
+
+def _s3_client(config: StorageConfig, own_retries: bool = True) -> S3Client:
+    """Return this process's client, which threads may share; with botocore's retries, or none."""
+    with _making_a_client:  # lru_cache lets two threads make one each
+        return _new_s3_client(config, own_retries)
+
+
+@lru_cache(maxsize=8)
+def _new_s3_client(config: StorageConfig, own_retries: bool) -> S3Client:
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config as BotoConfig  # noqa: PLC0415
+
+    attempts = config.max_attempts if own_retries else 1
+    # a server that falls silent leaves time for the other tries, and for the waits between them
+    silence = min(60.0, max(1.0, config.deadline_seconds / (config.max_attempts + 1)))
+    return boto3.Session().client(  # boto3's default session is not for threads
+        "s3",
+        endpoint_url=config.endpoint_url,
+        region_name=config.region,
+        config=BotoConfig(
+            connect_timeout=5,
+            read_timeout=60.0 if own_retries else silence,
+            max_pool_connections=64,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            s3={"addressing_style": "path" if config.path_style else "auto"},
+            response_checksum_validation="when_required",  # nothing would check it: see _arriving
+        ),
+    )
+
+
+def _bucket_and_key(uri: Location) -> tuple[str, str]:
+    bucket, _, key = uri.split("://", 1)[1].partition("/")
+    if not bucket:
+        raise StorageError(f"{uri} names no bucket")
+    return bucket, key
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _reason(error: BaseException) -> str:
+    answer = getattr(error, "response", None)  # the server's own words, where it answered
+    said = answer.get("Error", {}) if isinstance(answer, dict) else {}
+    text = f"{said['Code']}: {said['Message']}" if {"Code", "Message"} <= said.keys() else str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
+def _parse(text: str) -> Location:
+    return Location(text.rstrip("/"))
+
+
+def _for_delta_rs(config: StorageConfig) -> dict[str, str]:
+    options = {
+        "AWS_REGION": config.region,
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not config.path_style).lower(),
+    }
+    if config.endpoint_url:
+        options["AWS_ENDPOINT_URL"] = config.endpoint_url
+        options["AWS_ALLOW_HTTP"] = str(config.endpoint_url.startswith("http://")).lower()
+    return options
+
+
+def _for_spark(config: StorageConfig) -> dict[str, str]:
+    settings = {
+        "spark.hadoop.fs.s3a.endpoint.region": config.region,
+        "spark.hadoop.fs.s3a.path.style.access": str(config.path_style).lower(),
+        "spark.hadoop.fs.s3a.attempts.maximum": str(config.max_attempts),
+        "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
+    }
+    if config.endpoint_url:
+        settings["spark.hadoop.fs.s3a.endpoint"] = config.endpoint_url
+        secure = config.endpoint_url.startswith("https://")
+        settings["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(secure).lower()
+    return settings
+
+
+S3 = Scheme(
+    prefix="s3://",
+    aliases=("s3a://", "s3n://"),
+    example="s3://bucket/prefix",
+    parse=_parse,
+    spark_prefix="s3a://",
+    open=S3Store,
+    delta_rs=_for_delta_rs,
+    spark=_for_spark,
+    packages=_PACKAGES,
+)

@@ -1,0 +1,153 @@
+"""What specrec needs of a store, and what a scheme is: one kind of place where files and tables lie."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NewType, Protocol
+
+from specrec.errors import TrackError
+from specrec.storage.config import StorageConfig
+
+#: Where a file, a folder or a table lies, as :func:`specrec.storage.locate` parsed it: an absolute path on disk, or
+#: a URI such as ``s3://bucket/key``, without a slash at its end. It is parsed where it enters, and never again.
+Location = NewType("Location", str)
+
+#: Bytes that are in memory at once while a file is copied.
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a listing: where it lies, what tells that it changed, and its size in bytes."""
+
+    uri: Location
+    fingerprint: str
+    size: int
+
+
+class Store(Protocol):
+    """What specrec needs of a store."""
+
+    def fetch(self, uri: Location, into: BinaryIO, max_bytes: int) -> int:
+        """Copy a file, of which only a chunk is ever in memory, and return its size.
+
+        Parameters
+        ----------
+        uri : the file.
+        into : what is written over from its start; whatever it held is gone, and its position is its end.
+        max_bytes : the largest size that is fetched; of a larger file, no more than that.
+
+        Raises
+        ------
+        TrackError
+            ``not_found``; ``too_large``; ``storage_error`` if the store failed, or `into` cannot be written.
+        """
+
+    def read(self, uri: Location, max_bytes: int | None = None) -> bytes:
+        """Return the bytes of a small file. Raises TrackError as :meth:`fetch` does."""
+        into = io.BytesIO()
+        self.fetch(uri, into, sys.maxsize if max_bytes is None else max_bytes)
+        return into.getvalue()
+
+    def open(self, uri: Location, size: int) -> BinaryIO:
+        """Open a file for reading here and there, without fetching it whole."""
+
+    def list(self, folder: Location) -> Iterator[StoredFile]:
+        """Yield the files directly in a folder; nothing if there is no such folder."""
+
+    def folders(self, folder: Location) -> Iterator[Location]:
+        """Yield the folders directly in a folder."""
+
+    def create(self, uri: Location, data: bytes) -> bool:
+        """Write a new file; False, and nothing written, if there already is one."""
+
+    def replace(self, uri: Location, old: bytes, data: bytes) -> bool:
+        """Write a file in place of just these old bytes; False, and nothing written, if it holds others."""
+
+    def delete(self, uri: Location) -> None:
+        """Delete a file, if there is one."""
+
+    def exists(self, uri: Location) -> bool:
+        """Tell whether there is such a file or folder. Raises StorageError if the store cannot be reached."""
+
+    def check(self, folder: Location) -> None:
+        """Raise StorageError, in one line, if the folder cannot be reached."""
+
+
+def _nothing(config: StorageConfig) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One kind of place: how its locations are written, and how each of our readers reaches them.
+
+    A new kind is one module that makes such an object, and one line in :data:`specrec.storage.locations.SCHEMES`.
+
+    Parameters
+    ----------
+    prefix : str
+        What every location of the kind begins with.
+    aliases : tuple of str
+        Other beginnings that mean the same.
+    example : str
+        How a person writes such a location.
+    parse : callable
+        Turns text that begins with `prefix` into a location.
+    spark_prefix : str
+        What Spark's file systems say in place of `prefix`.
+    open : callable
+        Returns the store.
+    delta_rs : callable
+        Returns the options with which delta-rs reaches the store.
+    spark : callable
+        Returns the ``spark.*`` settings with which Spark reaches it.
+    packages : tuple of str
+        Maven coordinates of what Spark needs for that.
+    is_tree : bool
+        Whether ``a//b`` and ``a/./b`` are the file ``a/b``, as on a disk; in object storage they are three keys.
+    """
+
+    prefix: str
+    aliases: tuple[str, ...]
+    example: str
+    parse: Callable[[str], Location]
+    spark_prefix: str
+    open: Callable[[StorageConfig], Store]
+    delta_rs: Callable[[StorageConfig], dict[str, str]] = _nothing
+    spark: Callable[[StorageConfig], dict[str, str]] = _nothing
+    packages: tuple[str, ...] = ()
+    is_tree: bool = False
+
+
+def require_size(size: int, limit: int) -> None:
+    """Raise TrackError ``too_large`` if a file is larger than the limit, both in bytes."""
+    if size > limit:
+        raise TrackError("too_large", f"{size / 1e6:.0f} MB; extract.max_file_mb allows {limit / 1e6:.0f}")
+
+
+def copy(chunks: Iterator[bytes], into: BinaryIO, max_bytes: int) -> int:
+    """Write chunks over whatever `into` held; return their size. Files may turn out longer than they said."""
+    into.seek(0)
+    into.truncate()
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise TrackError("too_large", f"more than the {max_bytes / 1e6:.0f} MB that extract.max_file_mb allows")
+        _write(chunk, into)
+    _write(b"", into)
+    return size
+
+
+def _write(chunk: bytes, into: BinaryIO) -> None:
+    """Write a chunk, or with none make sure that all are written."""
+    try:
+        into.write(chunk) if chunk else into.flush()
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise TrackError("storage_error", f"cannot be kept in {where}: {error.strerror}") from None
