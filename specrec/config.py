@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from specrec.audio.config import EXTRACTOR_VERSION, AudioConfig, ExtractConfig
+from specrec.audio.config import AudioConfig, ExtractConfig
 from specrec.catalogue.config import CatalogueConfig
-from specrec.duplicates.config import DUPLICATES_VERSION, DuplicatesConfig
+from specrec.duplicates.config import DuplicatesConfig
 from specrec.embedding.config import BUILT_IN, HYBRID, EmbeddingConfig, FitConfig
 from specrec.encoder.config import EncoderConfig
 from specrec.errors import ConfigError
 from specrec.evaluate.config import EvaluateConfig
-from specrec.map.config import MAP_VERSION, MapConfig
-from specrec.neighbours.config import NO_RESULT, NeighboursConfig
-from specrec.recommend.config import RECOMMEND_VERSION, RecommendConfig
-from specrec.settings import PositiveInt, Section, System, hash_of, nearest_name
+from specrec.map.config import MapConfig
+from specrec.neighbours.config import NeighboursConfig
+from specrec.recommend.config import RecommendConfig
+from specrec.settings import PositiveInt, Section, SettingsHash, System, hash_of, nearest_name
 from specrec.storage import Location, Place
 from specrec.storage.config import StorageConfig
 
@@ -102,9 +102,9 @@ class Config(Section):
         return [system] if system in self.embedding.models else []
 
     @property
-    def audio_hash(self) -> str:
+    def audio_hash(self) -> SettingsHash:
         """What the features and mel spectrograms depend on, besides the audio itself."""
-        return hash_of(EXTRACTOR_VERSION, self.audio)
+        return self.audio.settings_hash
 
     @property
     def spaces(self) -> dict[System, Space]:
@@ -113,30 +113,31 @@ class Config(Section):
 
         return spaces_of(self)
 
-    def neighbours_hash(self, space: str) -> str:
-        """Return the hash of what a space's neighbours depend on, besides the embeddings. Blocks change nothing."""
-        return hash_of(self.spaces[space].settings_hash, self.neighbours.model_dump(exclude=NO_RESULT))
+    def neighbours_hash(self, space: System) -> SettingsHash:
+        """Return the hash of what a space's neighbours depend on, besides the embeddings."""
+        return self.neighbours.settings_hash(self.spaces[space].settings_hash)
 
     @property
-    def duplicates_hash(self) -> str:
+    def duplicates_hash(self) -> SettingsHash:
         """What the groups of one recording depend on, besides tracks, spectrograms and neighbours."""
-        return hash_of(DUPLICATES_VERSION, self.audio_hash, self.duplicates)
+        return self.duplicates.settings_hash(self.audio_hash)
 
-    def recommend_hash(self, system: str) -> str:
+    def recommend_hash(self, system: System) -> SettingsHash:
         """Return the hash of what a system's lists depend on, besides neighbours, embeddings and tracks."""
-        return hash_of(RECOMMEND_VERSION, self.neighbours_hash(system), self.recommend)
+        return self.recommend.settings_hash(self.neighbours_hash(system))
 
     @property
-    def map_hash(self) -> str:
+    def map_hash(self) -> SettingsHash:
         """What the map depends on, besides the embeddings that it is fitted to."""
-        settings = self.map.model_dump(exclude={"refit_share"})
-        return hash_of(MAP_VERSION, self.spaces[self.map.space].settings_hash, settings, self.fit.seed)
+        return self.map.settings_hash(self.spaces[self.map.space].settings_hash, self.fit.seed)
 
     @property
     def results_hash(self) -> str:
         """Everything that changes a result: one short name for the configuration, in ``runs``."""
         lists = (self.recommend_hash(system) for system in self.systems)
-        return hash_of(self.fit, self.embedding, self.duplicates_hash, *lists, self.map_hash)
+        return hash_of(
+            self.fit.differing(), self.embedding.differing(), self.duplicates_hash, *lists, self.map_hash
+        )
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,17 +23,104 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 System = str
 
 
+#: Stands for what the release before this one could not have hashed.
+UNKNOWN: Any = object()
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values never change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def differing(self, *names: str) -> dict[str, Any]:
+        """Return the settings that differ from their defaults: of those named, or of all.
+
+        It is what is hashed, so that a new setting with a neutral default changes no hash. Whoever changes a
+        default raises the version that is hashed beside it.
+        """
+        return self.model_dump(mode="json", include=set(names) or None, exclude_defaults=True)
+
+    def former(self, *names: str, beside: Collection[str] = ()) -> Any:
+        """Return the settings that the release before this one hashed; UNKNOWN if a newer one differs.
+
+        Parameters
+        ----------
+        names : str
+            The settings that the release before this one had.
+        beside : collection of str
+            Settings that never were hashed.
+        """
+        newer = self.differing().keys() - {*names, *beside}
+        return UNKNOWN if newer else self.model_dump(mode="json", include=set(names))
+
+
+@dataclass(frozen=True)
+class SettingsHash:
+    """A short name of the settings that a result depends on.
+
+    Attributes
+    ----------
+    current : str
+        What is written beside results: 16 hexadecimal digits.
+    previous : str or None
+        What the release before this one wrote for the same settings, if it had all of them. It is accepted for one
+        release, so that an upgrade computes nothing anew.
+    """
+
+    current: str
+    previous: str | None = None
+
+    def __str__(self) -> str:
+        return self.current
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every name that these settings go by; results beside one of them are up to date."""
+        return (self.current,) if self.previous is None else (self.current, self.previous)
+
+
+def settings_hash(*parts: Any, previous: Sequence[Any] | None = None) -> SettingsHash:
+    """Name settings.
+
+    Parameters
+    ----------
+    parts : values that are plain JSON, and other hashes that these settings depend on
+    previous : sequence
+        What the release before this one hashed; UNKNOWN in it says that it had no such settings.
+    """
+    before = UNKNOWN if previous is None else _previous(previous)
+    return SettingsHash(hash_of(*parts), None if before is UNKNOWN else hash_of(*before))
+
 
 def hash_of(*parts: Any) -> str:
-    """Return a short name of settings: 16 hexadecimal digits, the same for equal settings."""
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    """Return 16 hexadecimal digits, the same for equal values of plain JSON, sections and hashes."""
+    text = json.dumps(_plain(parts), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def as_recorded(known: str | None, *accepted: str) -> str:
+    """Return a state as a table remembers it, if that is one of the names it goes by; else the first of these.
+
+    What depends on the state then depends on the same text as before the upgrade.
+    """
+    return known if known is not None and known in accepted else accepted[0]
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, SettingsHash):
+        return part.current
+    if isinstance(part, BaseModel):
+        return part.model_dump(mode="json")
+    return [_plain(of) for of in part] if isinstance(part, list | tuple) else part
+
+
+def _previous(part: Any) -> Any:
+    if isinstance(part, SettingsHash):
+        return UNKNOWN if part.previous is None else part.previous
+    if isinstance(part, list | tuple):
+        found = [_previous(of) for of in part]
+        return UNKNOWN if any(of is UNKNOWN for of in found) else found
+    return part
 
 
 def nearest_name(name: str, valid: Iterable[str]) -> str:

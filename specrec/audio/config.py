@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from specrec.settings import PositiveFloat, PositiveInt, Section, Share
+from specrec.settings import PositiveFloat, PositiveInt, Section, SettingsHash, Share, settings_hash
 
 #: Raised by one whenever the code computes other numbers from the same audio and parameters.
 EXTRACTOR_VERSION = 3
@@ -56,6 +56,15 @@ class AudioConfig(Section):
             except ValueError:
                 raise ValueError(f"scipy knows no window {self.window!r}") from None
         return self
+
+    @property
+    def settings_hash(self) -> SettingsHash:
+        """What features and mel spectrograms depend on, besides the audio itself."""
+        before = self.former(
+            "sample_rate", "offset_seconds", "clip_seconds", "min_seconds", "silence_db", "n_fft", "hop_length",
+            "window", "pad_mode", "n_mels", "fmin", "fmax", "n_mfcc",
+        )  # fmt: skip
+        return settings_hash(EXTRACTOR_VERSION, self.differing(), previous=[EXTRACTOR_VERSION, before])
 
 
 class ExtractConfig(Section):

@@ -52,7 +52,7 @@ def analyser(config: Config) -> Callable[[Frames], Frames]:
         Takes frames of ``audio_uri, audio_fingerprint, track_ids``, and yields frames with the columns of
         :data:`EXTRACTED`, `extract.batch_rows` rows each at most.
     """
-    audio_hash = config.audio_hash
+    audio_hash = str(config.audio_hash)
 
     def analyse_files(batches: Frames) -> Frames:
         rows: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from specrec.audio.extraction import EXTRACTED, analyser
 from specrec.config import Config
 from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES
+from specrec.settings import SettingsHash
 
 _FILE = ("audio_uri", "audio_fingerprint")
 
@@ -18,7 +19,7 @@ def to_analyse(
     spectrograms: DataFrame,
     quarantine: DataFrame,
     *,
-    audio_hash: str,
+    audio_hash: SettingsHash,
     decoders: str,
 ) -> DataFrame:
     """Return the files to decode: ``audio_uri, audio_fingerprint, track_ids``.
@@ -37,16 +38,14 @@ def to_analyse(
     wanted = tracks.where("has_audio").select(*same)
     # done is what both tables hold, of the same bytes: a run may have died between their commits
     made_of = ["track_id", "content_hash", "audio_hash"]
-    whole = spectrograms.where(F.col("audio_hash") == audio_hash).select(*made_of)
-    done = features.where(F.col("audio_hash") == audio_hash).join(whole, made_of, "left_semi").select(*same)
+    is_current = F.col("audio_hash").isin(*audio_hash.accepted)
+    whole = spectrograms.where(is_current).select(*made_of)
+    done = features.where(is_current).join(whole, made_of, "left_semi").select(*same)
     tried_enough = ~F.col("code").isin(*RETRYABLE_CODES)
     for code, attempts in MOST_ATTEMPTS.items():
         tried_enough &= (F.col("code") != code) | (F.col("attempts") >= attempts)
     failed = quarantine.where(
-        (F.col("stage") == "extract")
-        & (F.col("audio_hash") == audio_hash)
-        & (F.col("decoder") == decoders)
-        & tried_enough
+        (F.col("stage") == "extract") & is_current & (F.col("decoder") == decoders) & tried_enough
     ).select(*same)
     open_tracks = wanted.join(done, same, "left_anti").join(failed, same, "left_anti")
     return by_file(open_tracks)

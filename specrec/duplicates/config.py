@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from specrec.settings import PositiveInt, Section
+from specrec.settings import PositiveInt, Section, SettingsHash, settings_hash
 
 #: Raised by one whenever the code finds other groups in the same spectrograms.
 DUPLICATES_VERSION = 1
@@ -28,3 +28,16 @@ class DuplicatesConfig(Section):
     duration_tolerance: Annotated[float, Field(ge=0)] = Field(
         default=5.0, description="seconds that the catalogue's lengths of one recording may differ by"
     )
+
+    def settings_hash(self, audio: SettingsHash) -> SettingsHash:
+        """Return what the groups of one recording depend on, besides tracks, spectrograms and neighbours.
+
+        Parameters
+        ----------
+        audio : SettingsHash
+            Of what the spectrograms depend on.
+        """
+        before = self.former("min_cosine", "max_rank", "min_similarity", "min_overlap", "duration_tolerance")
+        return settings_hash(
+            DUPLICATES_VERSION, audio, self.differing(), previous=[DUPLICATES_VERSION, audio, before]
+        )

@@ -53,16 +53,20 @@ def sample_tracks(rows: DataFrame, size: int, seed: int) -> DataFrame:
     return rows.orderBy(F.xxhash64(F.lit(seed), F.col("track_id")), "track_id").limit(size)
 
 
-def input_hash(space: Space, known: Mapping[str, Maker]) -> Column:
+def input_hashes(space: Space, known: Mapping[str, Maker]) -> list[Column]:
     """Return what a vector is made from, in short: the audio, the configuration, the artefacts and models.
+
+    A vector that has any of these hashes is up to date; the first is the one to write.
 
     Parameters
     ----------
     known : dict
         Artefacts and models by name, those of ``space.makers`` among them.
     """
-    made_with = space.ingredients(known)
-    return F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
+    return [
+        F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
+        for made_with in space.ingredients(known)
+    ]
 
 
 def summaries(space: FittedSpace, rows: DataFrame) -> DataFrame:

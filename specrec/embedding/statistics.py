@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from specrec.embedding.config import EMBEDDING_VERSION
+from specrec.embedding.spaces.space import fitted
 from specrec.embedding.spectrogram import REGIONS
-from specrec.settings import hash_of
 from specrec.warehouse.artefacts import ArtefactId
 
 if TYPE_CHECKING:
@@ -59,9 +58,7 @@ MEASURES: dict[str, Callable[[Column], FloatArray]] = {
 
 def statistics_artefact(config: Config) -> ArtefactId:
     """Return which artefact the statistics of a configuration's catalogue are."""
-    name, fit = "catalogue_statistics", config.fit
-    samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
-    return ArtefactId(name, hash_of(EMBEDDING_VERSION, name, config.audio_hash, samples, None))
+    return fitted("catalogue_statistics", config)
 
 
 def decibels(values: FloatArray) -> FloatArray:

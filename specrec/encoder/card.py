@@ -108,7 +108,7 @@ def write_card(
             "measures_told": data.measured.shape[1],
             "fingerprint": data.fingerprint,
             "audio": config.audio.model_dump(),
-            "audio_hash": config.audio_hash,
+            "audio_hash": str(config.audio_hash),
         },
         "settings": settings.model_dump(),
         "training": {

@@ -125,7 +125,7 @@ def _sample(config: Config, folder: Path) -> Spectrograms:
         song_column=config.evaluate.song_column,
         label_column=settings.label_column,
         n_mfcc=config.audio.n_mfcc if contrastive and settings.distillation > 0 else None,
-        audio_hash=config.audio_hash,
+        audio_hashes=config.audio_hash.accepted,
     )
     by_default = type(settings).model_fields["label_column"].default
     if contrastive and settings.label_column not in (None, by_default) and (data.labels < 0).all():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,10 @@ def hold_out(groups: Sequence[str] | npt.NDArray[Any], share: float, seed: int) 
     return held
 
 
-def choose(reader: Reader, size: int, seed: int, audio_hash: str | None = None) -> list[str]:
+def choose(reader: Reader, size: int, seed: int, audio_hashes: Collection[str] | None = None) -> list[str]:
     """Return the tracks whose hash is least, at most `size`, sorted; the ids of a batch at a time are in memory."""
     kept: npt.NDArray[Any] = np.empty(0, object)
-    for batch in _spectrograms(reader, ["track_id"], audio_hash=audio_hash, batch_rows=_ID_ROWS):
+    for batch in _spectrograms(reader, ["track_id"], audio_hashes=audio_hashes, batch_rows=_ID_ROWS):
         kept = np.union1d(kept, batch.column(0).to_numpy(zero_copy_only=False))
         if len(kept) > size:
             kept = kept[np.lexsort((kept, hash_of(kept, seed)))[:size]]
@@ -159,7 +159,7 @@ def collect(
     song_column: str | None = None,
     label_column: str | None = None,
     n_mfcc: int | None = None,
-    audio_hash: str | None = None,
+    audio_hashes: Collection[str] | None = None,
 ) -> Spectrograms:
     """Stream a sample of the spectrograms into `folder`, or find it there if it is the same sample.
 
@@ -172,14 +172,14 @@ def collect(
     song_column : column of the catalogue that names the song; tracks of one song are positives of each other.
     label_column : column of the catalogue that labels tracks, such as ``track_genre``; None: no track has a label.
     n_mfcc : of the configuration, which says what ``audio_features`` holds of a track; None: it is not read.
-    audio_hash : of the configuration that the spectrograms are of; None: any.
+    audio_hashes : that the configuration which the spectrograms are of goes by; None: any.
 
     Raises
     ------
     SpecrecError
         If there are too few spectrograms, or they differ in their bands.
     """
-    chosen = choose(reader, size, seed, audio_hash)
+    chosen = choose(reader, size, seed, audio_hashes)
     if len(chosen) < 4:
         raise SpecrecError(
             f"{len(chosen)} mel spectrograms are too few to train on: run `specrec nightly` with this configuration"
@@ -187,7 +187,7 @@ def collect(
     described = _describe(reader, chosen, song_column, label_column)
     mels, words = folder / "mels.u8", folder / "mels.json"
     columns = ["track_id", "content_hash", "n_mels", "n_frames"]
-    batches = _spectrograms(reader, columns, chosen, audio_hash=audio_hash, batch_rows=_ID_ROWS)
+    batches = _spectrograms(reader, columns, chosen, audio_hashes=audio_hashes, batch_rows=_ID_ROWS)
     rows = pa.Table.from_batches(batches).to_pandas().sort_values("track_id")
     if rows["n_mels"].nunique() != 1:
         raise SpecrecError("the mel spectrograms differ in their bands: run `specrec nightly` to extract them anew")
@@ -202,12 +202,14 @@ def collect(
         folder.mkdir(parents=True, exist_ok=True)
         words.unlink(missing_ok=True)
         columns = ["track_id", "mel", "n_mels", "n_frames"]
-        _write(mels, shape, pd.Series(starts, ids), _spectrograms(reader, columns, chosen, audio_hash=audio_hash))
+        _write(
+            mels, shape, pd.Series(starts, ids), _spectrograms(reader, columns, chosen, audio_hashes=audio_hashes)
+        )
         words.write_text(json.dumps({"fingerprint": fingerprint}))
     described = described.reindex(ids)
     groups = groups_of(described)
     layout = [] if n_mfcc is None else layout_of(n_mfcc)
-    measured = _measured(reader, ids, layout, audio_hash)
+    measured = _measured(reader, ids, layout, audio_hashes)
     return Spectrograms(
         codes=np.memmap(mels, np.uint8, "r", shape=shape),
         starts=starts,
@@ -266,7 +268,9 @@ def _describe(reader: Reader, chosen: list[str], song_column: str | None, label_
     return described[["artists", "album_name", "song", "label"]].astype(object)
 
 
-def _measured(reader: Reader, ids: npt.NDArray[Any], layout: Layout, audio_hash: str | None) -> Measures:
+def _measured(
+    reader: Reader, ids: npt.NDArray[Any], layout: Layout, audio_hashes: Collection[str] | None
+) -> Measures:
     """Return the features of tracks as ``audio_features`` has them, float64, shape (tracks, measures)."""
     if not layout:
         return np.zeros((len(ids), 0))
@@ -275,7 +279,9 @@ def _measured(reader: Reader, ids: npt.NDArray[Any], layout: Layout, audio_hash:
     for batch in reader.batches("audio_features", columns):
         own = pc.is_in(batch["track_id"], wanted)
         found.append(
-            batch.filter(own if audio_hash is None else pc.and_(own, pc.equal(batch["audio_hash"], audio_hash)))
+            batch.filter(
+                own if audio_hashes is None else pc.and_(own, pc.is_in(batch["audio_hash"], pa.array(audio_hashes)))
+            )
         )
     rows = pa.Table.from_batches(found).to_pandas() if found else pd.DataFrame(columns=columns)
     rows = rows.set_index("track_id")
@@ -300,7 +306,7 @@ def _spectrograms(
     columns: list[str],
     ids: Sequence[str] | None = None,
     *,
-    audio_hash: str | None = None,
+    audio_hashes: Collection[str] | None = None,
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pa.RecordBatch]:
     """Yield batches of at most `batch_rows` rows of ``mel_spectrograms``, those of some tracks if `ids` are given.
@@ -309,11 +315,11 @@ def _spectrograms(
     pyarrow.dataset would keep whole row groups in memory.
     """
     wanted = None if ids is None else pa.array(ids)
-    keys = ["track_id"] + ([] if audio_hash is None else ["audio_hash"])
+    keys = ["track_id"] + ([] if audio_hashes is None else ["audio_hash"])
 
     def chosen(rows: Any) -> Any:
         kept = pa.array(np.ones(rows.num_rows, bool)) if wanted is None else pc.is_in(rows["track_id"], wanted)
-        return kept if audio_hash is None else pc.and_(kept, pc.equal(rows["audio_hash"], audio_hash))
+        return kept if audio_hashes is None else pc.and_(kept, pc.is_in(rows["audio_hash"], pa.array(audio_hashes)))
 
     for fragment in reader.table("mel_spectrograms").to_pyarrow_dataset().get_fragments():
         with fragment.filesystem.open_input_file(fragment.path) as source:

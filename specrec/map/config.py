@@ -6,10 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from specrec.settings import PositiveInt, Section, Share, System
+from specrec.settings import PositiveInt, Section, SettingsHash, Share, System, settings_hash
 
 #: Raised by one whenever the code makes another map of the same vectors.
 MAP_VERSION = 1
+
+#: Settings that say when a map is fitted anew, and not what it is.
+_NO_RESULT = {"refit_share"}
 
 
 class MapConfig(Section):
@@ -36,3 +39,19 @@ class MapConfig(Section):
         if self.min_clusters > self.max_clusters:
             raise ValueError("min_clusters must not exceed max_clusters")
         return self
+
+    def settings_hash(self, space: SettingsHash, seed: int) -> SettingsHash:
+        """Return what the map depends on, besides the vectors that it is fitted to.
+
+        Parameters
+        ----------
+        space : SettingsHash
+            Of what these vectors depend on.
+        seed : int
+            Chooses the sample.
+        """
+        own = {name: value for name, value in self.differing().items() if name not in _NO_RESULT}
+        before = self.former(
+            "space", "sample_tracks", "neighbours", "tsne_up_to", "min_clusters", "max_clusters", beside=_NO_RESULT
+        )
+        return settings_hash(MAP_VERSION, space, own, seed, previous=[MAP_VERSION, space, before, seed])

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from specrec.neighbours.kernel import Vectors, unit
-from specrec.settings import System, hash_of
+from specrec.settings import System, settings_hash
 from specrec.warehouse.artefacts import ArtefactId
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ _ITERATIONS = 10
 
 def cells_artefact(config: Config, space: System) -> ArtefactId:
     """Return which artefact the cells of a space are."""
-    settings = hash_of(config.spaces[space].settings_hash, config.neighbours.cells, config.fit.seed)
-    return ArtefactId(f"{space}_cells", settings)
+    of, seed = config.spaces[space].settings_hash, config.fit.seed
+    own = config.neighbours.differing("cells")
+    return ArtefactId(f"{space}_cells", settings_hash(of, own, seed, previous=[of, config.neighbours.cells, seed]))
 
 
 @dataclass(frozen=True)

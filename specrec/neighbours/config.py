@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from specrec.settings import PositiveInt, Section
+from specrec.settings import PositiveInt, Section, SettingsHash, settings_hash
 
 #: Settings of the search that change how it is done and not what comes out.
 NO_RESULT = {"block_rows", "rebuild_share", "recall_sample", "update_from"}
@@ -35,3 +35,15 @@ class NeighboursConfig(Section):
         default=10_000, ge=0, description="a space of fewer tracks is always searched as a whole: it is faster"
     )
     block_rows: PositiveInt = Field(default=16_384, description="tracks of one block")
+
+    def settings_hash(self, space: SettingsHash) -> SettingsHash:
+        """Return what a space's neighbours depend on, besides the embeddings.
+
+        Parameters
+        ----------
+        space : SettingsHash
+            Of what its vectors depend on.
+        """
+        own = {name: value for name, value in self.differing().items() if name not in NO_RESULT}
+        before = self.former("method", "exact_up_to", "top_n", "cells", "probes", "recall_floor", beside=NO_RESULT)
+        return settings_hash(space, own, previous=[space, before])

@@ -23,8 +23,7 @@ def find_duplicates(run: Run) -> None:
     """Write the groups of tracks that are one recording, if anything changed that they depend on."""
     config, warehouse = run.config, run.warehouse
     with run.stage("duplicates") as report:
-        is_current = F.col("audio_hash") == config.audio_hash
-        analysed = warehouse.read("audio_features").where(is_current).select("track_id", "content_hash")
+        analysed = run.analysed("audio_features").select("track_id", "content_hash")
         tracks = warehouse.read("tracks")
         said = ("content_hash", "track_name", "artists", "duration_ms")
         now = analysed.join(tracks, "track_id", "left").select(
@@ -33,14 +32,16 @@ def find_duplicates(run: Run) -> None:
             *(F.coalesce(F.col(name).cast("string"), F.lit("")).alias(name) for name in said),
         )
         searched = warehouse.states("neighbours").get(_SPACE)
-        state = f"{config.duplicates_hash}:{searched}:{states_of(now, 'all', 'track_id', *said).get('')}"
-        if warehouse.states("duplicates").get("duplicates") == state:
+        made_of = f"{searched}:{states_of(now, 'all', 'track_id', *said).get('')}"
+        accepted = [f"{settings}:{made_of}" for settings in config.duplicates_hash.accepted]
+        state = accepted[0]
+        if warehouse.states("duplicates").get("duplicates") in accepted:
             report.unchanged()
             return
         described = describe(analysed, tracks).persist(StorageLevel.MEMORY_AND_DISK)
         neighbours = warehouse.read("neighbours").where(F.col("space") == _SPACE)
         candidates = find_candidates(described, neighbours, config.duplicates).persist()
-        spectrograms = warehouse.read("mel_spectrograms").where(is_current)
+        spectrograms = run.analysed("mel_spectrograms")
         compared = compare(candidates, spectrograms, config.duplicates.min_overlap)
         compared = compared.persist(StorageLevel.MEMORY_AND_DISK)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 
 from pyspark import StorageLevel
@@ -15,7 +15,7 @@ from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spark import embed as embed_rows
-from specrec.embedding.spark import embed_audio, input_hash, of_heard, side_by_side
+from specrec.embedding.spark import embed_audio, input_hashes, of_heard, side_by_side
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run
 from specrec.warehouse.artefacts import Artefact
@@ -34,13 +34,13 @@ def embed(run: Run) -> None:
         for space in spaces.values():
             if space.artefact is not None:
                 known[space.artefact.name] = run.artefacts.need(space.artefact)
-        hashes = {name: input_hash(space, known) for name, space in spaces.items()}
+        hashes = {name: input_hashes(space, known) for name, space in spaces.items()}
         report.details |= {name: model.sha256[:16] for name, model in models.items()}
-        compared = _compare(run, hashes)
-        gone = F.col("input_hash").isNull()
-        stale = ~gone & ~F.col("input_hash").eqNullSafe(F.col("old_hash"))
+        compared = _wanted_and_there(run, hashes)
+        gone = F.col("accepted").isNull()
+        stale = ~gone & ~F.coalesce(F.array_contains("accepted", F.col("old_hash")), F.lit(False))
         counts = compared.groupBy("space").agg(
-            F.count("input_hash").alias("wanted"),
+            F.count("accepted").alias("wanted"),
             F.count_if(gone).alias("gone"),
             F.count_if(stale).alias("stale"),
             F.count_if(stale & F.col("old_hash").isNotNull()).alias("replaced"),
@@ -89,7 +89,7 @@ def _read_source(run: Run, space: Space, stale: DataFrame) -> DataFrame:
     """Return the rows of a space's source whose vectors are out of date."""
     if space.source == "mel_spectrograms":
         return _spectrograms(run, stale)
-    return _current(run, space.source).join(stale.select("track_id"), "track_id")
+    return run.analysed(space.source).join(stale.select("track_id"), "track_id")
 
 
 def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], DataFrame]) -> int:
@@ -102,7 +102,7 @@ def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], 
     """
     config, spark = run.config, run.warehouse.spark
     made_of = ["track_id", "audio_uri", "audio_fingerprint", "content_hash"]
-    wanted = _current(run, "audio_features").select(*made_of).join(stale.select("track_id"), "track_id")
+    wanted = run.analysed("audio_features").select(*made_of).join(stale.select("track_id"), "track_id")
     cores = spark.sparkContext.defaultParallelism
     tasks = max(math.ceil(wanted.count() / config.extract.files_per_task), cores)
     sent = spark.sparkContext.broadcast(model)
@@ -123,13 +123,14 @@ def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], 
         heard.unpersist()
 
 
-def _compare(run: Run, hashes: dict[str, Column]) -> DataFrame:
-    """Return ``space, track_id, input_hash, run_id, old_hash``: the vectors that should be and those that are.
+def _wanted_and_there(run: Run, hashes: Mapping[str, Sequence[Column]]) -> DataFrame:
+    """Return ``space, track_id, run_id, accepted, old_hash``: the vectors that should be and those that are.
 
-    ``run_id`` is that of the extraction.
+    ``run_id`` is that of the extraction; ``accepted`` the input hashes that an up-to-date vector has one of, null
+    where there should be no vector; ``old_hash`` that of the vector that is there, null where there is none.
     """
-    wanted = (F.struct(F.lit(space).alias("space"), of.alias("input_hash")) for space, of in hashes.items())
-    features = _current(run, "audio_features").select("track_id", "run_id", F.explode(F.array(*wanted)).alias("of"))
+    wanted = (F.struct(F.lit(space).alias("space"), F.array(*of).alias("accepted")) for space, of in hashes.items())
+    features = run.analysed("audio_features").select("track_id", "run_id", F.explode(F.array(*wanted)).alias("of"))
     done = run.warehouse.read("embeddings").select("space", "track_id", F.col("input_hash").alias("old_hash"))
     key = ["space", "track_id"]
     return features.select(*key[1:], "run_id", "of.*").join(done, key, "full_outer")
@@ -137,16 +138,11 @@ def _compare(run: Run, hashes: dict[str, Column]) -> DataFrame:
 
 def _spectrograms(run: Run, stale: DataFrame) -> DataFrame:
     """Return the mel spectrograms of some tracks, without reading the whole catalogue's where few are new."""
-    mels = _current(run, "mel_spectrograms")
+    mels = run.analysed("mel_spectrograms")
     runs = [row.run_id for row in stale.select("run_id").distinct().limit(_MOST_RUNS + 1).collect()]
     if len(runs) <= _MOST_RUNS:  # files of other runs are not opened: Delta knows the run_ids in each
         mels = mels.where(F.col("run_id").isin(runs))
     return mels.join(stale.select("track_id"), "track_id")
-
-
-def _current(run: Run, table: str) -> DataFrame:
-    """Return what was extracted with this configuration; other rows are on their way out."""
-    return run.warehouse.read(table).where(F.col("audio_hash") == run.config.audio_hash)
 
 
 def _vectors(run: Run, space: str, of: DataFrame) -> DataFrame:
@@ -155,9 +151,9 @@ def _vectors(run: Run, space: str, of: DataFrame) -> DataFrame:
 
 
 def _in_space(
-    run: Run, space: Space, vectors: DataFrame, hashes: Mapping[str, Column], known: Mapping[str, Maker]
+    run: Run, space: Space, vectors: DataFrame, hashes: Mapping[str, Sequence[Column]], known: Mapping[str, Maker]
 ) -> DataFrame:
-    made_from = _current(run, "audio_features").select("track_id", hashes[space.name].alias("input_hash"))
+    made_from = run.analysed("audio_features").select("track_id", hashes[space.name][0].alias("input_hash"))
     made_by = known[space.makers[0]] if len(space.makers) == 1 and not space.parts else None
     named = {
         "space": F.lit(space.name),

@@ -115,7 +115,7 @@ def _stamped(run: Run, failed: DataFrame, decoders: str) -> DataFrame:
         "message",
         F.lit(decoders).alias("decoder"),
         "audio_fingerprint",
-        F.lit(run.config.audio_hash).alias("audio_hash"),
+        F.lit(str(run.config.audio_hash)).alias("audio_hash"),
     )
 
 

@@ -74,7 +74,7 @@ def fit(run: Run, requested: bool = False) -> None:
 def catalogue_statistics(run: Run) -> Artefact:
     """Return what is usual in the catalogue as it stands: a new version, if that changed."""
     config, read = run.config, run.warehouse.read
-    features = read("audio_features").where(F.col("audio_hash") == config.audio_hash)
+    features = run.analysed("audio_features")
     levels = read("embeddings").where(F.col("space") == SPECTROGRAM).select("track_id", "levels")
     chosen = sample_tracks(features.select("track_id"), config.fit.sample_tracks, config.fit.seed)
     sample = _by_track(
@@ -100,12 +100,11 @@ def catalogue_statistics(run: Run) -> Artefact:
 def _sample(run: Run, space: FittedSpace) -> DataFrame:
     """Return the rows of a space's source that its artefact is fitted to; bounded by its `sample_size`."""
     config = run.config
-    rows = run.warehouse.read(space.source).where(F.col("audio_hash") == config.audio_hash)
+    rows = run.analysed(space.source)
     if space.summary_schema is None:
         return sample_tracks(rows, space.sample_size, config.fit.seed)
-    analysed = run.warehouse.read("audio_features").where(F.col("audio_hash") == config.audio_hash)
     # chosen among narrow rows: what is large is not sorted
-    few = sample_tracks(analysed.select("track_id"), space.sample_size, config.fit.seed)
+    few = sample_tracks(run.analysed("audio_features").select("track_id"), space.sample_size, config.fit.seed)
     return rows.join(few, "track_id", "left_semi")
 
 

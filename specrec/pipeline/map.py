@@ -120,7 +120,7 @@ def _sample(run: Run) -> pd.DataFrame:
     """Return the tracks that a map is fitted on: vectors, measures, and where they were before; by track_id."""
     config, read = run.config, run.warehouse.read
     vectors = _embeddings(run).select("track_id", "vector", "vector_key")
-    features = read("audio_features").where(F.col("audio_hash") == config.audio_hash)
+    features = run.analysed("audio_features")
     levels = read("embeddings").where(F.col("space") == "spectrogram").select("track_id", "levels")
     before = read("map").select("track_id", *(F.col(name).alias(f"old_{name}") for name in BEFORE))
     sample = (

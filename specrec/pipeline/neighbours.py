@@ -38,6 +38,7 @@ from specrec.neighbours.search import (
 )
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
+from specrec.settings import SettingsHash, as_recorded
 from specrec.warehouse.artefacts import Artefact, NewArtefact, hash_of_rows
 from specrec.warehouse.tables import by_part, states_of
 
@@ -88,8 +89,12 @@ def find_neighbours(run: Run) -> None:
         known, systems = warehouse.states("neighbours"), run.config.systems
         by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
         tracks: dict[str, int] = {space: int(by_space.get(space, "0").partition(":")[0]) for space in systems}
+        settings = {space: run.config.neighbours_hash(space) for space in systems}
         now = {
-            space: f"{run.config.neighbours_hash(space)}:{_method(run, count)}:{by_space.get(space)}"
+            space: as_recorded(
+                known.get(space),
+                *(f"{name}:{_method(run, count)}:{by_space.get(space)}" for name in settings[space].accepted),
+            )
             for space, count in tracks.items()
         }
         now |= dict.fromkeys(known.keys() - set(systems), "")  # of a model that is no longer configured
@@ -102,7 +107,9 @@ def find_neighbours(run: Run) -> None:
                 nothing = warehouse.read("neighbours").where(F.lit(False))
                 warehouse.replace_parts("neighbours", "space", nothing, empty)
             reasons: dict[str, str | None] = {
-                space: _why_rebuild(known.get(space), state, tracks[space] < run.config.neighbours.update_from)
+                space: _why_rebuild(
+                    known.get(space), state, settings[space], tracks[space] < run.config.neighbours.update_from
+                )
                 for space, state in changed.items()
                 if space not in empty
             }
@@ -111,11 +118,11 @@ def find_neighbours(run: Run) -> None:
         report.parts(changed, warehouse.counts("neighbours", "space") if changed else {}, systems)
 
 
-def _why_rebuild(before: str | None, now: str, is_small: bool) -> str | None:
+def _why_rebuild(before: str | None, now: str, settings: SettingsHash, is_small: bool) -> str | None:
     if before is None:
         return "first"
     old, new = before.split(":"), now.split(":")
-    if old[0] != new[0]:
+    if old[0] not in settings.accepted:
         return "settings"
     if (old[1], new[1]) == ("approximate", "exact"):  # what stands was not found by comparing with all
         return "exact from now on"
@@ -414,7 +421,7 @@ def _write(
 
 
 def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
-    hashes = by_part("space", {space: run.config.neighbours_hash(space) for space in states})
+    hashes = by_part("space", {space: str(run.config.neighbours_hash(space)) for space in states})
     stamped = rows.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
     run.warehouse.replace_parts("neighbours", "space", stamped, states)
 

@@ -24,7 +24,7 @@ from specrec.config import Config
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import needed_for
 from specrec.embedding.spaces.space import Maker
-from specrec.embedding.spark import embed, embed_audio, input_hash, of_heard, side_by_side
+from specrec.embedding.spark import embed, embed_audio, input_hashes, of_heard, side_by_side
 from specrec.embedding.statistics import ATTRIBUTES, statistics_artefact
 from specrec.errors import CatalogueError, SpecrecError
 from specrec.neighbours.kernel import Vectors, has_direction
@@ -253,9 +253,9 @@ def _compare(queries: Vectors, wanted: int) -> Callable[[Batches], Batches]:
 def _check_vectors(run: Run, models: Mapping[str, Model], system: System) -> None:
     """Refuse vectors that this configuration and its artefacts would not have made."""
     known = _makers(run, models, system)
-    features = run.warehouse.read("audio_features").where(F.col("audio_hash") == run.config.audio_hash)
+    features = run.analysed("audio_features")
     for name, space in needed_for(system, run.config).items():
-        own = features.select("track_id", input_hash(space, known).alias("input_hash"))
+        own = features.select("track_id", F.explode(F.array(*input_hashes(space, known))).alias("input_hash"))
         rows = run.warehouse.read("embeddings").where(F.col("space") == name)
         if rows.join(own, ["track_id", "input_hash"], "left_semi").isEmpty():
             raise SpecrecError(

@@ -17,7 +17,7 @@ from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.agreement import RBO_P, compare_lists
 from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.lists import explain_lists, profiles
-from specrec.settings import System
+from specrec.settings import System, as_recorded
 from specrec.warehouse.tables import by_part, states_of
 
 
@@ -34,14 +34,20 @@ def recommend(run: Run) -> None:
         of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
         # the excerpts, of any system's pairs, are matched by the spectrogram PCA
         said = f"{pca.version}:{_state(tracks, of_tracks)}"
-        now = {system: f"{config.recommend_hash(system)}:{said}:{searched.get(system)}" for system in systems}
+        settings = {system: config.recommend_hash(system) for system in systems}
+        now = {
+            system: as_recorded(
+                known.get(system), *(f"{name}:{said}:{searched.get(system)}" for name in of.accepted)
+            )
+            for system, of in settings.items()
+        }
         now |= dict.fromkeys(known.keys() - set(systems), "")  # of a model that is no longer configured
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
             chosen = choose_lists(neighbours, of_tracks, config.recommend)
             profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, config)
-            hashes = by_part("system", {system: config.recommend_hash(system) for system in systems})
+            hashes = by_part("system", {system: str(of) for system, of in settings.items()})
             lists = explain_lists(chosen, profile, config, catalogue_statistics(run))
             rows = lists.withColumns({"config_hash": hashes, **run.stamp()})
             warehouse.replace_parts("recommendations", "system", rows, changed)

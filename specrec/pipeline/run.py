@@ -15,7 +15,7 @@ from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 import specrec
@@ -81,13 +81,23 @@ class Run:
         """Return the columns that tell which run wrote a row, and when, as literals."""
         return {"run_id": F.lit(self.run_id), "computed_at": F.lit(datetime.now(UTC))}
 
+    def analysed(self, table: str) -> DataFrame:
+        """Return what was extracted with this configuration; other rows are on their way out.
+
+        Parameters
+        ----------
+        table : str
+            ``audio_features`` or ``mel_spectrograms``.
+        """
+        return self.warehouse.read(table).where(F.col("audio_hash").isin(*self.config.audio_hash.accepted))
+
     def publish(self, fitted: Sequence[NewArtefact]) -> dict[str, int]:
         """Write the next versions of artefacts, and return these versions by name."""
         rows = [
             {
                 "name": new.of.name,
                 "version": self.artefacts.last_version(new.of.name) + 1,
-                "config_hash": new.of.settings_hash,
+                "config_hash": str(new.of.settings),
                 "payload": pack(new.arrays),
                 "fitted_tracks": new.fitted_tracks,
                 "fitted_on": new.fitted_on,

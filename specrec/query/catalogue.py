@@ -209,10 +209,13 @@ class Catalogue:
         by_space = {space: rows.set_index("track_id") for space, rows in vectors.groupby("space")}
         models = self._config.models_of(self._system)
         for space, of in self._spaces.items():
-            made_with = of.ingredients(self._made_by)
-            expected = {track_id: _sha256(*made, *made_with) for track_id, made in of_track.items()}
+            accepted = of.ingredients(self._made_by)
             hashes = by_space[space]["input_hash"] if space in by_space else {}
-            if not any(expected.get(track_id) == found for track_id, found in hashes.items()):
+            if not any(
+                found in {_sha256(*of_track[track_id], *made_with) for made_with in accepted}
+                for track_id, found in hashes.items()
+                if track_id in of_track
+            ):
                 raise SpecrecError(
                     f"the vectors of the space {space} were made with other settings or artefacts: give the "
                     "configuration that the night ran with, or run `specrec nightly` with this one"
@@ -269,7 +272,7 @@ def _missing(reader: Reader, config: Config, name: str) -> str:
     hashes = {value for batch in batches for value in batch.column("audio_hash").unique().to_pylist()}
     if not hashes:
         return "the warehouse holds no track: run `specrec nightly` first"
-    settings = "fit and embedding" if config.audio_hash in hashes else "audio"
+    settings = "fit and embedding" if hashes & {*config.audio_hash.accepted} else "audio"
     return (
         f"the tables were made with other settings of {settings} (there is no {name} of these): give the "
         "configuration that the night ran with, by --config or --set"

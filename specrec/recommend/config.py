@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from specrec.settings import PositiveFloat, PositiveInt, Section
+from specrec.settings import PositiveFloat, PositiveInt, Section, SettingsHash, settings_hash
 
 #: Raised by one whenever the code makes other lists or sentences of the same vectors.
 RECOMMEND_VERSION = 3
@@ -61,3 +61,19 @@ class RecommendConfig(Section):
         if (self.min_duration_seconds or 0) > (self.max_duration_seconds or float("inf")):
             raise ValueError("min_duration_seconds must not exceed max_duration_seconds")
         return self
+
+    def settings_hash(self, neighbours: SettingsHash) -> SettingsHash:
+        """Return what a system's lists depend on, besides neighbours, embeddings and tracks.
+
+        Parameters
+        ----------
+        neighbours : SettingsHash
+            Of what its neighbours depend on.
+        """
+        before = self.former(
+            "top_n", "excerpt_seconds", "hubs", "max_per_artist", "max_per_album", "min_duration_seconds",
+            "max_duration_seconds", "explicit", "market",
+        )  # fmt: skip
+        return settings_hash(
+            RECOMMEND_VERSION, neighbours, self.differing(), previous=[RECOMMEND_VERSION, neighbours, before]
+        )

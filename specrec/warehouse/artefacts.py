@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from specrec.errors import SpecrecError
+from specrec.settings import SettingsHash
 from specrec.warehouse.reader import Reader
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,12 +30,12 @@ class ArtefactId:
     ----------
     name : str
         Such as ``features_scaler``.
-    settings_hash : str
+    settings : SettingsHash
         Names the settings that it depends on, besides the tracks that it is fitted on.
     """
 
     name: str
-    settings_hash: str
+    settings: SettingsHash
 
 
 @dataclass(frozen=True)
@@ -159,4 +160,4 @@ def hash_of_rows(*columns: Iterable[str]) -> str:
 
 
 def _belongs(row: Mapping[str, Any], of: ArtefactId) -> bool:
-    return bool(row["name"] == of.name and row["config_hash"] == of.settings_hash)
+    return bool(row["name"] == of.name and row["config_hash"] in of.settings.accepted)

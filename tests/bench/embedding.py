@@ -93,7 +93,7 @@ def write_table(config: Config, heard: Sequence[Analysis], rows: int) -> None:
                     "n_mels": of.n_mels,
                     "n_frames": of.n_frames,
                     "sample_rate": of.sample_rate,
-                    "audio_hash": config.audio_hash,
+                    "audio_hash": str(config.audio_hash),
                     "run_id": "bench",
                 }
             )

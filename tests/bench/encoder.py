@@ -119,7 +119,7 @@ def extract(frame: pd.DataFrame, config: Config) -> Path:
     write_deltalake(root / "tracks", pa.Table.from_pydict(tracks.to_dict("list") | {"extra": extra}, schema))
     for table, columns in (("mel_spectrograms", 0), ("audio_features", 1)):
         rows = [
-            {"track_id": track_id, "audio_hash": config.audio_hash} | parts[columns]
+            {"track_id": track_id, "audio_hash": str(config.audio_hash)} | parts[columns]
             for track_id, parts in zip(frame["track_id"], analysed, strict=True)
         ]
         write_deltalake(root / table, pa.Table.from_pylist(rows))

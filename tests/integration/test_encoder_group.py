@@ -19,7 +19,7 @@ pytest.importorskip("torch", reason="pip install 'specrec[train]'")
 def test_two_processes_train_one_encoder(spark, tmp_path, architecture, epochs, patience):
     """And end together, though the statistics of their batches differ."""
     del spark  # the session that train_encoder finds
-    audio_hash = load(None, ["warehouse=w"], needs_catalogue=False).audio_hash
+    audio_hash = load(None, ["warehouse=w"], needs_catalogue=False).audio_hash.current
     write_warehouse(tmp_path / "w", some_tracks(24), audio_hash=audio_hash)
     chosen = (f"architecture={architecture}", f"epochs={epochs}", f"patience={patience}", "learning_rate=0.003")
     options = (*chosen, "patch_frames=32", "threads=1", "batch_size=8", "held_out_share=0.3")

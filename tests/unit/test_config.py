@@ -9,6 +9,7 @@ import yaml
 from specrec.config import Config, fields, load
 from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import ConfigError
+from specrec.settings import SettingsHash
 
 CONF = Path(__file__).parents[2] / "conf"
 NEEDED = ("warehouse=w", "catalogue.path=c.csv")
@@ -23,10 +24,10 @@ def _config(*overrides: str) -> Config:
     return load(None, (*NEEDED, *overrides))
 
 
-def _hashes(config: Config) -> dict[str, str]:
+def _hashes(config: Config) -> dict[str, SettingsHash]:
     spaces = {space: config.spaces[space].settings_hash for space in ALL_SPACES}
     made_with = [config.spaces[space].artefact for space in ("features", "spectrogram")]
-    artefacts = {of.name: of.settings_hash for of in (*made_with, statistics_artefact(config))}
+    artefacts = {of.name: of.settings for of in (*made_with, statistics_artefact(config))}
     own = {
         "audio": config.audio_hash,
         "neighbours": config.neighbours_hash("features"),

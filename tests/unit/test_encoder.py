@@ -510,7 +510,7 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     from specrec.config import load
 
     tracks = [of | {"track_genre": "rock" if i % 2 else "pop"} for i, of in enumerate(some_tracks(24))]
-    write_warehouse(other, tracks, audio_hash=load(None, ["warehouse=w"], False).audio_hash)
+    write_warehouse(other, tracks, audio_hash=load(None, ["warehouse=w"], False).audio_hash.current)
     arguments[2] = str(other)
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 0, found.output

@@ -86,8 +86,8 @@ def test_only_few_rows_are_in_memory(tmp_path):
 def test_only_spectrograms_of_the_configuration_are_taken(tmp_path):
     write_warehouse(tmp_path / "w", some_tracks(8), audio_hash="old")
     with pytest.raises(SpecrecError, match="0 mel spectrograms are too few"):
-        collected(tmp_path / "w", tmp_path / "s", audio_hash="new")
-    assert len(collected(tmp_path / "w", tmp_path / "s", audio_hash="old").lengths) == 8
+        collected(tmp_path / "w", tmp_path / "s", audio_hashes=["new"])
+    assert len(collected(tmp_path / "w", tmp_path / "s", audio_hashes=["old"]).lengths) == 8
 
 
 def test_spectrograms_of_differing_bands_are_refused(tmp_path):

@@ -144,7 +144,7 @@ def test_tags_are_an_ingredient_of_what_is_embedded(tmp_path, weights):
     plain = load_model("encoder", config(write_model(tmp_path / "m.onnx", weights)))
     space = config("m.onnx").spaces["encoder"]
     made = space.ingredients({"encoder": plain})
-    assert made[1:] == [f"encoder {plain.sha256}"]  # as before there were tags
+    assert made[0][1:] == [f"encoder {plain.sha256}"]  # as before there were tags
     tagged = replace(plain, tags=("rock",))
     assert space.ingredients({"encoder": tagged}) != made
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from specrec.embedding import features
 from specrec.embedding.config import EMBEDDING_VERSION
-from specrec.embedding.spaces.space import FittedSpace, Maker, Source, embedded
-from specrec.settings import hash_of
+from specrec.embedding.spaces.space import FittedSpace, Maker, Source, embedded, fitted
+from specrec.settings import SettingsHash, settings_hash
 from specrec.warehouse.artefacts import Artefact, ArtefactId
 
 if TYPE_CHECKING:
@@ -40,18 +40,16 @@ class FeatureSpace(FittedSpace):
         return tuple(name for name, _ in self.layout)
 
     @property
-    def settings_hash(self) -> str:
+    def settings_hash(self) -> SettingsHash:
         """See :class:`Space`."""
-        own = [self._config.embedding.family_weights, self._config.embedding.clip_sd]
-        return hash_of(EMBEDDING_VERSION, self.name, self._config.audio_hash, own)
+        embedding, of = self._config.embedding, (EMBEDDING_VERSION, self.name, self._config.audio_hash)
+        own = embedding.differing("family_weights", "clip_sd")
+        return settings_hash(*of, own, previous=[*of, [embedding.family_weights, embedding.clip_sd]])
 
     @property
     def artefact(self) -> ArtefactId:
         """The scaler: mean and standard deviation of each dimension."""
-        name = "features_scaler"
-        fit = self._config.fit
-        samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
-        return ArtefactId(name, hash_of(EMBEDDING_VERSION, name, self._config.audio_hash, samples, None))
+        return fitted("features_scaler", self._config)
 
     @property
     def sample_size(self) -> int:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from specrec.embedding.config import EMBEDDING_VERSION, HYBRID
 from specrec.embedding.spaces.space import Maker, Source, Space, embedded
-from specrec.settings import System, hash_of
+from specrec.settings import SettingsHash, System, settings_hash
 
 if TYPE_CHECKING:
     from specrec.config import Config
@@ -50,10 +50,11 @@ class HybridSpace(Space):
         return self.parts
 
     @property
-    def settings_hash(self) -> str:
+    def settings_hash(self) -> SettingsHash:
         """See :class:`Space`."""
         parts = [self._others[part].settings_hash for part in self.parts]
-        return hash_of(EMBEDDING_VERSION, self.name, parts, self.shares)
+        of = (EMBEDDING_VERSION, self.name, parts, self.shares)
+        return settings_hash(*of, previous=of)
 
     @property
     def makers(self) -> tuple[str, ...]:

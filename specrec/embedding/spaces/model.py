@@ -11,7 +11,7 @@ from specrec.audio.mel import MEL_COLUMNS, mels_of
 from specrec.embedding.config import EMBEDDING_VERSION
 from specrec.embedding.models import Heard, Model, outputs, top_tags, unit_mel
 from specrec.embedding.spaces.space import Maker, Source, Space, embedded
-from specrec.settings import System, hash_of
+from specrec.settings import SettingsHash, System, settings_hash
 
 if TYPE_CHECKING:
     from specrec.config import Config
@@ -36,10 +36,12 @@ class ModelSpace(Space):
         return MEL_COLUMNS if self._settings.mel is None else ("heard",)
 
     @property
-    def settings_hash(self) -> str:
+    def settings_hash(self) -> SettingsHash:
         """See :class:`Space`; what the file holds is told by its own hash."""
-        own = [self._settings.model_dump(exclude={"path"})]
-        return hash_of(EMBEDDING_VERSION, self.name, self._audio_hash, own)
+        of = (EMBEDDING_VERSION, self.name, self._audio_hash)
+        own = {name: value for name, value in self._settings.differing().items() if name != "path"}
+        before = self._settings.former("patch_frames", "mel", beside={"path"})
+        return settings_hash(*of, own, previous=[*of, [before]])
 
     @property
     def makers(self) -> tuple[str, ...]:

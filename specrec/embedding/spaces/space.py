@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from specrec.embedding.config import EMBEDDING_VERSION
 from specrec.embedding.models import Model, Tag
-from specrec.settings import System
+from specrec.settings import SettingsHash, System, settings_hash
 from specrec.warehouse.artefacts import Artefact, ArtefactId
+
+if TYPE_CHECKING:
+    from specrec.config import Config
 
 #: What the vectors of a space are made of: a table, the audio files themselves, or the vectors of other spaces.
 Source = Literal["audio_features", "mel_spectrograms", "audio", "embeddings"]
@@ -56,7 +60,7 @@ class Space(ABC):
 
     @property
     @abstractmethod
-    def settings_hash(self) -> str:
+    def settings_hash(self) -> SettingsHash:
         """What its vectors depend on, besides the audio, artefacts and models."""
 
     @property
@@ -69,15 +73,22 @@ class Space(ABC):
         """The names of the artefacts and models that its vectors are made with."""
         return () if self.artefact is None else (self.artefact.name,)
 
-    def ingredients(self, known: Mapping[str, Maker]) -> list[str]:
+    def ingredients(self, known: Mapping[str, Maker]) -> list[list[str]]:
         """Return what its vectors are made with, beside the audio: it is hashed into ``embeddings.input_hash``.
 
         Parameters
         ----------
         known : dict
             Artefacts and models by name, those of :attr:`makers` among them.
+
+        Returns
+        -------
+        list of list of str
+            A list for each name that its settings go by, the current one first; a vector that was made with any of
+            them is up to date.
         """
-        return [self.settings_hash, *(known[name].made_with for name in self.makers)]
+        made_with = [known[name].made_with for name in self.makers]
+        return [[settings, *made_with] for settings in self.settings_hash.accepted]
 
     @abstractmethod
     def embed(self, rows: pd.DataFrame, known: Mapping[str, Maker]) -> Iterator[pd.DataFrame]:
@@ -124,6 +135,24 @@ class FittedSpace(Space):
         sample : DataFrame
             What :meth:`summarise` yields, one row a track.
         """
+
+
+def fitted(name: str, config: Config, own: Any = None, previous: Any = None) -> ArtefactId:
+    """Return which artefact it is that is fitted to the configured sample.
+
+    Parameters
+    ----------
+    name : str
+        Of the artefact.
+    own : JSON value
+        Its own settings, as far as they differ from the defaults.
+    previous : JSON value
+        Its own settings, as the release before this one hashed them.
+    """
+    fit, of = config.fit, (EMBEDDING_VERSION, name, config.audio_hash)
+    samples = fit.differing("sample_tracks", "sample_spectrograms", "seed")
+    before = [*of, [fit.sample_tracks, fit.sample_spectrograms, fit.seed], previous]
+    return ArtefactId(name, settings_hash(*of, samples, own, previous=before))
 
 
 def embedded(

@@ -12,8 +12,8 @@ import pandas as pd
 from specrec.audio.mel import MEL_COLUMNS, mels_of
 from specrec.embedding import excerpts, spectrogram
 from specrec.embedding.config import EMBEDDING_VERSION
-from specrec.embedding.spaces.space import FittedSpace, Maker, Source
-from specrec.settings import hash_of
+from specrec.embedding.spaces.space import FittedSpace, Maker, Source, fitted
+from specrec.settings import SettingsHash, settings_hash
 from specrec.warehouse.artefacts import Artefact, ArtefactId
 
 if TYPE_CHECKING:
@@ -40,19 +40,18 @@ class SpectrogramSpace(FittedSpace):
         return ("sample_rate", *MEL_COLUMNS)
 
     @property
-    def settings_hash(self) -> str:
+    def settings_hash(self) -> SettingsHash:
         """See :class:`Space`."""
-        own = [self._config.recommend.excerpt_seconds]
-        return hash_of(EMBEDDING_VERSION, self.name, self._config.audio_hash, own)
+        recommend, of = self._config.recommend, (EMBEDDING_VERSION, self.name, self._config.audio_hash)
+        own = recommend.differing("excerpt_seconds")
+        return settings_hash(*of, own, previous=[*of, [recommend.excerpt_seconds]])
 
     @property
     def artefact(self) -> ArtefactId:
         """The principal components."""
-        name = "spectrogram_pca"
-        fit = self._config.fit
-        samples = [fit.sample_tracks, fit.sample_spectrograms, fit.seed]
-        own = self._config.embedding.pca_components
-        return ArtefactId(name, hash_of(EMBEDDING_VERSION, name, self._config.audio_hash, samples, own))
+        embedding = self._config.embedding
+        own = embedding.differing("pca_components")
+        return fitted("spectrogram_pca", self._config, own, previous=embedding.pca_components)
 
     @property
     def sample_size(self) -> int:
