@@ -9,7 +9,10 @@ from specrec.neighbours.kernel import (
     Items,
     Queries,
     cosine,
+    cosines_of,
+    distances_of,
     euclidean,
+    has_direction,
     nearest_cells,
     positions,
     runs,
@@ -223,6 +226,39 @@ def test_a_zero_vector_is_similar_to_nothing():
     assert (unit(zero) == 0).all()
 
 
+def test_no_cosine_is_beyond_one_by_rounding():
+    a = _vectors(2000, 7)
+    assert cosine(a, a).max() == 1
+    assert cosine(a, -a).min() == -1
+
+
+def test_what_is_zero_or_not_finite_has_no_direction():
+    rows = [[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [3e38, 3e38], [0, 1e-45], [-1, -2]]
+    found = has_direction(np.array(rows, np.float32))
+    assert found.dtype == np.bool_
+    assert found.tolist() == [True, False, False, False, True, True, True]
+
+
+def test_cosines_and_distances_of_pairs_are_those_of_their_rows(monkeypatch):
+    a, b = _vectors(9, 5), _vectors(7, 5, seed=1)
+    rows, columns = np.array([8, 0, 3, 3, 5]), np.array([6, 6, 0, 2, 1])
+    for at_once in (1, 2, 5, 100):
+        monkeypatch.setattr(kernel, "_PAIRS_AT_ONCE", at_once)
+        np.testing.assert_array_equal(cosines_of(a, rows, b, columns), cosine(a[rows], b[columns]))
+        expected = np.linalg.norm(a[rows].astype(float) - b[columns], axis=1)
+        np.testing.assert_allclose(distances_of(a, rows, b, columns), expected, rtol=1e-12)
+    none = np.zeros(0, np.int64)
+    assert cosines_of(a, none, b, none).shape == distances_of(a, none, b, none).shape == (0,)
+
+
+def test_vectors_that_differ_in_a_bit_are_no_copies():
+    bits = np.float32(1).view(np.uint32) + np.arange(150, dtype=np.uint32)
+    vectors = np.stack(np.meshgrid(bits, bits), axis=-1).reshape(-1, 2).view(np.float32)
+    assert not _items(vectors, _ids(len(vectors))).copy_number.any()
+    twice = _items(np.concatenate([vectors[:100], vectors[:100]]), _ids(200))
+    assert twice.copy_number.tolist() == [0] * 100 + [1] * 100
+
+
 @given(st.lists(st.integers(0, 3), max_size=20))
 def test_positions_count_from_zero_in_every_run(values):
     group = np.array(values, np.int64)
@@ -268,6 +304,95 @@ def test_a_new_query_enters_just_the_lists_whose_floor_it_reaches():
     np.testing.assert_array_equal(entering.cosines, pairs[entering.rows, entering.columns])
 
 
+def _in_cells(n_cells=4, each=30, dimensions=6):
+    """Vectors in cells, and queries of which each probes two or three of them."""
+    rng = np.random.default_rng(11)
+    vectors = rng.standard_normal((n_cells * each, dimensions)).astype(np.float32)
+    cells = np.repeat(np.arange(n_cells), each).astype(np.int32)
+    probes = np.nonzero((np.arange(len(cells))[:, None] + np.arange(n_cells)) % n_cells != 1)
+    return vectors, cells, probes
+
+
+def test_a_new_query_enters_lists_in_each_cell_that_it_probes_but_never_its_own():
+    vectors, cells, probes = _in_cells()
+    floors = np.full(len(cells), 0.3)
+    floors[::7] = -np.inf  # lists that are not full
+    is_new = np.arange(len(cells)) % 3 > 0
+    queries = _queries(vectors, np.arange(len(cells)), probes, is_new=is_new)
+    _, entering = search(queries, _items(vectors, _ids(len(cells)), cells, floors), 5)
+    meets = np.zeros((len(cells), 4), bool)
+    meets[probes] = True
+    unit64 = vectors / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
+    expected = (unit64 @ unit64.T >= floors) & meets[:, cells] & is_new[:, None] & ~np.eye(len(cells), dtype=bool)
+    found = np.zeros_like(expected)
+    found[entering.rows, entering.columns] = True
+    np.testing.assert_array_equal(found, expected)
+    assert len(entering) == expected.sum()
+
+
+def test_a_threshold_that_is_equalled_is_reached_and_others_have_none():
+    vectors, ids = _vectors(30, 6), _ids(30)
+    whole, _ = search(_queries(vectors, np.arange(30)), _items(vectors, ids), 5)
+    thresholds = np.full(30, -np.inf)
+    thresholds[::2] = whole.cosines.reshape(30, 5)[::2, 2]  # the third best
+    some, _ = search(_queries(vectors, np.arange(30), thresholds=thresholds), _items(vectors, ids), 5)
+    assert np.bincount(some.rows).tolist() == [3, 5] * 15
+    best = np.tile(np.arange(5), 30)
+    np.testing.assert_array_equal(some.columns, whole.columns[(best < 3) | (whole.rows % 2 > 0)])
+
+
+def test_the_least_ids_of_copies_win_in_every_cell():
+    vectors, cells, probes = _in_cells()
+    for cell in range(1, 4):  # in each but the first, all but the last five are copies
+        vectors[30 * cell : 30 * cell + 25] = vectors[30 * cell]
+    ids = np.random.default_rng(4).permutation(_ids(len(cells)))
+    nearest, _ = search(_queries(vectors, np.arange(len(cells)), probes), _items(vectors, ids, cells), 6)
+    for row in range(len(cells)):
+        seen = np.flatnonzero(np.isin(cells, probes[1][probes[0] == row]) & (np.arange(len(cells)) != row))
+        cosines = cosine(vectors[np.full(len(seen), row)], vectors[seen])
+        expected = sorted((-c, ids[i]) for c, i in zip(cosines, seen, strict=True))[:6]
+        assert [ids[i] for i in nearest.columns[nearest.rows == row]] == [item_id for _, item_id in expected]
+
+
+def test_no_more_products_are_in_memory_than_allowed(monkeypatch):
+    vectors, cells, probes = _in_cells()
+    sizes = []
+
+    def limits(thresholds, products, top_n, of=kernel._limits):
+        sizes.append(products.size)
+        return of(thresholds, products, top_n)
+
+    queries, items = _queries(vectors, np.arange(len(cells)), probes), _items(vectors, _ids(len(cells)), cells)
+    whole, _ = search(queries, items, 5)
+    monkeypatch.setattr(kernel, "_limits", limits)
+    monkeypatch.setattr(kernel, "_PRODUCTS_AT_ONCE", 215)  # seven rows of 30
+    for one, other in zip(vars(search(queries, items, 5)[0]).values(), vars(whole).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert max(sizes) == 210
+    monkeypatch.setattr(kernel, "_PRODUCTS_AT_ONCE", 1)  # a row at a time is the least
+    for one, other in zip(vars(search(queries, items, 5)[0]).values(), vars(whole).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_few_cosines_are_settled_where_products_tell_candidates_apart(monkeypatch):
+    vectors, cells, probes = _in_cells()
+    settled, candidates = [], []
+
+    def counting(a, rows, b, columns, of=kernel.cosines_of):
+        settled.append(len(rows))
+        return of(a, rows, b, columns)
+
+    def prune(rows, products, top_n, of=kernel._prune):
+        candidates.append(len(rows))
+        return of(rows, products, top_n)
+
+    monkeypatch.setattr(kernel, "cosines_of", counting)
+    monkeypatch.setattr(kernel, "_prune", prune)
+    search(_queries(vectors, np.arange(len(cells)), probes), _items(vectors, _ids(len(cells)), cells), 5)
+    assert candidates == [5 * len(probes[0])]  # of each cell that a query probes, its nearest
+    assert settled == [5 * len(cells), 0]  # of these, the nearest of all; and none that enter lists
+
+
 def test_thousands_of_copies_take_little_memory(monkeypatch):
     copies, top_n, most = 3000, 10, 0
     vectors = np.concatenate([np.tile(_vectors(1, 8), (copies, 1)), _vectors(100, 8, seed=1)])
@@ -294,7 +419,55 @@ def test_near_copies_are_settled_before_they_fill_the_memory(monkeypatch):
     assert _lists(vectors, vectors, ids, ids, 2) == whole
 
 
-@pytest.mark.parametrize("probes", [1, 3, 20])
+def test_near_copies_in_several_cells_are_settled_cell_by_cell(monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors = (1 + 1e-7 * rng.integers(0, 9, (240, 8))).astype(np.float32)
+    cells = np.repeat(np.arange(3), 80).astype(np.int32)
+    queries = _queries(vectors, np.arange(240), np.nonzero(np.ones((240, 3))))
+    candidates = []
+
+    def prune(rows, products, top_n, of=kernel._prune):
+        candidates.append(len(rows))
+        return of(rows, products, top_n)
+
+    monkeypatch.setattr(kernel, "_prune", prune)
+    nearest, _ = search(queries, _items(vectors, _ids(240), cells), 2)
+    assert candidates == [2 * 3 * 240]  # of each cell two a query, of 80 that float32 cannot tell apart
+    of_all, _ = search(_queries(vectors, np.arange(240)), _items(vectors, _ids(240)), 2)
+    np.testing.assert_array_equal(nearest.columns, of_all.columns)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_nearest_cells_among_many_that_are_equal(data):
+    vectors, centroids = (
+        np.array(data.draw(st.lists(st.tuples(*[st.integers(-1, 1)] * 2), min_size=1, max_size=most)), np.float32)
+        for most in (6, 12)
+    )
+    probes = data.draw(st.integers(1, len(centroids)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "_PRODUCTS_AT_ONCE", data.draw(st.sampled_from([1, 3 * len(centroids), 1 << 22])))
+        found = np.sort(nearest_cells(vectors, centroids, probes), axis=1)
+    for row, vector in zip(found, vectors, strict=True):
+        cosines = cosine(np.tile(vector, (len(centroids), 1)), centroids)
+        assert row.tolist() == sorted(np.lexsort((np.arange(len(centroids)), -cosines))[:probes].tolist())
+
+
+def test_no_more_vectors_are_compared_with_centroids_at_once_than_allowed(monkeypatch):
+    vectors, centroids = _vectors(40, 8), _vectors(20, 8, seed=1)
+    whole, sizes = nearest_cells(vectors, centroids, 3), []
+
+    def counting(vectors, of=kernel.unit):
+        sizes.append(len(vectors))
+        return of(vectors)
+
+    monkeypatch.setattr(kernel, "unit", counting)
+    monkeypatch.setattr(kernel, "_PRODUCTS_AT_ONCE", 119)
+    np.testing.assert_array_equal(nearest_cells(vectors, centroids, 3), whole)
+    assert sizes == [20] + [5] * 8
+
+
+@pytest.mark.parametrize("probes", [1, 2, 3, 15, 20])
 def test_nearest_cells_are_those_of_the_highest_cosine(probes):
     vectors, centroids = _vectors(200, 8), _vectors(20, 8, seed=1)
     centroids[7] = centroids[3]  # a tie: the lesser number goes first
