@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from nights import RESULTS
-from servers import LOOPBACK, REPOSITORY, start, stop, tail
+from nights import LIGHT_SPARK, RESULTS
+from servers import LOOPBACK, start, stop, tail
 
 from specrec.catalogue.demo import render_catalogue
 from specrec.errors import SpecrecError
@@ -85,19 +85,12 @@ def start_night(catalogue: Path, warehouse: Path, log: Path, scratch: Path) -> s
         "warehouse": warehouse,
         "audio.clip_seconds": 4,
         "extract.commit_every": 8,
-        "spark.master": "local[2]",
         "spark.driver_memory": "1g",
-        "spark.jars_dir": REPOSITORY / ".jars",
-        "spark.shuffle_partitions": 2,
-        "spark.snapshot_partitions": 1,
-        # compiling and re-planning queries costs more than it saves on a few rows
-        "spark.conf": "{spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false', "
-        "spark.driver.extraJavaOptions: '-XX:TieredStopAtLevel=1'}",
         "log.format": "json",
     }
     command = [sys.executable, "-m", "specrec.cli", "nightly"]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
+    for setting in (*LIGHT_SPARK, *(f"{key}={value}" for key, value in settings.items())):
+        command += ["--set", setting]
     environment = {
         **os.environ,
         "SPARK_LOCAL_IP": LOOPBACK,

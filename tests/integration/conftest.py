@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nights import Night
+from nights import LIGHT_SPARK, Night
 from pyspark.sql import SparkSession
 from servers import S3Server
 
@@ -27,12 +27,7 @@ def spark(s3: S3Server) -> Iterator[SparkSession]:
             "catalogue.path=nowhere",
             f"storage.endpoint_url={s3.endpoint_url}",
             "storage.path_style=true",
-            "spark.master=local[2]",
-            "spark.shuffle_partitions=2",
-            "spark.snapshot_partitions=1",
-            # compiling and re-planning queries costs more than it saves on a few rows
-            "spark.conf={spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false'}",
-            f"spark.jars_dir={Path(__file__).parents[2] / '.jars'}",
+            *LIGHT_SPARK,
         )
         session = get_spark(load(None, settings))
         yield session
