@@ -27,6 +27,7 @@ PLACE = ("audio_uri", "audio_fingerprint", "row_hash")
 #: What nights are short by; a command that reads their tables as their run did needs them too.
 QUICK = (
     "audio.clip_seconds=3",
+    "audio.offset_seconds=0.25",
     "embedding.pca_components=8",
     "recommend.excerpt_seconds=1",
     "log.level=error",
