@@ -30,7 +30,7 @@ Figures = dict[tuple[str, str, str], dict[str, Any]]
 def evaluated(
     first_night: Night, rendered: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Night, Evaluation]:
-    """The first night, taken up with a catalogue that names songs, of two clips each, and has feedback; evaluated."""
+    """The first night, with a catalogue that names songs, of two clips each, and has feedback; evaluated."""
     folder = tmp_path_factory.mktemp("evaluated")
     rows = read_csv(rendered / "catalogue.csv")
     catalogue = write_csv(
