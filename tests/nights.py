@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,10 +27,29 @@ PLACE = ("audio_uri", "audio_fingerprint", "row_hash")
 #: What nights are short by; a command that reads their tables as their run did needs them too.
 QUICK = (
     "audio.clip_seconds=3",
+    "audio.offset_seconds=0.25",
     "embedding.pca_components=8",
     "recommend.excerpt_seconds=1",
     "log.level=error",
     "spark.shuffle_partitions=2",
+)
+
+#: How Spark runs small nights: to compile queries, to compile them well and to plan them anew costs more than it
+#: saves on a few rows. The nights on a cluster run with what Spark sets itself.
+LIGHT = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}
+
+#: The same for a command, with its session's other sizes.
+LIGHT_SPARK = (
+    "spark.master=local[2]",
+    "spark.shuffle_partitions=2",
+    "spark.snapshot_partitions=1",
+    f"spark.conf={json.dumps(LIGHT)}",
+    f"spark.jars_dir={Path(__file__).parents[1] / '.jars'}",
 )
 
 #: The stages of nights that end with measured audio, and of those that end with lists but no copies and no map.

@@ -278,24 +278,23 @@ class S3Server:
 
 
 class PackedEnvironment(NamedTuple):
-    """What `deploy/pack.sh` makes: the dependencies as an archive, and the package as a zip file."""
+    """What `deploy/pack.py` makes: the dependencies as an archive, and the package as a zip file."""
 
     archive: Path
     package: Path
 
 
 def pack_environment(timeout: float = 600.0) -> PackedEnvironment:
-    """Run `deploy/pack.sh` (a minute or two, or a second when nothing changed) and return what it made."""
+    """Run `deploy/pack.py` (half a minute at most, or a second when nothing changed) and return what it made."""
     done = subprocess.run(
-        ["bash", REPOSITORY / "deploy" / "pack.sh"],
-        env={**os.environ, "PYTHON": sys.executable},
+        [sys.executable, REPOSITORY / "deploy" / "pack.py"],
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"deploy/pack.sh failed:\n{done.stdout}\n{done.stderr}")
+        raise RuntimeError(f"deploy/pack.py failed:\n{done.stdout}\n{done.stderr}")
     build = REPOSITORY / "build"
     return PackedEnvironment(build / "specrec-env.tar.gz", build / "specrec.zip")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nights import Night
+from nights import LIGHT_SPARK, Night, read_csv, write_csv
 from pyspark.sql import SparkSession
 from servers import S3Server
 
@@ -27,12 +27,7 @@ def spark(s3: S3Server) -> Iterator[SparkSession]:
             "catalogue.path=nowhere",
             f"storage.endpoint_url={s3.endpoint_url}",
             "storage.path_style=true",
-            "spark.master=local[2]",
-            "spark.shuffle_partitions=2",
-            "spark.snapshot_partitions=1",
-            # compiling and re-planning queries costs more than it saves on a few rows
-            "spark.conf={spark.sql.adaptive.enabled: 'false', spark.sql.codegen.wholeStage: 'false'}",
-            f"spark.jars_dir={Path(__file__).parents[2] / '.jars'}",
+            *LIGHT_SPARK,
         )
         session = get_spark(load(None, settings))
         yield session
@@ -41,9 +36,11 @@ def spark(s3: S3Server) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with catalogue.csv and 24 clips of 3 s, four a style. Not to be changed."""
+    """A folder with clips of 3.25 s: catalogue.csv has 24, four a style, more.csv two more. Not to be changed."""
     folder = tmp_path_factory.mktemp("rendered")
-    render_catalogue(folder, clips=24, seconds=3.0)
+    rows = read_csv(render_catalogue(folder, clips=26, seconds=3.25))
+    write_csv(folder / "catalogue.csv", rows[:24])
+    write_csv(folder / "more.csv", rows[24:])
     return folder
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from nights import LISTED, MEASURED, Night, read_csv, write_csv
+from pyspark.sql import SparkSession
 
 from specrec.embedding.config import SYSTEMS
 
+PLANTED = Path(__file__).parents[1] / "planted"
 BAD_AUDIO = Path(__file__).parents[3] / "shared" / "bad-audio"
 
 CODES = {
@@ -37,12 +36,11 @@ def test_every_bad_file_ends_as_expected_and_the_good_are_recommended(rendered: 
     (music / "bad").symlink_to(BAD_AUDIO)
     expected = {row["audio"]: row["expected"] for row in read_csv(BAD_AUDIO / "expected.csv")}
     rows = [{"track_id": f"bad {name}", "audio": f"bad/{name}"} for name in expected]
-    good = sorted(path.name for path in (rendered / "audio").iterdir())
+    good = sorted(path.name for path in (rendered / "audio").iterdir())[:6]
     rows += [{"track_id": name, "audio": f"good/{name}"} for name in good]
     catalogue = write_csv(music / "tracks.csv", rows)
-    night = Night(
-        str(catalogue), f"{tmp_path}/warehouse", ("extract.max_failed_share=0.5", "audio.clip_seconds=30")
-    )
+    settings = ("extract.max_failed_share=0.5", "audio.clip_seconds=30", "audio.offset_seconds=0")
+    night = Night(str(catalogue), f"{tmp_path}/warehouse", settings)
 
     run_id = night.run(stages=LISTED)
 
@@ -67,31 +65,27 @@ def test_every_bad_file_ends_as_expected_and_the_good_are_recommended(rendered: 
     assert {row["attempts"] for row in night.rows("quarantine", without=())} == {1}
 
 
-def test_decoders_that_abort_hang_or_eat_memory_cost_their_own_file(rendered: Path, tmp_path: Path) -> None:
-    shutil.copytree(rendered / "audio", tmp_path / "music")
-    good = len(list((tmp_path / "music").iterdir()))
+def test_decoders_that_abort_hang_or_eat_memory_cost_their_own_file(
+    spark: SparkSession, rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "music").mkdir()
+    good = sorted((rendered / "audio").iterdir())[:10]
+    for clip in good:
+        shutil.copy(clip, tmp_path / "music")
     for word in ("ABORT", "SEGFAULT", "SLEEP", "EAT"):
         (tmp_path / "music" / f"{word}.mp3").write_text(word)
-    command = [sys.executable, "-m", "specrec.cli", "nightly"]
-    for setting in (
-        f"catalogue.path={tmp_path}/music",
-        f"warehouse={tmp_path}/warehouse",
-        "extract.time_limit_seconds=5",
-        "spark.master=local[2]",
-        f"spark.jars_dir={Path(__file__).parents[2] / '.jars'}",
-    ):
-        command += ["--set", setting]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "planted")}
+    # what the session's Python workers are started with: others than those that there are already
+    monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", str(PLANTED))
+    settings = ("extract.time_limit_seconds=5", "extract.max_failed_share=0.5")
+    night = Night(f"{tmp_path}/music", f"{tmp_path}/warehouse", settings)
 
-    job = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    night.run(stages=LISTED)
 
-    assert job.returncode == 0, job.stderr[-2000:]
-    night = Night(f"{tmp_path}/music", f"{tmp_path}/warehouse")
     assert {Path(row["audio_uri"]).stem: row["code"] for row in night.rows("quarantine")} == {
         "ABORT": "crashed_decoder",
         "SEGFAULT": "crashed_decoder",
         "SLEEP": "timed_out",
         "EAT": "out_of_memory",
     }
-    assert len(night.rows("audio_features")) == good
-    assert len({row["track_id"] for row in night.rows("recommendations")}) == good
+    assert {row["track_id"] for row in night.rows("audio_features")} == {clip.name for clip in good}
+    assert {row["track_id"] for row in night.rows("recommendations")} == {clip.name for clip in good}

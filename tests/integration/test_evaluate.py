@@ -27,8 +27,10 @@ Figures = dict[tuple[str, str, str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def evaluated(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Night, Evaluation]:
-    """A night on a catalogue that names songs (of two clips each) and has feedback, and its evaluation."""
+def evaluated(
+    first_night: Night, rendered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Night, Evaluation]:
+    """The first night, with a catalogue that names songs, of two clips each, and has feedback; evaluated."""
     folder = tmp_path_factory.mktemp("evaluated")
     rows = read_csv(rendered / "catalogue.csv")
     catalogue = write_csv(
@@ -54,7 +56,8 @@ def evaluated(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "recommend.hubs=off",  # candidates are then ranked by their cosine
     )
     night = Night(str(catalogue), f"{folder}/warehouse", settings)
-    night.run()
+    shutil.copytree(first_night.warehouse, night.warehouse)
+    night.run(stages=("ingest", "recommend"))
     return night, evaluate(night.config())
 
 

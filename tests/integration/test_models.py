@@ -59,7 +59,7 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
     mel = json.dumps(MEL.model_dump())
     settings = (f"embedding.models={{encoder: {{path: {path}}}, heard: {{path: {own}, mel: {mel}}}}}", WEIGHTS)
     before = night.rows("embeddings", without=())
-    run_id = night.run(*settings, stages=LISTED)
+    run_id = night.run(*settings, stages=LISTED[1:])
     assert night.stage(run_id, "extract")["details"]["decoded"] == "0"
     assert hashlib.sha256(path.read_bytes()).hexdigest()[:16] in night.stage(run_id, "embed")["details"]["encoder"]
 
@@ -94,15 +94,15 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
 
     # another model under the same name: its vectors and the hybrid's are made anew, and nothing is decoded
     write_model(path, matrix(128, seed=1))
-    run_id = night.run(*settings, stages=LISTED)
+    run_id = night.run(*settings, stages=LISTED[1:])
     assert night.stage(run_id, "extract")["details"]["decoded"] == "0"
     searched = night.stage(run_id, "neighbours")["details"]
     assert searched["features"] == searched["spectrogram"] == "unchanged"
     assert "unchanged" not in (searched["encoder"], searched["hybrid"])
-    run_id = night.run(*settings, stages=LISTED)
+    run_id = night.run(*settings, stages=LISTED[3:])
     assert night.stage(run_id, "embed")["status"] == night.stage(run_id, "recommend")["status"] == "unchanged"
 
-    night.run(stages=LISTED)  # without it, the tables are as if it had never been
+    night.run(stages=LISTED[3:])  # without it, the tables are as if it had never been
     assert {row["space"] for row in night.rows("embeddings")} == {"features", "spectrogram", "hybrid"}
     assert {row["space"] for row in night.rows("neighbours")} == {"features", "spectrogram", "hybrid"}
     assert {row["system"] for row in night.rows("recommendations")} == {"features", "spectrogram", "hybrid"}
