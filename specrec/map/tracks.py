@@ -1,4 +1,4 @@
-"""The map in Spark: vectors in, coordinates and clusters out."""
+"""Where tracks lie on a map that was fitted: frames of vectors in, coordinates and clusters out. No Spark."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
 
 from specrec.map.clusters import assign
 from specrec.map.layout import METHODS, place, project
@@ -17,33 +15,31 @@ from specrec.neighbours.kernel import has_direction
 Frames = Iterator[pd.DataFrame]
 
 _COORDINATES = [f"{method}_{axis}" for method in ("pca", *METHODS) for axis in "xy"]
+#: The columns of a track that was placed, in the words of SQL.
 SCHEMA = (
     f"track_id string, input_hash string, {', '.join(f'{name} float' for name in _COORDINATES)}, "
     "cluster int, cluster_name string, cluster_distance float"
 )
 
 
-def key_of_vector() -> Column:
-    """Return what tells whether a track has the vector that the map was fitted on, from ``embeddings``."""
-    return F.xxhash64("track_id", "input_hash")
-
-
-def place_tracks(embeddings: DataFrame, arrays: dict[str, Any], neighbours: int) -> DataFrame:
-    """Return where tracks lie on a map; see :data:`SCHEMA`.
+def placing(arrays: dict[str, Any], neighbours: int) -> Callable[[Frames], Frames]:
+    """Return what places tracks on a map.
 
     Those that it was fitted on lie where they were fitted. What has no direction lies nowhere: nulls.
 
     Parameters
     ----------
-    embeddings : ``track_id, vector`` of the space that the map was fitted to, ``vector_key`` as of
-        :func:`key_of_vector`, and ``input_hash``, which is passed on.
-    arrays : the artefact's.
-    neighbours : ``map.neighbours``.
+    arrays : dict
+        Those of the map's artefact; see :func:`specrec.map.fit.fit_map`.
+    neighbours : int
+        By how many tracks of the map a new one is placed: ``map.neighbours``.
+
+    Returns
+    -------
+    callable
+        Takes frames of ``track_id, vector, vector_key, input_hash``, and yields frames of the columns of
+        :data:`SCHEMA`.
     """
-    return embeddings.mapInPandas(_place(arrays, neighbours), SCHEMA)
-
-
-def _place(arrays: dict[str, Any], neighbours: int) -> Callable[[Frames], Frames]:
     keys, sample = arrays["keys"], arrays["vectors"]
     order = np.argsort(keys)
     fitted = {method: arrays[method] for method in METHODS if method in arrays}

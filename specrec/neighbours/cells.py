@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from specrec.neighbours.kernel import Vectors, unit
+from specrec.neighbours.kernel import IntArray, Vectors, unit
 from specrec.settings import System, settings_hash
 from specrec.warehouse.artefacts import ArtefactId
 
 if TYPE_CHECKING:
     from specrec.config import Config
 
-IntArray = npt.NDArray[np.int64]
+#: Stands for a cell where vectors are counted that lie in none, as they have no direction.
+UNSEARCHABLE = -1
 
 #: More would make the products with the centroids dearer than they save, and their sample too large for the driver.
 MOST_CELLS = 16_384
@@ -39,7 +40,7 @@ def cells_artefact(config: Config, space: System) -> ArtefactId:
 
 
 @dataclass(frozen=True)
-class Layout:
+class CellLayout:
     """Where the cells of a space lie. Blocks are numbered from 0; a large cell has several of its own.
 
     Attributes
@@ -92,7 +93,7 @@ def lay_out(
     probes: int = 1,
     probes_of_new: int = 1,
     visits: npt.ArrayLike | None = None,
-) -> Layout:
+) -> CellLayout:
     """Group cells into blocks of at most about `block_rows` tracks; near cells together, large ones split.
 
     Parameters
@@ -119,7 +120,7 @@ def lay_out(
             split = parts > part
             np.add.at(coming, first[split] + part, np.asarray(visits)[split])
         shares = np.maximum(np.ceil(coming / max(4 * float(np.median(coming)), 1.0)), 1).astype(np.int64)
-    return Layout(centroids, counts, first, parts, shares, first_target, probes, probes_of_new)
+    return CellLayout(centroids, counts, first, parts, shares, first_target, probes, probes_of_new)
 
 
 def default_cells(tracks: int) -> int:

@@ -11,13 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
 
 from specrec.neighbours.kernel import Items, Queries, Vectors, best_first, search
 from specrec.neighbours.search import Batches, packed_tracks
 
-_TRUTH_DDL = "space string, track_id string, neighbour_id string, cosine double, cell int"
+#: A neighbour of a track, and the cell that the neighbour lies in, in the words of SQL.
+TRUTH = "space string, track_id string, neighbour_id string, cosine double, cell int"
 #: Cosines nearer than this are as good: among copies of a track any may stand for another.
 _TIE = 1e-9
 
@@ -39,21 +38,6 @@ def matrix_of(tracks: pd.DataFrame) -> Vectors:
     return np.stack(tracks["vector"].to_list()).astype(np.float32)
 
 
-def true_neighbours(packed: DataFrame, samples: Mapping[str, pd.DataFrame], top_n: int) -> pd.DataFrame:
-    """Return the nearest of all tracks: ``space, track_id, neighbour_id, cosine, cell`` (the neighbour's).
-
-    Parameters
-    ----------
-    packed : as :func:`specrec.neighbours.search.pack` returns them.
-    samples : of each space, some tracks' ``track_id`` and ``vector``.
-    """
-    found = packed.mapInArrow(_compare_with_all(dict(samples), top_n), _TRUTH_DDL)
-    nearest = Window.partitionBy("space", "track_id").orderBy(F.desc("cosine"), "neighbour_id")
-    ranked = found.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n).drop("rank")
-    truth: pd.DataFrame = ranked.toPandas()  # as large as the sample
-    return truth
-
-
 def recall(found: pd.DataFrame, truth: pd.DataFrame) -> Recall:
     """Return the share of true neighbours that were found, or others in their place that are as near.
 
@@ -71,7 +55,21 @@ def recall(found: pd.DataFrame, truth: pd.DataFrame) -> Recall:
     return Recall(float(shares.mean()), float(1.96 * spread / np.sqrt(len(shares))), len(shares))
 
 
-def _compare_with_all(samples: dict[str, pd.DataFrame], top_n: int) -> Callable[[Batches], Batches]:
+def comparing_with_all(samples: Mapping[str, pd.DataFrame], top_n: int) -> Callable[[Batches], Batches]:
+    """Return what compares samples with all tracks of a task.
+
+    Parameters
+    ----------
+    samples : mapping of DataFrame
+        ``track_id, vector`` of some tracks, by space.
+    top_n : int
+        How many neighbours a track has.
+
+    Returns
+    -------
+    callable
+        Takes packed tracks, and yields rows of :data:`TRUTH`: the nearest of the task's tracks.
+    """
     vectors = {space: matrix_of(rows) for space, rows in samples.items()}
     ids = {space: rows["track_id"].to_numpy(object) for space, rows in samples.items()}
 

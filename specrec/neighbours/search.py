@@ -1,21 +1,23 @@
-"""The search in Spark: every track meets the tracks of the cells that it probes. Nothing gathers the catalogue.
+"""The steps of the search, each inside one task: Arrow batches of packed tracks in, Arrow batches out. No Spark.
 
 Tracks travel packed, a block of some thousand in one row: Spark moves few large rows, and Python reads their
-vectors without a copy. A search is three shuffles:
+vectors without a copy. The steps, between which :mod:`specrec.neighbours.spark` brings together what has one
+target:
 
-1. *pack, scatter*: vectors go to the block that their cell lies in;
-2. *meet at home, send out*: in its own block a track finds its first neighbours; with the worst of them as a
+1. *pack*: tracks are packed in the order of their cells;
+2. *scatter*: they go to the block that their cell lies in;
+3. *meet at home*: in its own block a track finds its first neighbours. With the cosine of the last of them as a
    threshold it goes, once, to each other block in which it probes a cell;
-3. *meet abroad*: there it is compared with those cells; only what beats the threshold comes back;
-   *merge*: the home block ranks what was found.
+4. *meet abroad*: there it is compared with those cells, and only what beats the threshold comes back;
+5. *merge*: the home block ranks what was found.
 
-A settled track, whose list still stands, is not sent; new tracks that are compared with it and beat the last of its
-list are its candidates.
+A settled track, whose list still stands, is not sent. Where a new track is compared with it and beats the last of
+its list, it is a candidate for that list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -25,12 +27,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from specrec.errors import SpecrecError
-from specrec.neighbours.cells import Layout
+from specrec.neighbours.cells import UNSEARCHABLE, CellLayout
 from specrec.neighbours.kernel import (
     Items,
     Pairs,
@@ -51,13 +50,12 @@ Batches = Iterator[pa.RecordBatch]
 SETTLED, STALE, NEW = 0, 1, 2
 
 # Kinds of packed rows, in the order in which a task needs them.
-_PIECE, _ITEMS, _IDS, _QUERIES, _NEAREST, _ENTERING = range(6)
-UNSEARCHABLE = -1
+PIECE, _ITEMS, _IDS, _QUERIES, _NEAREST, _ENTERING = range(6)
 
 _QUERIES_AT_ONCE = 1 << 14
 _ROWS_AT_ONCE = 1 << 16
 
-_PACKED = pa.schema(
+PACKED = pa.schema(
     {
         "space": pa.string(),
         "target": pa.int32(),  # where it goes
@@ -77,7 +75,7 @@ _PACKED = pa.schema(
         "distances": pa.binary(),  # float64
     }
 )
-_FOUND = pa.schema(
+FOUND = pa.schema(
     {
         "space": pa.string(),
         "track_id": pa.string(),
@@ -88,67 +86,22 @@ _FOUND = pa.schema(
         "input_hash": pa.string(),
     }
 )
-_COUNTS = pa.schema({"space": pa.string(), "cell": pa.int32(), "n": pa.int64()})
+COUNTS = pa.schema({"space": pa.string(), "cell": pa.int32(), "n": pa.int64()})
 
 
-def pack(tracks: DataFrame, centroids: Mapping[str, Vectors]) -> DataFrame:
-    """Return tracks packed, some thousand a row, in the order of their cells.
-
-    Parameters
-    ----------
-    tracks : ``space, track_id, input_hash, vector, state, floor``; a space's vectors are of one length.
-    centroids : of each space.
-    """
-    columns = ("space", "track_id", "input_hash", "vector", "state", "floor")
-    return tracks.select(*columns).mapInArrow(_pack(dict(centroids)), from_arrow_schema(_PACKED))
-
-
-def count_cells(packed: DataFrame) -> dict[str, dict[int, int]]:
-    """Return how many tracks lie in each cell of each space; under UNSEARCHABLE, those with no direction."""
-
-    def count(batches: Batches) -> Batches:
-        for row in _rows(batches):
-            cells, counts = np.unique(row.array("cells", np.int32), return_counts=True)
-            rows = {"space": [row.space] * len(cells), "cell": cells, "n": counts}
-            yield pa.RecordBatch.from_pydict(rows, _COUNTS)
-
-    cells = packed.select("space", "kind", "cells").mapInArrow(count, from_arrow_schema(_COUNTS))
-    found: dict[str, dict[int, int]] = {}
-    for row in cells.groupBy("space", "cell").agg(F.sum("n").alias("n")).collect():  # bounded: MOST_CELLS a space
-        found.setdefault(row.space, {})[row.cell] = row.n
-    return found
+def counting(batches: Batches) -> Batches:
+    """Yield how many of the packed tracks lie in each cell of each space: rows of :data:`COUNTS`."""
+    for row in _rows(batches):
+        cells, counts = np.unique(row.array("cells", np.int32), return_counts=True)
+        rows = {"space": [row.space] * len(cells), "cell": cells, "n": counts}
+        yield pa.RecordBatch.from_pydict(rows, COUNTS)
 
 
 def packed_tracks(batches: Batches) -> Iterator[tuple[str, Items]]:
     """Yield packed tracks as the kernel takes them, inside Spark's Python workers, with their space."""
     for row in _rows(batches):
-        if row.number("kind") == _PIECE:
+        if row.number("kind") == PIECE:
             yield row.space, _items(row)
-
-
-def unsearchable(packed: DataFrame) -> DataFrame:
-    """Return ``space, track_id`` of the tracks whose vector has no direction: zero, or not finite."""
-    return packed.where(F.col("kind") == UNSEARCHABLE).select("space", F.explode("ids").alias("track_id"))
-
-
-def find(packed: DataFrame, layouts: Mapping[str, Layout], top_n: int) -> DataFrame:
-    """Return ``space, track_id, rank, neighbour_id, cosine, euclidean, input_hash``.
-
-    With a rank, the complete list of a track that is new or stale; with none, what may enter a settled track's
-    list. Whatever the number of partitions and the order of rows, the result is the same; where every cell is
-    probed, it does not depend on the layout either.
-    """
-    layouts = dict(layouts)
-    targets = sum(layout.targets for layout in layouts.values())
-
-    def by_target(rows: DataFrame) -> DataFrame:
-        return rows.repartitionById(targets, "target").sortWithinPartitions("target", "kind")
-
-    searchable = packed.where(F.col("kind") == _PIECE)
-    pieces = searchable.mapInArrow(_scatter(layouts), from_arrow_schema(_PACKED))
-    sent = by_target(pieces).mapInArrow(_meet_at_home(layouts, top_n), from_arrow_schema(_PACKED))
-    found = by_target(sent).mapInArrow(_meet_abroad(layouts, top_n), from_arrow_schema(_PACKED))
-    return by_target(found).mapInArrow(_merge(top_n), from_arrow_schema(_FOUND))
 
 
 class _Row:
@@ -192,7 +145,7 @@ def _by_target(batches: Batches) -> Iterator[tuple[int, Iterator[_Row]]]:
 
 def _row(**values: Any) -> pa.RecordBatch:
     columns = []
-    for field in _PACKED:
+    for field in PACKED:
         value = values.get(field.name)
         if value is None:
             column = pa.nulls(1, field.type)
@@ -203,10 +156,24 @@ def _row(**values: Any) -> pa.RecordBatch:
         else:
             column = pa.array([value], field.type)
         columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, schema=_PACKED)
+    return pa.RecordBatch.from_arrays(columns, schema=PACKED)
 
 
-def _pack(centroids: dict[str, Vectors]) -> Callable[[Batches], Batches]:
+def packing(centroids: dict[str, Vectors]) -> Callable[[Batches], Batches]:
+    """Return what packs rows of tracks, those of one batch and space in one row, in the order of their cells.
+
+    Parameters
+    ----------
+    centroids : dict of float32, shape (cells, dimensions)
+        By space. With one cell, all tracks lie in it.
+
+    Returns
+    -------
+    callable
+        Takes ``space, track_id, input_hash, vector, state, floor`` and yields rows of :data:`PACKED`; tracks whose
+        vectors have no direction are in rows of their own, without the vectors.
+    """
+
     def pack_batches(batches: Batches) -> Batches:
         for batch in batches:
             for space in pc.unique(batch.column("space")).to_pylist():
@@ -235,7 +202,7 @@ def _pack_space(space: str, tracks: pa.RecordBatch, centroids: Vectors) -> Batch
     places = np.flatnonzero(good)[order]
     yield _row(
         **common,
-        kind=_PIECE,
+        kind=PIECE,
         ids=ids.take(pa.array(places)),
         hashes=hashes.take(pa.array(places)),
         vectors=vectors[places],
@@ -255,7 +222,9 @@ def different_lengths(space: str) -> str:
     return f"the vectors of the space {space} are not all of one length: run the job once with --refit"
 
 
-def _scatter(layouts: dict[str, Layout]) -> Callable[[Batches], Batches]:
+def scattering(layouts: dict[str, CellLayout]) -> Callable[[Batches], Batches]:
+    """Return what cuts packed tracks into pieces, one for each block that some of them lie in; layouts by space."""
+
     def scatter(batches: Batches) -> Batches:
         for row in _rows(batches):
             layout, ids, hashes = layouts[row.space], row.texts("ids"), row.texts("hashes")
@@ -270,7 +239,7 @@ def _scatter(layouts: dict[str, Layout]) -> Callable[[Batches], Batches]:
                 yield _row(
                     space=row.space,
                     target=layout.target(home),
-                    kind=_PIECE,
+                    kind=PIECE,
                     dimensions=vectors.shape[1],
                     ids=ids.take(pa.array(some)),
                     hashes=hashes.take(pa.array(some)),
@@ -307,7 +276,23 @@ class _Home:
         )
 
 
-def _meet_at_home(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches], Batches]:
+def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Batches], Batches]:
+    """Return what joins the pieces of a block, searches there, and sends tracks on to other blocks.
+
+    Parameters
+    ----------
+    layouts : dict of CellLayout
+        By space.
+    top_n : int
+        How many neighbours a track has.
+
+    Returns
+    -------
+    callable
+        Takes pieces, sorted by target, and yields rows for the targets: the block's tracks (for each share of the
+        block, and their ids for the merge), what was found, and tracks that look for more in another block.
+    """
+
     def meet(batches: Batches) -> Batches:
         for target, of_target in _by_target(batches):
             rows = list(of_target)  # a block
@@ -352,7 +337,7 @@ def _meet_at_home(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches],
 
 
 def _probes(
-    layout: Layout, home: _Home, asking: npt.NDArray[np.int64], top_n: int
+    layout: CellLayout, home: _Home, asking: npt.NDArray[np.int64], top_n: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return who of `asking`, by place in it, probes which cell."""
     rows, cells = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
@@ -370,7 +355,7 @@ def _probes(
 
 
 def _search_home(
-    layout: Layout,
+    layout: CellLayout,
     block: int,
     home: _Home,
     asking: npt.NDArray[np.int64],
@@ -452,7 +437,7 @@ def _answer(
 
 
 def _send(
-    layout: Layout,
+    layout: CellLayout,
     block: int,
     queries: Queries,
     *,
@@ -488,7 +473,21 @@ def _send(
         )
 
 
-def _meet_abroad(layouts: dict[str, Layout], top_n: int) -> Callable[[Batches], Batches]:
+def meeting_abroad(top_n: int) -> Callable[[Batches], Batches]:
+    """Return what compares the tracks that came to a block with its own, and sends what is found to their home.
+
+    Parameters
+    ----------
+    top_n : int
+        How many neighbours a track has.
+
+    Returns
+    -------
+    callable
+        Takes what :func:`meeting_at_home` yielded, sorted by target and kind. What was found already passes
+        through.
+    """
+
     def meet(batches: Batches) -> Batches:
         for _, rows in _by_target(batches):
             items, here = None, -1
@@ -535,7 +534,22 @@ def _search_abroad(rows: list[_Row], items: Items | None, here: int, top_n: int)
     yield from _entering_of(entering, queries, items, names=names, space=space, target=here)
 
 
-def _merge(top_n: int) -> Callable[[Batches], Batches]:
+def merging(top_n: int) -> Callable[[Batches], Batches]:
+    """Return what ranks all that was found for the tracks of a block.
+
+    Parameters
+    ----------
+    top_n : int
+        How many neighbours a track has.
+
+    Returns
+    -------
+    callable
+        Takes what was found and the ids of blocks, sorted by target and kind, and yields rows of :data:`FOUND`:
+        with a rank, the complete lists of tracks that were searched; with none, what may enter a settled track's
+        list.
+    """
+
     def merge(batches: Batches) -> Batches:
         for _, of_target in _by_target(batches):
             rows = {kind: list(some) for kind, some in groupby(of_target, key=lambda row: row.number("kind"))}
@@ -566,7 +580,7 @@ def _lists(home: _Row, rows: list[_Row], top_n: int | None) -> Batches:
             pa.array(distances[order]),
             home.texts("hashes").take(of_track),
         ],
-        schema=_FOUND,
+        schema=FOUND,
     )
     for start in range(0, len(order), _ROWS_AT_ONCE):
         yield found.slice(start, _ROWS_AT_ONCE)

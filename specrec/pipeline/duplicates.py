@@ -1,8 +1,8 @@
 """Duplicates: which tracks are one recording, from their files, their spectrograms and what the catalogue says.
 
-Where anything that this depends on changed, all candidates are compared again: a night reads their spectrograms,
-some milliseconds a track, and compares them, two a pair. Equal files need no comparison: they cost a shuffle of
-their hashes.
+Where anything changed that this depends on, all candidates are compared again. That costs some milliseconds for
+each track, whose spectrogram is read, and about two for each pair that is compared. Files of equal bytes need no
+comparison: they cost a shuffle of their hashes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,15 @@ from __future__ import annotations
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from specrec.duplicates.alignment import ABOVE_REPETITION
-from specrec.duplicates.groups import compare, describe, find_candidates, groups_of
+from specrec.duplicates.spark import (
+    KNOWN,
+    compare_spectrograms,
+    describe,
+    find_candidates,
+    groups_of,
+    is_one_recording,
+    what_is_known,
+)
 from specrec.pipeline.run import Run
 from specrec.warehouse.tables import states_of
 
@@ -25,14 +32,9 @@ def find_duplicates(run: Run) -> None:
     with run.stage("duplicates") as report:
         analysed = run.analysed("audio_features").select("track_id", "content_hash")
         tracks = warehouse.read("tracks")
-        said = ("content_hash", "track_name", "artists", "duration_ms")
-        now = analysed.join(tracks, "track_id", "left").select(
-            F.lit("").alias("all"),
-            "track_id",
-            *(F.coalesce(F.col(name).cast("string"), F.lit("")).alias(name) for name in said),
-        )
+        known = what_is_known(analysed, tracks).withColumn("all", F.lit(""))
         searched = warehouse.states("neighbours").get(_SPACE)
-        made_of = f"{searched}:{states_of(now, 'all', 'track_id', *said).get('')}"
+        made_of = f"{searched}:{states_of(known, 'all', 'track_id', *KNOWN).get('')}"
         accepted = [f"{settings}:{made_of}" for settings in config.duplicates_hash.accepted]
         state = accepted[0]
         if warehouse.states("duplicates").get("duplicates") in accepted:
@@ -42,11 +44,10 @@ def find_duplicates(run: Run) -> None:
         neighbours = warehouse.read("neighbours").where(F.col("space") == _SPACE)
         candidates = find_candidates(described, neighbours, config.duplicates).persist()
         spectrograms = run.analysed("mel_spectrograms")
-        compared = compare(candidates, spectrograms, config.duplicates.min_overlap)
+        compared = compare_spectrograms(candidates, spectrograms, config.duplicates.min_overlap)
         compared = compared.persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            similarity, least = F.col("similarity"), config.duplicates.min_similarity
-            same = (similarity >= least) & (similarity >= F.col("repetition") + ABOVE_REPETITION)
+            same = is_one_recording(config.duplicates)
             row = compared.agg(F.count("*").alias("pairs"), F.count_if(same).alias("same")).first()
             assert row is not None
             groups = groups_of(described, compared.where(same)).withColumn("run_id", F.lit(run.run_id))

@@ -19,7 +19,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.catalogue.sources import read_table
+from specrec.catalogue.spark import read_table
 from specrec.config import Config
 from specrec.embedding.features import FAMILIES, families, layout_of
 from specrec.embedding.spark import sample_tracks

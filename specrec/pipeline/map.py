@@ -1,8 +1,9 @@
 """Map: the ``embeddings`` of one space become ``map``, two coordinates a track and its cluster.
 
-What the map is fitted on is a sample, kept as an artefact; a night places the tracks that are new or changed and
-moves no other. It is fitted anew only when too much of what the sample would be today is new, which also is so when
-the whole space was made anew; it is then laid out, turned and numbered so as to be like the map that was there.
+The map is fitted on a sample of tracks, which is kept as an artefact. A night places the tracks that are new or
+changed and moves no other. The map is fitted anew only when too many tracks of a sample that is drawn today were
+not in it, which is also so when the whole space was made anew. It is then laid out, turned and numbered so as to
+be like the map that was there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from specrec.embedding.spark import sample_tracks
 from specrec.embedding.statistics import COLUMNS
 from specrec.errors import SpecrecError
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
-from specrec.map.tracks import key_of_vector, place_tracks
+from specrec.map.spark import drawn_and_due, key_of_vector, place_tracks
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact, hash_of_rows
 
@@ -31,7 +32,7 @@ def make_map(run: Run) -> None:
         fitted = run.artefacts.find(_map_artefact(run))
         gone, stale, replaced = F.col("input_hash").isNull(), F.col("is_stale"), F.col("old_hash").isNotNull()
         counts = (
-            _compare(run, fitted)
+            _drawn_and_due(run, fitted)
             .agg(
                 F.count("input_hash").alias("wanted"),
                 F.count_if(gone).alias("gone"),
@@ -49,7 +50,7 @@ def make_map(run: Run) -> None:
         reason = _why_fit(run, fitted) if counts.stale else None
         if reason:
             fitted = _fit(run, report, reason, with_tsne=counts.wanted <= config.map.tsne_up_to)
-        compared = _compare(run, fitted)
+        compared = _drawn_and_due(run, fitted)
         if reason or counts.stale == counts.wanted > 0:
             warehouse.replace("map", _placed(run, compared.where(~gone), fitted))
         else:  # appended, as `embed` does: a run that dies in between leaves tracks missing, which the next finds
@@ -72,21 +73,14 @@ def _embeddings(run: Run) -> DataFrame:
     return rows.withColumn("vector_key", key_of_vector())
 
 
-def _compare(run: Run, fitted: Artefact | None) -> DataFrame:
-    """Return the tracks that should be on the map and those that are.
-
-    ``track_id, vector_key``, ``input_hash`` (null: gone), ``old_hash`` (null: new) and ``is_stale``.
-    """
-    made_with = F.lit(f"{MAP} {fitted.version if fitted else None}")
-    wanted = F.sha2(F.concat_ws("\n", "input_hash", made_with), 256)
-    now = _embeddings(run).select("track_id", "vector_key", wanted.alias("input_hash"))
-    old = run.warehouse.read("map").select("track_id", F.col("input_hash").alias("old_hash"))
-    is_stale = F.col("input_hash").isNotNull() & ~F.col("input_hash").eqNullSafe(F.col("old_hash"))
-    return now.join(old, "track_id", "full_outer").withColumn("is_stale", is_stale)
+def _drawn_and_due(run: Run, fitted: Artefact | None) -> DataFrame:
+    """Return what :func:`drawn_and_due` says of the tables, where tracks are placed on this map."""
+    made_with = f"{MAP} {fitted.version if fitted else None}"
+    return drawn_and_due(_embeddings(run), run.warehouse.read("map"), made_with)
 
 
 def _placed(run: Run, todo: DataFrame, fitted: Artefact | None) -> DataFrame:
-    """Return rows of ``map`` for some of :func:`_compare`."""
+    """Return rows of ``map`` for some of the tracks of :func:`_drawn_and_due`."""
     assert fitted is not None, "what is to be placed has a map"
     vectors = _embeddings(run).select("track_id", "vector")
     rows = vectors.join(todo.select("track_id", "vector_key", "input_hash"), "track_id")

@@ -3,88 +3,59 @@
 Only what can change is computed: a new or changed track is searched, a track whose list lost a member is searched
 anew, and a new track that is nearer than the last of a list enters it. A space is searched as a whole where nothing
 is known of it, where much of it changed, or where its cells no longer serve.
+
+This module reads, writes and keeps the order of the steps. The decisions are in :mod:`specrec.neighbours.plan`,
+what Spark computes is in :mod:`specrec.neighbours.spark`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 
 import numpy as np
 import pandas as pd
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.spark import sample_tracks
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.neighbours import cells as C
-from specrec.neighbours.cells import Layout
-from specrec.neighbours.kernel import IntArray, Vectors, has_direction, nearest_cells
-from specrec.neighbours.recall import Recall, matrix_of, recall, true_neighbours
-from specrec.neighbours.search import (
-    NEW,
-    SETTLED,
-    STALE,
-    UNSEARCHABLE,
+from specrec.neighbours import plan
+from specrec.neighbours.kernel import has_direction, nearest_cells
+from specrec.neighbours.plan import SpacePlan
+from specrec.neighbours.recall import matrix_of, recall
+from specrec.neighbours.search import NEW, SETTLED, STALE, different_lengths
+from specrec.neighbours.spark import (
+    all_stale,
     count_cells,
-    different_lengths,
     find,
+    join_lists,
+    lists_and_vectors,
+    lists_of,
     pack,
+    states_of_tracks,
+    true_neighbours,
     unsearchable,
 )
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
-from specrec.settings import SettingsHash, as_recorded
-from specrec.warehouse.artefacts import Artefact, NewArtefact, hash_of_rows
+from specrec.settings import as_recorded
+from specrec.warehouse.artefacts import NewArtefact, hash_of_rows
 from specrec.warehouse.tables import by_part, states_of
 
-#: Cells that became this much less even since they were trained are trained anew.
-_MOST_IMBALANCE = 1.5
-#: Of the neighbours that may be missed, this share is, so that some remain to be.
-_HEADROOM = 0.8
 _KEY = ["space", "track_id"]
-
-
-@dataclass
-class _Space:
-    """What is known of a space before it is searched."""
-
-    tracks: int
-    centroids: Vectors
-    cells: Artefact | None
-    rebuild: str | None
-    new: int = 0
-    stale: int = 0
-    probes: int = 1
-    sample: pd.DataFrame = field(default_factory=pd.DataFrame)
-    truth: pd.DataFrame = field(default_factory=pd.DataFrame)
-    recall: Recall | None = None
-    in_cell: IntArray = field(init=False)
-    has_unsearchable: bool = False
-
-    def __post_init__(self) -> None:
-        self.in_cell = np.zeros(len(self.centroids), np.int64)
-
-    def count(self, tracks: Mapping[int, int]) -> None:
-        """Note how many tracks lie in each cell; `tracks` as of :func:`count_cells`."""
-        for cell, count in tracks.items():
-            if cell == UNSEARCHABLE:
-                self.has_unsearchable = True
-            else:
-                self.in_cell[cell] = count
 
 
 def find_neighbours(run: Run) -> None:
     """Bring the lists of every space up to date whose vectors or search settings changed.
 
-    What each search is worth, its recall on a sample, is in ``runs``; where it is below
-    ``neighbours.recall_floor``, more cells are probed until it holds.
+    What each search is worth, its recall on a sample, is in ``runs``. Where an update's recall is below
+    ``neighbours.recall_floor``, the space is searched as a whole, with as many probes as the floor needs.
     """
-    warehouse = run.warehouse
+    warehouse, config = run.warehouse, run.config.neighbours
     with run.stage("neighbours") as report:
         known, systems = warehouse.states("neighbours"), run.config.systems
         by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
@@ -93,7 +64,10 @@ def find_neighbours(run: Run) -> None:
         now = {
             space: as_recorded(
                 known.get(space),
-                *(f"{name}:{_method(run, count)}:{by_space.get(space)}" for name in settings[space].accepted),
+                *(
+                    plan.state_of(name, plan.method_of(config, count), by_space.get(space))
+                    for name in settings[space].accepted
+                ),
             )
             for space, count in tracks.items()
         }
@@ -107,8 +81,12 @@ def find_neighbours(run: Run) -> None:
                 nothing = warehouse.read("neighbours").where(F.lit(False))
                 warehouse.replace_parts("neighbours", "space", nothing, empty)
             reasons: dict[str, str | None] = {
-                space: _why_rebuild(
-                    known.get(space), state, settings[space], tracks[space] < run.config.neighbours.update_from
+                space: plan.why_rebuild(
+                    known.get(space),
+                    settings=settings[space],
+                    method=plan.method_of(config, tracks[space]),
+                    tracks=tracks[space],
+                    config=config,
                 )
                 for space, state in changed.items()
                 if space not in empty
@@ -118,24 +96,6 @@ def find_neighbours(run: Run) -> None:
         report.parts(changed, warehouse.counts("neighbours", "space") if changed else {}, systems)
 
 
-def _why_rebuild(before: str | None, now: str, settings: SettingsHash, is_small: bool) -> str | None:
-    if before is None:
-        return "first"
-    old, new = before.split(":"), now.split(":")
-    if old[0] not in settings.accepted:
-        return "settings"
-    if (old[1], new[1]) == ("approximate", "exact"):  # what stands was not found by comparing with all
-        return "exact from now on"
-    return "few tracks" if is_small else None
-
-
-def _method(run: Run, tracks: int) -> str:
-    config = run.config.neighbours
-    if config.method == "auto":
-        return "exact" if tracks <= config.exact_up_to else "approximate"
-    return config.method
-
-
 def _update(
     run: Run,
     report: StageReport,
@@ -143,137 +103,111 @@ def _update(
     tracks: Mapping[str, int],
     reasons: Mapping[str, str | None],
 ) -> dict[str, str | None]:
-    """Search spaces and write their lists; return those, with the reason, to be searched again as a whole."""
+    """Search spaces and write their lists; return those, with the reason, that must be searched as a whole."""
+    config = run.config.neighbours
     updated = [space for space, reason in reasons.items() if not reason]
-    compared = _compare(run, updated) if updated else None
+    compared = _lists_and_vectors(run, updated) if updated else None
     states = _states(run, reasons, compared).persist(StorageLevel.DISK_ONLY)
     made_of = [] if compared is None else [compared]
     try:
         spaces = _survey(run, states, tracks, reasons)
-        frames = [_tracks(run, states, space, of.rebuild) for space, of in spaces.items()]
-        packed = pack(reduce(DataFrame.unionByName, frames), {space: of.centroids for space, of in spaces.items()})
+        frames = [_tracks(run, states, name, space.rebuild) for name, space in spaces.items()]
+        packed = pack(reduce(DataFrame.unionByName, frames), {name: of.centroids for name, of in spaces.items()})
         packed = packed.persist(StorageLevel.DISK_ONLY)
         made_of.append(packed)
-        for space, counts in count_cells(packed).items():
-            spaces[space].count(counts)
-        worn_out = _worn_out(spaces, run.config.neighbours.cells)
+        for name, counts in count_cells(packed).items():
+            spaces[name].count(counts)
+        worn_out = {name: why for name, of in spaces.items() if (why := plan.why_worn_out(of, config))}
         if worn_out:
             return {space: worn_out.get(space, reason) for space, reason in reasons.items()}
         _choose_probes(run, packed, spaces)
-        layouts = _layouts(run, spaces)
+        layouts = plan.lay_out(spaces, config.block_rows)
         _quarantine(run, packed, spaces)
-        found = find(packed, layouts, run.config.neighbours.top_n)
+        found = find(packed, layouts, config.top_n)
         again = _write(run, found, states, spaces, changed, made_of=made_of)
     finally:
         for rows in (states, *made_of):
             rows.unpersist()
-    _report(run, report, spaces)
+    report.details |= {f"{name}_search": plan.in_words(space, config.top_n) for name, space in spaces.items()}
     return again
 
 
-def _compare(run: Run, updated: Sequence[str]) -> DataFrame:
-    """Return ``space, track_id, has_list, is_there, is_old, floor``: the tracks of spaces now, beside their lists.
+def _of(run: Run, table: str, spaces: Collection[str]) -> DataFrame:
+    return run.warehouse.read(table).where(F.col("space").isin(*spaces))
 
-    ``is_old`` says that a track's vector is the one that its list is of; ``floor`` is the cosine of the list's last
-    neighbour, null if it is not full. It is persisted and counted: Spark then knows how large it is, and broadcasts
-    what is taken from it where that is small.
+
+def _lists_and_vectors(run: Run, updated: Sequence[str]) -> DataFrame:
+    """Return what :func:`lists_and_vectors` says of the spaces that are updated.
+
+    It is persisted and counted: Spark then knows how large it is, and broadcasts what is taken from it where that
+    is small.
     """
-    top_n = run.config.neighbours.top_n
-    is_of = F.col("space").isin(*updated)
-    lists = run.warehouse.read("neighbours").where(is_of & F.col("rank").isin(1, top_n))
-    before = lists.groupBy(*_KEY).agg(
-        F.max("input_hash").alias("old_hash"),
-        F.max(F.when(F.col("rank") == top_n, F.col("cosine"))).alias("floor"),
-    )
-    now = run.warehouse.read("embeddings").where(is_of).select(*_KEY, "input_hash")
-    both = before.join(now, _KEY, "full_outer").select(
-        *_KEY,
-        F.col("old_hash").isNotNull().alias("has_list"),
-        F.col("input_hash").isNotNull().alias("is_there"),
-        F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False)).alias("is_old"),
-        "floor",
-    )
-    compared = both.persist(StorageLevel.DISK_ONLY)
+    neighbours, embeddings = _of(run, "neighbours", updated), _of(run, "embeddings", updated)
+    compared = lists_and_vectors(neighbours, embeddings, run.config.neighbours.top_n)
+    compared = compared.persist(StorageLevel.DISK_ONLY)
     compared.count()
     return compared
 
 
 def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame | None) -> DataFrame:
-    """Return ``space, track_id, state, floor`` of every track of the spaces.
-
-    ``floor`` is the cosine of a settled track's last neighbour. A list that is not full is searched anew.
+    """Return ``space, track_id, state, floor`` of every track of the spaces; see :func:`states_of_tracks`.
 
     Parameters
     ----------
-    compared : of the spaces that are updated, if there are any; see :func:`_compare`.
+    compared : DataFrame or None
+        What :func:`_lists_and_vectors` returned, if spaces are updated.
     """
-    embeddings = run.warehouse.read("embeddings").select(*_KEY)
     whole = [space for space, reason in reasons.items() if reason]
-    rebuilt = embeddings.where(F.col("space").isin(whole)).withColumns(_searched_anew())
+    rebuilt = all_stale(_of(run, "embeddings", whole).select(*_KEY))
     if compared is None:
         return rebuilt
     updated = [space for space, reason in reasons.items() if not reason]
-    lists = run.warehouse.read("neighbours").where(F.col("space").isin(updated))
-    lost = compared.where(F.col("has_list") & ~F.col("is_old")).select("space", F.col("track_id").alias("lost"))
-    members = lists.select(*_KEY, F.col("neighbour_id").alias("lost"))
-    broken = members.join(lost, ["space", "lost"], "left_semi").select(*_KEY).distinct()
-    state = F.when(~F.col("is_old"), NEW).when(F.col("broken") | F.col("floor").isNull(), STALE).otherwise(SETTLED)
-    settled = (
-        compared.where("is_there")
-        .join(broken.withColumn("broken", F.lit(True)), _KEY, "left")
-        .withColumn("state", state.cast("int"))
-        .withColumn("floor", F.when(F.col("state") == SETTLED, F.col("floor")).otherwise(math.inf))
-    )
-    return rebuilt.unionByName(settled.select(*_KEY, "state", "floor"))
-
-
-def _searched_anew() -> dict[str, Column]:
-    return {"state": F.lit(STALE), "floor": F.lit(math.inf)}
+    return rebuilt.unionByName(states_of_tracks(compared, _of(run, "neighbours", updated)))
 
 
 def _survey(
     run: Run, states: DataFrame, tracks: Mapping[str, int], reasons: Mapping[str, str | None]
-) -> dict[str, _Space]:
+) -> dict[str, SpacePlan]:
     """Decide how each space is searched."""
     config = run.config.neighbours
     by_state: dict[str, dict[int, int]] = {space: {} for space in reasons}
     if not all(reasons.values()):
-        for row in states.groupBy("space", "state").count().collect():
+        for row in states.groupBy("space", "state").count().collect():  # three rows a space, at most
             by_state[row.space][row.state] = row["count"]
     spaces = {}
-    for space, given in reasons.items():
-        count, of_state = tracks[space], by_state[space]
+    for name, given in reasons.items():
+        count, of_state = tracks[name], by_state[name]
         fresh = sum(n for state, n in of_state.items() if state != SETTLED)
-        too_many = fresh >= config.rebuild_share * count
-        reason = given or (f"{fresh} of {count} tracks changed" if too_many else None)
-        found = None if _method(run, count) == "exact" else _cells(run, space, count, reason)
-        centroids = C.one_cell() if found is None else found.arrays["centroids"].astype(np.float32)
-        spaces[space] = _Space(count, centroids, found, reason, of_state.get(NEW, 0), of_state.get(STALE, 0))
+        space = _plan(run, name, count, given or plan.why_too_much_changed(fresh, count, config))
+        space.new, space.stale = of_state.get(NEW, 0), of_state.get(STALE, 0)
+        spaces[name] = space
     return spaces
 
 
-def _cells(run: Run, space: str, tracks: int, reason: str | None) -> Artefact | None:
-    """Return the cells of a space; None if no vector has a direction.
+def _plan(run: Run, space: str, tracks: int, rebuild: str | None) -> SpacePlan:
+    """Return the plan of a space, with its cells, trained anew where those that there are do not serve.
 
-    A search of all trains them anew, as the vectors may be of another scaler, PCA or number of dimensions.
+    A space in which no vector has a direction has none: it is searched exactly.
     """
-    of, wanted = C.cells_artefact(run.config, space), run.config.neighbours.cells or C.default_cells(tracks)
+    config = run.config.neighbours
+    exact = SpacePlan(tracks, C.one_cell(), rebuild=rebuild)
+    if plan.method_of(config, tracks) == "exact":
+        return exact
+    of, wanted = C.cells_artefact(run.config, space), plan.wanted_cells(config, tracks)
     cells = run.artefacts.find(of)
-    if cells is not None:
-        trained = len(cells.arrays["centroids"])
-        if reason is None or (reason.startswith("recall") and trained >= wanted):
-            return cells
-    size, seed = C.sample_size(wanted), run.config.fit.seed
-    sample = _sample(run, space, size)  # bounded: sample_size
-    if sample.empty:
-        return None
-    matrix = matrix_of(sample)
-    centroids = C.train(matrix, wanted, seed)
-    evenness = C.imbalance(np.bincount(nearest_cells(matrix, centroids, 1)[:, 0], minlength=len(centroids)))
-    arrays = {"centroids": centroids, "imbalance": np.array(evenness)}
-    why = "first" if cells is None else reason or ""
-    run.publish([NewArtefact(of, arrays, len(matrix), hash_of_rows(sample["track_id"]), why)])
-    return run.artefacts.need(of)
+    if cells is None or not plan.cells_serve(len(cells.arrays["centroids"]), wanted, rebuild):
+        sample = _sample(run, space, C.sample_size(wanted))  # bounded: sample_size
+        if sample.empty:
+            return exact
+        matrix = matrix_of(sample)
+        centroids = C.train(matrix, wanted, run.config.fit.seed)
+        counts = np.bincount(nearest_cells(matrix, centroids, 1)[:, 0], minlength=len(centroids))
+        arrays = {"centroids": centroids, "imbalance": np.array(C.imbalance(counts))}
+        reason = "first" if cells is None else rebuild or ""
+        run.publish([NewArtefact(of, arrays, len(matrix), hash_of_rows(sample["track_id"]), reason)])
+        cells = run.artefacts.need(of)
+    centroids = cells.arrays["centroids"].astype(np.float32)
+    return SpacePlan(tracks, centroids, cells.version, float(cells.arrays["imbalance"]), rebuild)
 
 
 def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
@@ -289,99 +223,45 @@ def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
 
 
 def _tracks(run: Run, states: DataFrame, space: str, rebuild: str | None) -> DataFrame:
+    """Return the tracks of a space as :func:`pack` takes them."""
     vectors = run.warehouse.read("embeddings").where(F.col("space") == space)
+    vectors = vectors.select(*_KEY, "input_hash", "vector")
     if rebuild:
-        return vectors.select(*_KEY, "input_hash", "vector").withColumns(_searched_anew())
+        return all_stale(vectors)
     of_space = states.where(F.col("space") == space).select("track_id", "state", "floor")
-    return vectors.select(*_KEY, "input_hash", "vector").join(of_space, "track_id")
+    return vectors.join(of_space, "track_id")
 
 
-def _worn_out(spaces: Mapping[str, _Space], configured: int | None) -> dict[str, str]:
-    """Return the spaces, with the reason, whose cells are to be trained anew."""
-    found = {}
-    for space, of in spaces.items():
-        if of.cells is None or of.rebuild:
-            continue
-        now = C.imbalance(of.in_cell)
-        if now > _MOST_IMBALANCE * float(of.cells.arrays["imbalance"]):
-            found[space] = f"cells are uneven: {now:.1f} times the work of even ones"
-        elif not configured and C.default_cells(of.tracks) >= 2 * len(of.centroids):
-            found[space] = f"{len(of.centroids)} cells are too few for {of.tracks} tracks"
-    return found
-
-
-def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> None:
+def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
     """Set how many cells are probed, and keep the sample's true neighbours to measure the lists by."""
     config = run.config.neighbours
     approximate = {}
-    for space, of in spaces.items():
-        if of.cells is None:
+    for name, space in spaces.items():
+        if space.is_exact:
             continue
-        of.sample = _sample(run, space, config.recall_sample)
-        if of.sample.empty:  # nothing to measure by: all cells
-            of.cells, of.probes = None, len(of.centroids)
+        space.sample = _sample(run, name, config.recall_sample)
+        if space.sample.empty:
+            space.search_all_cells()
         else:
-            approximate[space] = of
+            approximate[name] = space
     if not approximate:
         return
-    truth = true_neighbours(packed, {space: of.sample for space, of in approximate.items()}, config.top_n)
-    for space, of in approximate.items():
-        of.truth = truth[truth["space"] == space]
-        similar = matrix_of(of.sample) @ of.centroids.T
-        rank_of = np.empty(similar.shape, np.int64)
-        np.put_along_axis(rank_of, np.argsort(-similar, axis=1), np.arange(similar.shape[1])[None, :], axis=1)
-        rows = pd.Index(of.sample["track_id"]).get_indexer(of.truth["track_id"])
-        recalls = C.recall_by_probes(rank_of[rows, of.truth["cell"]], len(of.centroids))
-        # somewhat above it, or the next nights' updates would soon fall below
-        needed = C.needed_probes(recalls, 1 - _HEADROOM * (1 - config.recall_floor))
-        of.probes = max(config.probes or 1, needed, of.probes)
+    truth = true_neighbours(packed, {name: space.sample for name, space in approximate.items()}, config.top_n)
+    for name, space in approximate.items():
+        space.truth = truth[truth["space"] == name]
+        needed = plan.needed_probes(space, config.recall_floor)
+        space.probes = plan.chosen_probes(needed, config)
         if config.probes and needed > config.probes:
             get_logger().warning(
-                "probes_raised", space=space, configured=config.probes, probes=needed, floor=config.recall_floor
+                "probes_raised", space=name, configured=config.probes, probes=needed, floor=config.recall_floor
             )
-
-
-def _layouts(run: Run, spaces: Mapping[str, _Space]) -> dict[str, Layout]:
-    layouts: dict[str, Layout] = {}
-    target = 0
-    for space, of in spaces.items():
-        visits = None
-        if of.cells is not None:
-            probed = nearest_cells(matrix_of(of.sample), of.centroids, of.probes)
-            visits = np.bincount(probed.ravel(), minlength=len(of.centroids))
-        layouts[space] = C.lay_out(
-            of.centroids,
-            of.in_cell,
-            run.config.neighbours.block_rows,
-            first_target=target,
-            probes=of.probes,
-            # a pair is found from either side: with more probes on the one, none is lost to the other
-            probes_of_new=min(2 * of.probes, len(of.centroids)),
-            visits=visits,
-        )
-        target += layouts[space].targets
-    return layouts
-
-
-def _lists(run: Run, found: DataFrame, states: DataFrame, updated: Sequence[str]) -> DataFrame:
-    """Return the lists of the spaces that are updated: those found, and those that stand with what entered them."""
-    fresh, entering = found.where("rank is not null"), found.where("rank is null")
-    old = run.warehouse.read("neighbours").where(F.col("space").isin(*updated)).select(*found.columns)
-    settled = states.where(F.col("space").isin(*updated) & (F.col("state") == SETTLED)).select(*_KEY)
-    old = old.join(settled, _KEY, "left_semi")
-    entered = entering.select(*_KEY).distinct()
-    nearest = Window.partitionBy(*_KEY).orderBy(F.desc("cosine"), "neighbour_id")
-    contested = old.join(entered, _KEY, "left_semi").unionByName(entering)
-    merged = contested.withColumn("rank", F.row_number().over(nearest))
-    merged = merged.where(F.col("rank") <= run.config.neighbours.top_n)
-    return fresh.unionByName(merged).unionByName(old.join(entered, _KEY, "left_anti"))
 
 
 def _write(
     run: Run,
     found: DataFrame,
     states: DataFrame,
-    spaces: Mapping[str, _Space],
+    spaces: Mapping[str, SpacePlan],
     changed: Mapping[str, str],
     *,
     made_of: Sequence[DataFrame],
@@ -390,11 +270,12 @@ def _write(
 
     Parameters
     ----------
-    made_of : what is persisted for `found` alone, and let go once that is.
+    made_of : sequence of DataFrame
+        What is persisted for `found` alone, and let go once that is.
     """
-    updated = [space for space, of in spaces.items() if not of.rebuild]
+    updated = [name for name, space in spaces.items() if not space.rebuild]
     if not updated:
-        _replace(run, found, {space: changed[space] for space in spaces})
+        _replace(run, found, {name: changed[name] for name in spaces})
         _measure(run.warehouse.read("neighbours"), spaces)
         return {}
     found = found.persist(StorageLevel.DISK_ONLY)
@@ -402,20 +283,19 @@ def _write(
         found.count()  # from here on Spark knows how large it is, and broadcasts it where it is small
         for rows in made_of:  # Delta plans anew, at its commit, whatever is persisted and reads the table
             rows.unpersist()
-        rows = _lists(run, found, states, updated)
+        of_updated = states.where(F.col("space").isin(*updated))
+        rows = join_lists(found, _of(run, "neighbours", updated), of_updated, run.config.neighbours.top_n)
         _measure(rows, spaces)
         floor = run.config.neighbours.recall_floor
-        below: dict[str, str | None] = {
-            space: f"recall {of.recall.mean:.3f} is below neighbours.recall_floor"
-            for space, of in spaces.items()
-            if of.recall is not None and of.recall.mean < floor and not of.rebuild
+        again: dict[str, str | None] = {
+            name: why for name, space in spaces.items() if (why := plan.why_search_again(space, floor))
         }
-        written = {space: changed[space] for space in spaces if space not in below}
+        written = {name: changed[name] for name in spaces if name not in again}
         if written:
             _replace(run, rows.where(F.col("space").isin(*written)), written)
-        for space, reason in below.items():
-            get_logger().warning("neighbours_searched_again", space=space, reason=reason)
-        return below
+        for name, reason in again.items():
+            get_logger().warning("neighbours_searched_again", space=name, reason=reason)
+        return again
     finally:
         found.unpersist()
 
@@ -426,27 +306,22 @@ def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
     run.warehouse.replace_parts("neighbours", "space", stamped, states)
 
 
-def _measure(lists: DataFrame, spaces: Mapping[str, _Space]) -> None:
+def _measure(lists: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
     """Note the recall of each space's lists on its sample."""
-    measured = {space: of for space, of in spaces.items() if of.cells is not None}
+    measured = {name: space for name, space in spaces.items() if not space.is_exact}
     if not measured:
         return
-    of_samples = (
-        (F.col("space") == space) & F.col("track_id").isin(of.sample["track_id"].to_list())
-        for space, of in measured.items()
-    )
-    of_all = lists.where(reduce(Column.__or__, of_samples)).select("space", "track_id", "cosine")
-    rows: pd.DataFrame = of_all.toPandas()  # as large as the samples
-    for space, of in measured.items():
-        of.recall = recall(rows[rows["space"] == space], of.truth)
+    rows = lists_of(lists, {name: space.sample["track_id"].to_list() for name, space in measured.items()})
+    for name, space in measured.items():
+        space.recall = recall(rows[rows["space"] == name], space.truth)
 
 
-def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> None:
+def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
     """Note the tracks whose vectors have no direction; forget those that have one now."""
     warehouse, stage = run.warehouse, F.concat(F.lit("neighbours/"), "space")
     old = warehouse.read("quarantine").where(F.col("stage").isin(*(f"neighbours/{space}" for space in spaces)))
     found = unsearchable(packed).select("track_id", stage.alias("stage"))
-    if not any(of.has_unsearchable for of in spaces.values()):
+    if not any(space.has_unsearchable for space in spaces.values()):
         warehouse.delete("quarantine", old.select("track_id", "stage"))
         return
     rows = found.withColumns(
@@ -461,14 +336,3 @@ def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, _Space]) -> No
     key = ["track_id", "stage"]
     warehouse.delete("quarantine", old.join(found, key, "left_anti").select(*key))
     quarantine(run, rows)
-
-
-def _report(run: Run, report: StageReport, spaces: Mapping[str, _Space]) -> None:
-    """Say what was done and what it is worth."""
-    for space, of in spaces.items():
-        what = f"all searched ({of.rebuild})" if of.rebuild else f"{of.new} new, {of.stale} lost a neighbour"
-        how = "exact"
-        if of.cells is not None:
-            how = f"{len(of.centroids)} cells (version {of.cells.version}), {of.probes} probes"
-            how += f", recall@{run.config.neighbours.top_n} {of.recall}"
-        report.details[f"{space}_search"] = f"{what}; {how}"

@@ -18,8 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from specrec.audio.spark import extract
-from specrec.catalogue.files import audio_files
-from specrec.catalogue.sources import read_table, with_audio_uri
+from specrec.catalogue.spark import audio_files, read_table, with_audio_uri
 from specrec.config import Config
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import needed_for

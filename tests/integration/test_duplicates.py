@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from specrec.catalogue.demo import render_clip
-from specrec.duplicates.groups import least_connected
+from specrec.duplicates.spark import least_connected
 
 SECONDS = 8.0
 STAGES = (*LISTED[:-1], "duplicates")

@@ -17,7 +17,7 @@ from specrec.map.clusters import NO_CLUSTER, assign, fit_clusters
 from specrec.map.config import MapConfig
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.layout import LEAST_TRACKS, align, fit_layout, memberships, nearest, place, project
-from specrec.map.tracks import SCHEMA, _place, plane_of
+from specrec.map.tracks import SCHEMA, placing, plane_of
 from specrec.warehouse.schemas import TABLES, TRACK_ATTRIBUTES
 
 GROUPS = 5
@@ -55,7 +55,7 @@ def _fit(sample: pd.DataFrame, **settings) -> dict:
 def _rows(arrays: dict, sample: pd.DataFrame, batches: int = 1) -> pd.DataFrame:
     frame = sample[["track_id", "vector", "vector_key"]].assign(input_hash="h")
     parts = [frame.iloc[at] for at in np.array_split(np.arange(len(frame)), batches)]
-    return pd.concat(_place(arrays, 15)(iter(parts)), ignore_index=True)
+    return pd.concat(placing(arrays, 15)(iter(parts)), ignore_index=True)
 
 
 def _after(sample: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,253 @@
+"""The catalogue in Spark: sources of any kind become one DataFrame of tracks, each with the file of its audio.
+
+A new kind of source is a DataFrame of whatever columns it has: :func:`conform` makes tracks of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
+from specrec.catalogue.tags import AUDIO_ENDINGS
+from specrec.errors import CatalogueError, first_line
+from specrec.storage import SCHEMES, Location, for_spark, open_store, scheme_of
+from specrec.storage.config import StorageConfig
+from specrec.warehouse.schemas import TRACK_ATTRIBUTES, TRACKS
+
+#: What a row of a catalogue is made of, whatever the source.
+CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio")
+
+#: Row numbers that pandas and Spark write beside the data: they change with every reordering.
+_INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|)", re.IGNORECASE)
+#: Columns of ``tracks`` that tell nothing of the catalogue.
+_NOT_HASHED = ("row_hash", "run_id", "updated_at")
+
+
+def read_table(spark: SparkSession, path: Location, kind: str) -> DataFrame:
+    """Read a CSV (every column as text), Parquet or Delta catalogue as it is.
+
+    Raises
+    ------
+    CatalogueError
+        If there is none, or it is not of that kind.
+    """
+    reader = spark.read.format(kind)
+    if kind == "csv":  # quotes doubled, line breaks inside quotes: as pandas and spreadsheets write it
+        reader = reader.options(header=True, multiLine=True, quote='"', escape='"', encoding="UTF-8")
+    try:
+        return reader.load(for_spark(path))
+    except AnalysisException as error:
+        raise CatalogueError(f"cannot read the catalogue {path} as {kind}: {first_line(error)}") from None
+
+
+def fingerprints(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
+    """Return ``audio_uri, audio_fingerprint, audio_bytes`` of the files beside those that `tracks` name.
+
+    Folders are listed, a thousand files a request, instead of asking for one file after another.
+    """
+    folders = tracks.where("audio_uri is not null").select(
+        F.regexp_extract("audio_uri", r"^(.*)/[^/]*$", 1).alias("folder")
+    )
+    tasks = tracks.sparkSession.sparkContext.defaultParallelism * 2
+    return folders.distinct().repartition(tasks, "folder").mapInPandas(listing(storage, deep=False), FILE_SCHEMA)
+
+
+def audio_files(spark: SparkSession, root: Location, storage: StorageConfig) -> DataFrame:
+    """Return ``audio_uri, audio_fingerprint, audio_bytes`` of every audio file under a folder."""
+    store = open_store(root, storage)
+    folders = sorted(folder for folder in store.folders(root) if not is_hidden(folder))
+    schema = "folder string, deep boolean"
+    roots = spark.createDataFrame([(root, False), *((folder, True) for folder in folders)], schema)
+    roots = roots.repartition(min(len(folders) + 1, 1_000), "folder")
+    shallow = roots.where("not deep").mapInPandas(listing(storage, deep=False), FILE_SCHEMA)
+    deep = roots.where("deep").mapInPandas(listing(storage, deep=True), FILE_SCHEMA)
+    return shallow.unionByName(deep).where(_is_audio())
+
+
+def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage: StorageConfig) -> DataFrame:
+    """Return catalogue rows of a folder's audio files, their tags as metadata.
+
+    Parameters
+    ----------
+    files : as :func:`audio_files` returns them.
+    known : the table ``tracks``: files that did not change since keep what was read of them then.
+    root : the folder; a file's path below it is its track_id.
+    storage : how the store is reached.
+    """
+    same = ["audio_uri", "audio_fingerprint"]
+    tags = [F.col(name) for name in TAG_COLUMNS]
+    kept = files.join(known.select(*same, *tags), same, "inner").select("audio_uri", *tags)
+    new = files.join(known.select(*same), same, "left_anti").select("audio_uri", "audio_bytes")
+    fields = ", ".join(f"{name} {TRACK_ATTRIBUTES[name].dataType.simpleString()}" for name in TAG_COLUMNS)
+    tasks = files.sparkSession.sparkContext.defaultParallelism * 4
+    read = new.repartition(tasks, "audio_uri").mapInPandas(tag_reading(storage), f"audio_uri string, {fields}")
+    path = F.substr(F.col("audio_uri"), F.lit(len(root.rstrip("/")) + 2))
+    return kept.unionByName(read).select(path.alias("track_id"), *tags, path.alias("audio"))
+
+
+def conform(raw: DataFrame) -> DataFrame:
+    """Return a source's rows with the columns of :data:`CATALOGUE_COLUMNS`, typed; values that do not fit are null.
+
+    Raises
+    ------
+    CatalogueError
+        If ``track_id`` or ``audio`` is missing.
+    """
+    present = {name.strip().lower(): name for name in raw.columns}
+    missing = [name for name in ("track_id", "audio") if name not in present]
+    if missing:
+        raise CatalogueError(
+            f"the catalogue lacks the column {' and '.join(map(repr, missing))}; it has {', '.join(raw.columns)}"
+        )
+    attributes = [
+        _typed(raw[f"`{present[field.name]}`"], field.dataType).alias(field.name)
+        if field.name in present
+        else F.lit(None).cast(field.dataType).alias(field.name)
+        for field in TRACK_ATTRIBUTES.fields
+    ]
+    others = [
+        name for low, name in present.items() if low not in CATALOGUE_COLUMNS and not _INDEX_COLUMN.fullmatch(low)
+    ]
+    pairs = [part for name in others for part in (F.lit(name), raw[f"`{name}`"].cast("string"))]
+    extra = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.lit(None)
+    if "extra" in present and isinstance(raw.schema[present["extra"]].dataType, T.MapType):
+        extra = raw["extra"]
+    blank_is_null = [_text(raw[f"`{present[name]}`"]).alias(name) for name in ("track_id", "audio")]
+    return raw.select(
+        blank_is_null[0],
+        *attributes,
+        extra.cast(T.MapType(T.StringType(), T.StringType())).alias("extra"),
+        blank_is_null[1],
+    )
+
+
+def one_row_a_track(rows: DataFrame) -> DataFrame:
+    """Keep one row of each track_id: the least by its content, so that the choice never depends on order."""
+    content = F.to_json(F.struct(*(name for name in rows.columns if name != "track_id")))
+    kept = rows.groupBy("track_id").agg(F.min_by(F.struct(*rows.columns), content).alias("row"))
+    return kept.select("row.*")
+
+
+def with_audio_uri(tracks: DataFrame, root: Location) -> DataFrame:
+    """Add ``audio_uri``: where `audio` lies under a root; null where it would leave the root.
+
+    Catalogue rows are data: they must not be able to name ``/etc/passwd``, another bucket or a web address.
+    """
+    prefix, scheme = root.rstrip("/") + "/", scheme_of(root)
+    path = F.col("audio")
+    for other in SCHEMES:
+        for alias in other.aliases:
+            path = F.regexp_replace(path, f"^{re.escape(alias)}", other.prefix)
+    path = F.regexp_replace(path, r"^(\./+)+", "")
+    # column by column: as one expression, each step would be written out again wherever the next uses it
+    tracks = tracks.withColumn("_path", path)
+    absolute = F.col("_path").startswith(scheme.prefix)
+    relative = ~F.col("_path").rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+    uri = F.when(absolute, F.col("_path")).when(relative, F.concat(F.lit(prefix), "_path"))
+    if scheme.is_tree:
+        uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.$", "")
+    tracks = tracks.withColumn("_uri", uri)
+    leaves = F.col("_uri").rlike(r"(^|/)\.\.(/|$)") | F.col("_uri").contains("\x00")
+    inside = F.col("_uri").startswith(prefix) & ~leaves
+    return tracks.withColumn("audio_uri", F.when(inside, F.col("_uri"))).drop("_path", "_uri")
+
+
+def with_files(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
+    """Add what the store says of each track's file and a hash of the whole row.
+
+    The columns are ``audio_fingerprint, audio_bytes, has_audio`` and ``row_hash``.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        What :func:`with_audio_uri` returned.
+    storage : StorageConfig
+        How the store is reached.
+    """
+    files = fingerprints(tracks, storage)
+    tracks = tracks.join(files, "audio_uri", "left").withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
+    hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]
+    # a map has no order of its own, and must not have one in the hash
+    plain = [F.array_sort(F.map_entries(name)).alias(name) if name == "extra" else F.col(name) for name in hashed]
+    return tracks.withColumn("row_hash", F.sha2(F.to_json(F.struct(*plain)), 256))
+
+
+def differences(before: DataFrame, now: DataFrame) -> DataFrame:
+    """Return one row that counts how the tracks differ from those that the table holds.
+
+    Parameters
+    ----------
+    before, now : DataFrame
+        ``track_id, row_hash, has_audio`` of the table ``tracks``, and of the tracks that the catalogue has.
+
+    Returns
+    -------
+    DataFrame
+        ``added, removed, changed``; ``lost_audio`` of the ``had_audio`` tracks that had some; and how many tracks
+        there were ``before`` and are ``now``.
+    """
+    old = before.select("track_id", F.col("row_hash").alias("old_hash"), F.col("has_audio").alias("had_audio"))
+    added, removed = F.col("old_hash").isNull(), F.col("row_hash").isNull()
+    lost_audio = F.col("had_audio") & ~F.coalesce(F.col("has_audio"), F.lit(False))
+    return old.join(now.select("track_id", "row_hash", "has_audio"), "track_id", "full_outer").agg(
+        F.count_if(added).alias("added"),
+        F.count_if(removed).alias("removed"),
+        F.count_if(F.col("row_hash") != F.col("old_hash")).alias("changed"),
+        F.count_if(lost_audio).alias("lost_audio"),
+        F.count_if(F.col("had_audio")).alias("had_audio"),
+        F.count_if(~added).alias("before"),
+        F.count_if(~removed).alias("now"),
+    )
+
+
+def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFrame:
+    """Return ``track_id, audio_uri, code, message`` of rows without a track_id and of paths that leave the root.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        What :func:`conform` returned.
+    tracks : DataFrame
+        What :func:`with_audio_uri` made of them.
+    root : Location
+        Folder below which all audio lies.
+    """
+    content = F.to_json(F.struct(*(name for name in rows.columns if name != "extra")))
+    nameless = rows.where("track_id is null").select(
+        F.concat(F.lit("row "), F.sha2(content, 256)).alias("track_id"),
+        F.coalesce("audio", F.lit("")).alias("audio_uri"),  # never null: rows are told apart by it
+        F.lit("missing_track_id").alias("code"),
+        F.lit("the catalogue's row has no track_id: give it one").alias("message"),
+    )
+    outside = tracks.where("audio is not null and audio_uri is null").select(
+        "track_id",
+        F.col("audio").alias("audio_uri"),
+        F.lit("forbidden_path").alias("code"),
+        F.lit(f"only files under {root} are read: move the file or correct the catalogue").alias("message"),
+    )
+    return nameless.dropDuplicates(["track_id"]).unionByName(outside)
+
+
+def _is_audio() -> Any:
+    ending = F.lower(F.regexp_extract("audio_uri", r"\.([^./]+)$", 1))
+    return ending.isin(*AUDIO_ENDINGS) & (~F.col("audio_uri").rlike(r"/\._[^/]*$"))
+
+
+def _text(column: Column) -> Column:
+    """Return text without white space around it, a carriage return included; null where nothing is left."""
+    return F.nullif(F.btrim(column.cast("string"), F.lit(" \t\r\n")), F.lit(""))
+
+
+def _typed(column: Column, kind: T.DataType) -> Column:
+    if isinstance(kind, T.StringType):
+        return _text(column)
+    if isinstance(kind, T.IntegerType | T.LongType):  # "73.0" is how pandas writes 73 beside a null
+        return column.cast("string").try_cast("double").try_cast(kind)
+    value = column.cast("string").try_cast(kind)
+    return F.nanvl(value, F.lit(None).cast(kind)) if isinstance(kind, T.DoubleType) else value

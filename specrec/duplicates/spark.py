@@ -1,0 +1,306 @@
+"""Duplicates in Spark: tracks that may be one recording are compared, and those that are become a group.
+
+Files of equal bytes are one recording without a comparison; of each such set only one, its *original* (the least
+track_id), is compared with others, so that a thousand copies of a file make a thousand rows and no million pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from specrec.audio.mel import decode_mel
+from specrec.duplicates.alignment import ABOVE_REPETITION, Sketch, align, repetition, sketch
+from specrec.duplicates.config import DuplicatesConfig
+from specrec.duplicates.groups import connect
+from specrec.duplicates.titles import clean_artists, clean_titles
+
+Frames = Iterator[pd.DataFrame]
+
+#: What groups depend on beside the spectrograms.
+KNOWN = ("content_hash", "track_name", "artists", "duration_ms")
+#: A track is compared with so many others of the same title and artist: those whose length is next to its own.
+_SAME_TITLE = 3
+_FEW_PAIRS = 100_000
+_DESCRIBED = "track_id string, original string, next_copy string, title string, artist string, duration_ms long"
+_SKETCH = (
+    "track_id string, sketch binary, repetition double, bands int, n_frames int, sample_rate int, hop_length int"
+)
+_COMPARED = "a string, b string, similarity double, repetition double, lag_seconds double"
+
+
+def what_is_known(analysed: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Return ``track_id`` and all else of a track that groups depend on, as text; empty where unknown.
+
+    Parameters
+    ----------
+    analysed : DataFrame
+        ``track_id, content_hash`` of the tracks that have audio.
+    tracks : DataFrame
+        The table ``tracks``.
+    """
+    known = [F.coalesce(F.col(name).cast("string"), F.lit("")).alias(name) for name in KNOWN]
+    return analysed.join(tracks, "track_id", "left").select("track_id", *known)
+
+
+def describe(analysed: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Return ``track_id, original, next_copy, title, artist, duration_ms``; titles and artists are cleaned.
+
+    ``original`` is the least track whose file is equal, ``next_copy`` the track after this one among those.
+
+    Parameters
+    ----------
+    analysed : ``track_id, content_hash`` of the tracks that have audio.
+    tracks : the table ``tracks``.
+    """
+    equal = Window.partitionBy("content_hash").orderBy("track_id")
+    copies = analysed.select(
+        "track_id",
+        F.first("track_id").over(equal).alias("original"),
+        F.lead("track_id").over(equal).alias("next_copy"),
+    )
+    known = tracks.select("track_id", "track_name", "artists", "duration_ms")
+    return copies.join(known, "track_id", "left").mapInPandas(_clean, _DESCRIBED)
+
+
+def find_candidates(described: DataFrame, neighbours: DataFrame, config: DuplicatesConfig) -> DataFrame:
+    """Return ``a, b``, with a < b: originals that may be one recording, each pair once.
+
+    Near in sound or of one title and artist; where the catalogue knows both lengths, these agree.
+
+    Parameters
+    ----------
+    described : of :func:`describe`.
+    neighbours : ``track_id, rank, neighbour_id, cosine`` of the space ``spectrogram``.
+    """
+    near = neighbours.where(F.col("cosine") >= config.min_cosine).select("track_id", "neighbour_id", "cosine")
+    original_of = described.where("track_id != original").select(F.col("track_id").alias("copy"), "original")
+    for name in ("track_id", "neighbour_id"):
+        named = original_of.select(F.col("copy").alias(name), F.col("original").alias(f"original_{name}"))
+        near = near.join(named, name, "left")
+    near = near.select(
+        *(F.coalesce(f"original_{name}", name).alias(name) for name in ("track_id", "neighbour_id")), "cosine"
+    )
+    # ranked anew: the nearest of a file that there is ten times are its copies
+    near = (
+        near.where("track_id != neighbour_id")
+        .groupBy("track_id", "neighbour_id")
+        .agg(F.max("cosine").alias("cosine"))
+    )
+    nearest = Window.partitionBy("track_id").orderBy(F.desc("cosine"), "neighbour_id")
+    near = near.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= config.max_rank)
+    near = near.select("track_id", "neighbour_id")
+
+    originals = described.where("track_id = original")
+    alike = Window.partitionBy("title", "artist").orderBy("duration_ms", "track_id")
+    following = F.array(*(F.lead("track_id", step).over(alike) for step in range(1, _SAME_TITLE + 1)))
+    titled = (
+        originals.where("title is not null and artist is not null")
+        .withColumn("following", following)
+        .select("track_id", F.explode("following").alias("neighbour_id"))
+    )
+    least, other = F.least("track_id", "neighbour_id"), F.greatest("track_id", "neighbour_id")
+    pairs = near.unionByName(titled.where("neighbour_id is not null")).select(least.alias("a"), other.alias("b"))
+    lengths = described.select("track_id", "duration_ms").where("duration_ms is not null")
+    pairs = pairs.where("a != b").distinct()
+    for name in ("a", "b"):
+        of_side = lengths.select(F.col("track_id").alias(name), F.col("duration_ms").alias(f"{name}_ms"))
+        pairs = pairs.join(of_side, name, "left")
+    differ = F.abs(F.col("a_ms") - F.col("b_ms")) > 1_000 * config.duration_tolerance
+    return pairs.where(~F.coalesce(differ, F.lit(False))).select("a", "b")
+
+
+def compare_spectrograms(candidates: DataFrame, spectrograms: DataFrame, min_overlap: float) -> DataFrame:
+    """Return ``a, b, similarity, repetition, lag_seconds`` of candidates: see :mod:`specrec.duplicates.alignment`.
+
+    Of the repetitions of both clips, the greater.
+
+    Spectrograms are reduced to sketches, half their size, before they meet; bands of unlike sample rates are unlike
+    frequencies and are not compared.
+
+    Parameters
+    ----------
+    candidates : ``a, b``.
+    spectrograms : the table ``mel_spectrograms``.
+    """
+    pair = F.struct("a", "b")
+    wanted = candidates.select(pair.alias("pair"), F.explode(F.array("a", "b")).alias("track_id"))
+    columns = ("track_id", "mel", "n_mels", "n_frames", "sample_rate", "hop_length")
+    of_candidates = spectrograms.select(*columns).join(
+        wanted.select("track_id").distinct(), "track_id", "left_semi"
+    )
+    # Both sides of a pair come from one join: each spectrogram is read and reduced once.
+    joined = of_candidates.mapInPandas(_sketch, _SKETCH).join(wanted, "track_id")
+    is_first = F.col("track_id") == F.col("pair.a")
+    carried = F.struct("sketch", "repetition", "bands", "n_frames", "sample_rate", "hop_length")
+    met = joined.groupBy("pair").agg(
+        F.first(F.when(is_first, carried), ignorenulls=True).alias("a"),
+        F.first(F.when(~is_first, carried), ignorenulls=True).alias("b"),
+    )
+    met = met.where("a.sample_rate = b.sample_rate and a.hop_length = b.hop_length and a.bands = b.bands").select(
+        F.col("pair.a").alias("a"),
+        F.col("pair.b").alias("b"),
+        F.greatest("a.repetition", "b.repetition").alias("repetition"),
+        *(F.col(f"a.{name}").alias(name) for name in ("bands", "sample_rate", "hop_length")),
+        *(F.col(f"{side}.{name}").alias(f"{side}_{name}") for side in "ab" for name in ("sketch", "n_frames")),
+    )
+    return met.mapInPandas(_align_pairs(min_overlap), _COMPARED)
+
+
+def is_one_recording(config: DuplicatesConfig) -> Column:
+    """Return whether a row of :func:`compare_spectrograms` is of one recording."""
+    similarity = F.col("similarity")
+    return (similarity >= config.min_similarity) & (similarity >= F.col("repetition") + ABOVE_REPETITION)
+
+
+def least_connected(edges: DataFrame, few: int = _FEW_PAIRS) -> DataFrame:
+    """Return ``track_id, group_id`` of the ends of edges: the least track_id that it is connected with.
+
+    Parameters
+    ----------
+    edges : ``a, b``; read several times.
+    few : up to so many edges are connected in this process: a round in Spark takes as long as ten thousand of them.
+    """
+    small = edges.select("a", "b").limit(few + 1).toPandas()  # bounded
+    if len(small) > few:
+        return _connect_in_rounds(edges)
+    return edges.sparkSession.createDataFrame(connect(small), "track_id string, group_id string")
+
+
+def _connect_in_rounds(edges: DataFrame) -> DataFrame:
+    """Connect in Spark.
+
+    Each round a track takes the least group of its neighbours, and then that track's own: a chain of n tracks needs
+    about log n rounds, and a star, as copies of one recording are, two.
+    """
+    both = edges.select("a", "b").unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
+    groups = both.groupBy(F.col("a").alias("track_id")).agg(F.min("b").alias("b"))
+    groups = _alone(groups.select("track_id", F.least("track_id", "b").alias("group_id")))
+    while True:
+        of_neighbour = groups.select(F.col("track_id").alias("b"), F.col("group_id").alias("nearby"))
+        least = (
+            both.join(of_neighbour, "b").groupBy(F.col("a").alias("track_id")).agg(F.min("nearby").alias("nearby"))
+        )
+        taken = groups.join(least, "track_id").select(
+            "track_id", F.col("group_id").alias("old"), F.least("group_id", "nearby").alias("via")
+        )
+        onward = groups.select(F.col("track_id").alias("via"), F.col("group_id").alias("beyond"))
+        jumped = _alone(
+            taken.join(onward, "via").select("track_id", "old", F.least("via", "beyond").alias("group_id"))
+        )
+        groups = jumped.select("track_id", "group_id")
+        if jumped.where("old != group_id").isEmpty():
+            return groups
+
+
+def _alone(rows: DataFrame) -> DataFrame:
+    """Compute rows, and return them without the plan that they came from.
+
+    The plan of n rounds, each read several times, would have some 2 ** n parts. A checkpoint alone is not enough:
+    it keeps the size that its plan was thought to have, and those are multiplied at each join.
+    """
+    return rows.sparkSession.createDataFrame(rows.localCheckpoint().rdd, rows.schema)
+
+
+def groups_of(described: DataFrame, confirmed: DataFrame) -> DataFrame:
+    """Return the columns of ``duplicates``, without the run's: the tracks of groups of two or more.
+
+    Parameters
+    ----------
+    described : of :func:`describe`.
+    confirmed : ``a, b, similarity, repetition, lag_seconds`` of the pairs that are one recording.
+    """
+    said = ["similarity", "repetition", "lag_seconds"]
+    turned = confirmed.select(F.col("b").alias("a"), F.col("a").alias("b"), *said)
+    turned = turned.withColumn("lag_seconds", 0.0 - F.col("lag_seconds"))
+    best = F.min(F.struct((-F.col("similarity")).alias("distance"), "b", *said))
+    heard = confirmed.unionByName(turned).groupBy("a").agg(best.alias("best"))
+    connected = least_connected(confirmed)
+    heard = heard.select(F.col("a").alias("track_id"), "best.*").join(connected, "track_id")
+    of_original = connected.select(F.col("track_id").alias("original"), F.col("group_id").alias("of_original"))
+
+    is_copy = F.col("track_id") != F.col("original")
+    members = (
+        described.join(of_original, "original", "left")
+        .where(is_copy | F.col("next_copy").isNotNull() | F.col("of_original").isNotNull())
+        .join(heard.select("track_id", "b", *said), "track_id", "left")
+    )
+    matched = F.when(is_copy, F.col("original")).otherwise(F.coalesce("b", "next_copy"))
+    found = members.select(
+        "track_id",
+        F.coalesce("of_original", "original").alias("group_id"),
+        matched.alias("matched_track_id"),
+        (is_copy | F.col("b").isNull()).alias("same_bytes"),
+        *said,
+    )
+    return _with_titles(found, described)
+
+
+def _with_titles(found: DataFrame, described: DataFrame) -> DataFrame:
+    for side, name in (("a", "track_id"), ("b", "matched_track_id")):
+        of_side = described.select(
+            F.col("track_id").alias(name),
+            F.col("title").alias(f"{side}_title"),
+            F.col("artist").alias(f"{side}_artist"),
+        )
+        found = found.join(of_side, name, "left")
+    same: Column = (F.col("a_title") == F.col("b_title")) & (F.col("a_artist") == F.col("b_artist"))
+    return found.withColumn("same_title", same)
+
+
+def _clean(batches: Frames) -> Frames:
+    for frame in batches:
+        yield pd.DataFrame(
+            {
+                "track_id": frame["track_id"],
+                "original": frame["original"],
+                "next_copy": frame["next_copy"],
+                "title": clean_titles(frame["track_name"]),
+                "artist": clean_artists(frame["artists"]),
+                "duration_ms": frame["duration_ms"].astype("Int64"),
+            }
+        )
+
+
+def _sketch(batches: Frames) -> Frames:
+    for frame in batches:
+        rates = frame["sample_rate"] / frame["hop_length"]
+        columns = (frame["mel"], frame["n_mels"], frame["n_frames"], rates)
+        sketches = [
+            sketch(decode_mel(mel, n_mels, n_frames), rate)
+            for mel, n_mels, n_frames, rate in zip(*columns, strict=True)
+        ]
+        kept = frame[["track_id", "n_frames", "sample_rate", "hop_length"]]
+        yield kept.assign(
+            sketch=[steps.tobytes() for steps in sketches],
+            bands=[len(steps) for steps in sketches],
+            repetition=[repetition(steps, rate) for steps, rate in zip(sketches, rates, strict=True)],
+        )
+
+
+def _align_pairs(min_overlap: float) -> Callable[[Frames], Frames]:
+    def align_batches(batches: Frames) -> Frames:
+        for batch in batches:
+            for bands, frame in batch.groupby("bands"):
+                lengths = [frame[f"{side}_n_frames"].to_numpy(np.int64) for side in "ab"]
+                left, right = (
+                    _stack(frame[f"{side}_sketch"], int(bands), frames)
+                    for side, frames in zip("ab", lengths, strict=True)
+                )
+                lags, similar = align(left, right, lengths[0], lengths[1], min_overlap)
+                seconds = lags * frame["hop_length"].to_numpy() / frame["sample_rate"].to_numpy()
+                yield frame[["a", "b", "repetition"]].assign(similarity=similar, lag_seconds=seconds)
+
+    return align_batches
+
+
+def _stack(sketches: pd.Series, bands: int, frames: npt.NDArray[np.int64]) -> Sketch:
+    stacked = np.zeros((len(sketches), bands, int(frames.max(initial=0))), np.int8)
+    for row, (data, length) in enumerate(zip(sketches, frames, strict=True)):
+        stacked[row, :, :length] = np.frombuffer(data, np.int8).reshape(bands, length)
+    return stacked
