@@ -17,7 +17,7 @@ import psutil
 from nights import RESULTS
 from servers import LOOPBACK, REPOSITORY, start, stop, tail
 
-from specrec.catalogue.demo import render_catalogue
+from specrec.demo import render_catalogue
 from specrec.errors import SpecrecError
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.reader import Reader
