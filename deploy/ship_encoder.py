@@ -15,11 +15,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from specrec.catalogue.demo import render_catalogue
 from specrec.config import load
+from specrec.demo import render_catalogue
 from specrec.embedding.models import ENCODER
-from specrec.encoder.command import MODEL, train_encoder
+from specrec.encoder.make import MODEL
 from specrec.pipeline.nightly import run_stages
+from specrec.pipeline.train_encoder import train_encoder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUILD = Path("build") / "encoder"

@@ -1,6 +1,8 @@
 """Finds the tracks that are one recording: spark-submit jobs/duplicates.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("duplicates.py", ["duplicates"])
+    main(["nightly", "--stage", "duplicates", *sys.argv[1:]], prog_name="specrec")

@@ -1,6 +1,8 @@
 """Computes the embeddings: spark-submit jobs/embed.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("embed.py", ["embed"])
+    main(["nightly", "--stage", "embed", *sys.argv[1:]], prog_name="specrec")

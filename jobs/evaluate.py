@@ -1,6 +1,8 @@
 """Measures the lists of the last night: spark-submit jobs/evaluate.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit_evaluation
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit_evaluation("evaluate.py")
+    main(["evaluate", *sys.argv[1:]], prog_name="specrec")

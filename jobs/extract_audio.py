@@ -1,6 +1,8 @@
 """Analyses new and changed audio: spark-submit jobs/extract_audio.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("extract_audio.py", ["extract"])
+    main(["nightly", "--stage", "extract", *sys.argv[1:]], prog_name="specrec")

@@ -1,6 +1,8 @@
 """Fits the artefacts: spark-submit jobs/fit.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("fit.py", ["fit"])
+    main(["nightly", "--stage", "fit", *sys.argv[1:]], prog_name="specrec")

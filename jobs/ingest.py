@@ -1,6 +1,8 @@
 """Reads the catalogue into tracks: spark-submit jobs/ingest.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("ingest.py", ["ingest"])
+    main(["nightly", "--stage", "ingest", *sys.argv[1:]], prog_name="specrec")

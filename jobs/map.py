@@ -1,6 +1,8 @@
 """Places the tracks on the map: spark-submit jobs/map.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("map.py", ["map"])
+    main(["nightly", "--stage", "map", *sys.argv[1:]], prog_name="specrec")

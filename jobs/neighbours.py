@@ -1,6 +1,8 @@
 """Finds the nearest tracks: spark-submit jobs/neighbours.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("neighbours.py", ["neighbours"])
+    main(["nightly", "--stage", "neighbours", *sys.argv[1:]], prog_name="specrec")

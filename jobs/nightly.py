@@ -1,7 +1,8 @@
 """Runs every stage in order: spark-submit jobs/nightly.py --config conf/cluster.yaml."""
 
-from specrec.config import STAGES
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("nightly.py", list(STAGES))
+    main(["nightly", *sys.argv[1:]], prog_name="specrec")

@@ -1,6 +1,8 @@
 """Looks for what sounds like many files: spark-submit jobs/query.py --config conf/cluster.yaml --from F --to T."""
 
-from specrec.pipeline.submit import submit_query
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit_query("query.py")
+    main(["query-many", *sys.argv[1:]], prog_name="specrec")

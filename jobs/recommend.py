@@ -1,6 +1,8 @@
 """Writes the recommendations: spark-submit jobs/recommend.py --config conf/cluster.yaml."""
 
-from specrec.pipeline.submit import submit
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit("recommend.py", ["recommend"])
+    main(["nightly", "--stage", "recommend", *sys.argv[1:]], prog_name="specrec")

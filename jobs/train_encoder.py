@@ -1,6 +1,8 @@
 """Trains the encoder: spark-submit jobs/train_encoder.py --config conf/cluster.yaml --out FOLDER --workers 4."""
 
-from specrec.pipeline.submit import submit_training
+import sys
+
+from specrec.cli import main
 
 if __name__ == "__main__":
-    submit_training("train_encoder.py")
+    main(["train-encoder", *sys.argv[1:]], prog_name="specrec")

@@ -31,10 +31,6 @@ from specrec.storage.config import StorageConfig
 if TYPE_CHECKING:
     from specrec.embedding.spaces.space import Space
 
-Stage = Literal["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map"]
-#: In the order of a night.
-STAGES: tuple[Stage, ...] = get_args(Stage)
-
 
 class SparkConfig(Section):
     """The Spark session, where spark-submit did not already decide."""

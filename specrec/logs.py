@@ -12,7 +12,7 @@ from specrec.config import LogConfig
 
 
 def configure(config: LogConfig) -> None:
-    """Set up structlog for this process."""
+    """Set up structlog for this process: for a program to do at its start, and never for a library."""
     console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -26,7 +26,8 @@ def configure(config: LogConfig) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # stderr as it is when something is told: a test, or a notebook, puts another in its place
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from specrec.config import STAGES, Config, Stage, load
+from specrec.config import Config, load
 from specrec.evaluate.truth import Reader as TruthReader
 from specrec.evaluate.truth import Untrue, values_of
 from specrec.pipeline.nightly import run_stages
+from specrec.pipeline.stages import STAGES
 from specrec.warehouse.reader import Reader
 
 #: Columns that tell when and by which run, and so differ between runs that computed the same.
@@ -53,8 +54,8 @@ LIGHT_SPARK = (
 )
 
 #: The stages of nights that end with measured audio, and of those that end with lists but no copies and no map.
-MEASURED: tuple[Stage, ...] = ("ingest", "extract")
-LISTED: tuple[Stage, ...] = (*MEASURED, "fit", "embed", "neighbours", "recommend")
+MEASURED: tuple[str, ...] = ("ingest", "extract")
+LISTED: tuple[str, ...] = (*MEASURED, "fit", "embed", "neighbours", "recommend")
 
 RESULTS = (
     "tracks",
@@ -82,7 +83,7 @@ class Night:
         places = (f"catalogue.path={self.catalogue}", f"warehouse={self.warehouse}")
         return load(None, (*places, *QUICK, *self.settings, *settings))
 
-    def run(self, *settings: str, stages: Sequence[Stage] = STAGES, refit: bool = False) -> str:
+    def run(self, *settings: str, stages: Iterable[str] = STAGES, refit: bool = False) -> str:
         return run_stages(self.config(*settings), stages, refit)
 
     @property

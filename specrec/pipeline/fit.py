@@ -24,14 +24,8 @@ from specrec.warehouse.artefacts import Artefact, NewArtefact, hash_of_rows
 _ANY = ""
 
 
-def fit(run: Run, requested: bool = False) -> None:
-    """Fit what has no artefact yet for this configuration; all of it when requested, or when the catalogue drifted.
-
-    Parameters
-    ----------
-    requested : bool
-        Fit anew whatever the state.
-    """
+def fit(run: Run) -> None:
+    """Fit what has no artefact yet for this configuration; all of it if the run refits or the catalogue drifted."""
     config = run.config
     with run.stage("fit") as report:
         spaces = [space for space in spaces_of(config).values() if isinstance(space, FittedSpace)]
@@ -43,12 +37,12 @@ def fit(run: Run, requested: bool = False) -> None:
         report.rows_in = len(sample)
         scaler = current[measured.name]
         drift = None if scaler is None else measured.drift(sample, scaler)
-        if drift is not None and not requested:
+        if drift is not None and not run.refit:
             report.details["drift"] = round(drift, 4)
         reasons: dict[str, str] = {}
         for space in spaces:
             kept = current[space.name]
-            if requested:
+            if run.refit:
                 reasons[space.name] = "requested"
             elif drift is not None and drift > config.fit.max_drift:
                 reasons[space.name] = f"drift {drift:.2f}"

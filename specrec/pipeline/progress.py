@@ -15,11 +15,11 @@ from rich.progress import Progress as Bar
 class Progress:
     """Context manager that shows progress on a terminal, and nothing elsewhere.
 
-    Spark's status tracker is polled from a thread; it knows how many tasks of the running jobs are done.
+    Spark's status tracker is polled from a thread, once there is a session.
     """
 
-    def __init__(self, context: SparkContext, shown: bool | None = None) -> None:
-        self._context = context
+    def __init__(self, shown: bool | None = None) -> None:
+        self._context: SparkContext | None = None
         self._console = Console(stderr=True)
         self._shown = sys.stderr.isatty() if shown is None else shown
         self._bar = Bar(
@@ -49,6 +49,10 @@ class Progress:
             self._poller.join()
             self._bar.stop()
 
+    def watch(self, context: SparkContext) -> None:
+        """Show from now on how many tasks of Spark's running jobs are done."""
+        self._context = context
+
     def stage(self, name: str) -> None:
         """Say which stage begins."""
         self._bar.reset(self._task, description=name, total=None, visible=True)
@@ -60,8 +64,10 @@ class Progress:
             self._console.print(f"[green]✓[/green] {name:<12} {what:<18} {seconds:5.1f} s", highlight=False)
 
     def _poll(self) -> None:
-        tracker = self._context.statusTracker()
         while not self._stop.wait(0.5):
+            if self._context is None:
+                continue
+            tracker = self._context.statusTracker()
             done = total = 0
             for stage_id in tracker.getActiveStageIds():
                 info = tracker.getStageInfo(stage_id)

@@ -15,14 +15,14 @@ from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import specrec
 from specrec import errors
 from specrec.config import Config
 from specrec.errors import SpecrecError, first_line
-from specrec.logs import configure, get_logger
+from specrec.logs import get_logger
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
 from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
@@ -65,16 +65,25 @@ class Run:
     warehouse : the tables.
     lock : that the run holds.
     progress : shows a person how far it is.
+    refit : whether the artefacts are to be fitted anew.
     """
 
     def __init__(
-        self, config: Config, warehouse: Warehouse, run_id: str, lock: WarehouseLock, progress: Progress
+        self,
+        config: Config,
+        warehouse: Warehouse,
+        run_id: str,
+        lock: WarehouseLock,
+        progress: Progress,
+        *,
+        refit: bool = False,
     ) -> None:
         self.config = config
         self.warehouse = warehouse
         self.lock = lock
         self.run_id = run_id
         self.progress = progress
+        self.refit = refit
         self.artefacts = ArtefactStore(Reader(config.warehouse, config.storage))
 
     def stamp(self) -> dict[str, Column]:
@@ -175,21 +184,27 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Config) -> Iterator[Run]:
-    """Yield a run that holds the warehouse's lock, in a Spark session; Spark's errors are told in one line.
+def open_run(config: Config, *, refit: bool = False) -> Iterator[Run]:
+    """Yield a run that holds the warehouse's lock; Spark's errors are told in one line.
+
+    The Spark session starts when the warehouse is first asked for it, so that what needs none starts no JVM.
 
     Raises
     ------
     SpecrecError
         If another run holds the warehouse, or Spark fails.
     """
-    configure(config.log)
     run_id = new_run_id()
-    with WarehouseLock(config.warehouse, config.storage, run_id) as lock, told_in_one_line():
-        spark = get_spark(config)
-        warehouse = Warehouse(spark, config.warehouse, config.storage)
-        with Progress(spark.sparkContext) as progress:
-            yield Run(config, warehouse, run_id, lock, progress)
+    lock = WarehouseLock(config.warehouse, config.storage, run_id)
+    with lock, told_in_one_line(), Progress() as progress:
+
+        def start_spark() -> SparkSession:
+            spark = get_spark(config)
+            progress.watch(spark.sparkContext)
+            return spark
+
+        warehouse = Warehouse(start_spark, config.warehouse, config.storage)
+        yield Run(config, warehouse, run_id, lock, progress, refit=refit)
     get_logger().info("run_done", run_id=run_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,11 +27,18 @@ class Reader:
     ----------
     root : folder or prefix of the tables.
     storage : how the store is reached; credentials come from the environment.
+    versions : the Delta version at which a table is read, by its name; others are read as they stand.
     """
 
-    def __init__(self, root: Location, storage: StorageConfig) -> None:
+    def __init__(self, root: Location, storage: StorageConfig, versions: Mapping[str, int] | None = None) -> None:
         self._root = root
+        self._storage = storage
+        self.versions = dict(versions or {})
         self._options = for_delta_rs(root, storage)
+
+    def pinned(self, names: Iterable[str]) -> Reader:
+        """Return a reader that reads these tables, whatever is written meanwhile, at the versions they have now."""
+        return Reader(self._root, self._storage, {name: self.table(name).version() for name in names})
 
     def table(self, name: str) -> DeltaTable:
         """Open a table.
@@ -43,7 +50,7 @@ class Reader:
         """
         path = join(self._root, name)
         try:
-            return DeltaTable(path, storage_options=self._options)
+            return DeltaTable(path, version=self.versions.get(name), storage_options=self._options)
         except TableNotFoundError:
             raise SpecrecError(f"there is no table {path}: run `specrec nightly` first") from None
         except (DeltaError, OSError) as error:

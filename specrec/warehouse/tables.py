@@ -7,8 +7,9 @@ its input it was made from, so that the next run can tell, without reading it, t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import deltalake
@@ -31,23 +32,28 @@ class Warehouse:
 
     Parameters
     ----------
-    spark : the session.
+    start_spark : returns the Spark session; called when it is first needed.
     root : folder or prefix of the tables.
     storage : how the store is reached.
     """
 
-    def __init__(self, spark: SparkSession, root: Location, storage: StorageConfig) -> None:
-        self.spark = spark
+    def __init__(self, start_spark: Callable[[], SparkSession], root: Location, storage: StorageConfig) -> None:
+        self._start_spark = start_spark
         self._root = root
         self._options = for_delta_rs(root, storage)
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The Spark session. What is written and created through delta-rs does without it."""
+        return self._start_spark()
 
     def path(self, name: str) -> str:
         """Return where a table lies."""
         return for_spark(join(self._root, name))
 
-    def create_missing(self) -> None:
+    def create_missing(self, names: Iterable[str] = TABLES) -> None:
         """Create the tables that do not exist yet, empty, and add the columns that older ones lack."""
-        for table in TABLES.values():
+        for table in (TABLES[name] for name in names):
             schema = _delta_schema(table)
             with self._by_delta_rs(table.name) as place:
                 found = deltalake.DeltaTable.create(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from specrec.catalogue.demo import render_catalogue
+from specrec.demo import render_catalogue
 
 MUSIC = Path(__file__).resolve().parents[3] / "shared" / "music"
 FORMATS = (".mp3", ".ogg", ".flac", ".wav")

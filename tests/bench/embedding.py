@@ -139,7 +139,7 @@ def measure_spark(config: Config, model: Model, rows: int) -> dict[str, float]:
     """Return the clips a second of the stage on two cores, what CPU a clip costs, and the rate of reading alone."""
     spark = get_spark(config)
     try:
-        table = Warehouse(spark, config.warehouse, config.storage).read("mel_spectrograms")
+        table = Warehouse(lambda: spark, config.warehouse, config.storage).read("mel_spectrograms")
         space, known = config.spaces[model.name], {model.name: model}
 
         def run(frame: Any) -> None:

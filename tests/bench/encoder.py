@@ -47,17 +47,17 @@ from specrec.audio import model_mel
 from specrec.audio.analyse import analyse
 from specrec.audio.config import AudioConfig, ModelMelConfig
 from specrec.audio.mel import decode_mel
-from specrec.catalogue.demo import render_catalogue
 from specrec.config import Config, load
+from specrec.demo import render_catalogue
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.models import Model, load_model, outputs, unit_mel
 from specrec.encoder.card import measure
-from specrec.encoder.command import _sample
 from specrec.encoder.config import EncoderConfig
 from specrec.encoder.data import STEP, Spectrograms
 from specrec.encoder.export import export, open_session
 from specrec.encoder.finish import finish
+from specrec.encoder.make import sample
 from specrec.encoder.train import _identity, build, train
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.measure import Lists, genre, song
@@ -136,6 +136,11 @@ def _analyse(path: str, config: Config) -> tuple[dict[str, Any], dict[str, Any]]
     mel = {"mel": found.mel, "n_mels": found.n_mels, "n_frames": found.n_frames}
     values = {name: of.tolist() if isinstance(of, np.ndarray) else float(of) for name, of in found.values.items()}
     return mel | {"content_hash": found.content_hash}, values | {"content_hash": found.content_hash}
+
+
+def sampled(config: Config, folder: Path) -> Spectrograms:
+    """Return the sample that a training of this configuration would see."""
+    return sample(config, Reader(config.warehouse, config.storage), folder)
 
 
 def folds_of(frame: pd.DataFrame) -> IntArray:
@@ -219,7 +224,7 @@ def train_fold(config: Config, fold: IntArray, number: int, fresh: bool) -> dict
     ``vectors`` of all clips, and of the training ``seconds, losses, held_out_losses, labels, difference, model``.
     """
     held_out = fold == number
-    data = dataclasses.replace(_sample(config, BUILD / "sample"), held_out=held_out)
+    data = dataclasses.replace(sampled(config, BUILD / "sample"), held_out=held_out)
     settings = config.encoder.model_copy(update={"patience": config.encoder.epochs, "threads": 1})
     folder = folder_of(settings, data, str(number), fresh=fresh)
     objective, state = train(data, settings, folder, resume=True)
@@ -387,7 +392,7 @@ def rendered_clips(count: int, config: Config) -> tuple[Spectrograms, Config]:
     rows = pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)
     frame = rows.assign(source_song="", path=[str(folder / audio) for audio in rows["audio"]])
     extract(frame.sort_values("track_id", ignore_index=True), own)
-    return _sample(own, folder / "sample"), own
+    return sampled(own, folder / "sample"), own
 
 
 # --- all of it ----------------------------------------------------------------------------------------------
@@ -484,7 +489,7 @@ def main(
         raise SystemExit(f"{MUSIC} is absent: nothing is measured, since only real music tells")
     frame = music()
     extract(frame, config)
-    data, fold = _sample(config, BUILD / "sample"), folds_of(frame)
+    data, fold = sampled(config, BUILD / "sample"), folds_of(frame)
     out = BUILD.parent / "encoder.json"
     results = json.loads(out.read_text()) if out.exists() else {}
     if autoencoder:

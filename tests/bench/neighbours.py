@@ -44,8 +44,8 @@ from vectors import write_embeddings
 
 from specrec.audio.analyse import analyse
 from specrec.audio.mel import decode_mel
-from specrec.catalogue.demo import render_catalogue
 from specrec.config import load
+from specrec.demo import render_catalogue
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.neighbours.kernel import unit

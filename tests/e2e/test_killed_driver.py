@@ -18,7 +18,7 @@ import psutil
 from nights import LIGHT_SPARK, RESULTS
 from servers import LOOPBACK, start, stop, tail
 
-from specrec.catalogue.demo import render_catalogue
+from specrec.demo import render_catalogue
 from specrec.errors import SpecrecError
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.reader import Reader

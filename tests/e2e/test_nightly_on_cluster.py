@@ -11,10 +11,10 @@ import psutil
 import pytest
 from servers import REPOSITORY, PackedEnvironment, S3Server, SparkCluster, Submission, tail
 
-from specrec.catalogue.demo import render_catalogue
+from specrec.demo import render_catalogue
 from specrec.embedding.config import SYSTEMS
 from specrec.embedding.models import ENCODER
-from specrec.pipeline.nightly import STAGES
+from specrec.pipeline.stages import STAGES
 from specrec.session import EXCLUDED, PACKAGES
 from specrec.storage import locate
 from specrec.storage.config import StorageConfig

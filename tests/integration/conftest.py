@@ -11,8 +11,8 @@ from nights import LIGHT_SPARK, Night, read_csv, write_csv
 from pyspark.sql import SparkSession
 from servers import S3Server
 
-from specrec.catalogue.demo import render_catalogue
 from specrec.config import load
+from specrec.demo import render_catalogue
 from specrec.session import get_spark
 
 

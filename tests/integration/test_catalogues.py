@@ -12,8 +12,8 @@ from nights import MEASURED, Night, write_csv
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from specrec.catalogue.demo import render_clip
 from specrec.catalogue.spark import conform, one_row_a_track, read_table, with_audio_uri
+from specrec.demo import render_clip
 from specrec.errors import CatalogueError
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from specrec.catalogue.demo import render_clip
+from specrec.demo import render_clip
 from specrec.duplicates.spark import least_connected
 
 SECONDS = 8.0

@@ -9,7 +9,8 @@ import pytest
 from spectrograms import some_tracks, write_warehouse
 
 from specrec.config import load
-from specrec.encoder.command import CARD, MODEL, train_encoder
+from specrec.encoder.make import CARD, MODEL
+from specrec.pipeline.train_encoder import train_encoder
 
 pytest.importorskip("torch", reason="pip install 'specrec[train]'")
 

@@ -14,7 +14,7 @@ from nights import LISTED, RESULTS, VOLATILE, Night, copy_artefacts, read_csv, u
 from pyspark.sql import SparkSession
 
 from specrec.audio.mel import decode_mel
-from specrec.catalogue.demo import render_catalogue
+from specrec.demo import render_catalogue
 from specrec.embedding.config import SYSTEMS
 from specrec.embedding.excerpts import encode, pitch_classes
 from specrec.errors import CatalogueError, ExtractionError
@@ -134,7 +134,7 @@ def test_runs_say_what_each_stage_did(first_night: Night) -> None:
 
 
 def test_comments_of_every_column_reach_the_tables(first_night: Night, spark: SparkSession) -> None:
-    warehouse = Warehouse(spark, first_night.warehouse, first_night.config().storage)
+    warehouse = Warehouse(lambda: spark, first_night.warehouse, first_night.config().storage)
     for name, table in TABLES.items():
         for field in warehouse.read(name).schema.fields:
             assert field.metadata["comment"] == table.schema[field.name].metadata["comment"], (name, field.name)

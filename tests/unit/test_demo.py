@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from specrec.catalogue import demo
-from specrec.catalogue.demo import COLUMNS, OPTIONAL, STYLES, render_catalogue, render_clip
+from specrec.demo import STYLES, names, render_catalogue, render_clip
+from specrec.demo.catalogue import COLUMNS, OPTIONAL, row_of
+from specrec.demo.names import name_of
+from specrec.demo.styles import SCALES
+from specrec.demo.synth import RATE
 
 SECONDS = 2.0
 CLIPS = 30  # up to the first WAV; the 20th row is the first without attributes
@@ -57,7 +60,7 @@ def test_every_file_decodes_to_what_its_row_says(catalogue, rows):
     assert {row["audio"].rsplit(".")[-1] for row in rows} == {"flac", "ogg", "mp3", "wav"}
     for row in rows:
         audio, rate = soundfile.read(catalogue.parent / row["audio"])
-        assert rate == demo.RATE
+        assert rate == RATE
         assert len(audio) == pytest.approx(SECONDS * rate, abs=1)
         assert float(row["duration_ms"]) == pytest.approx(1_000 * len(audio) / rate, abs=1)
         assert np.abs(audio).max() < 1.0
@@ -88,7 +91,7 @@ def test_the_rows_have_the_columns_of_the_real_catalogue(rows):
 
 
 def test_sixty_clips_have_sixty_titles_and_four_artists_a_style():
-    rows = [demo._row(index, render_clip(index, 0.1), seed=0) for index in range(60)]
+    rows = [row_of(index, render_clip(index, 0.1), seed=0) for index in range(60)]
     assert len({row["track_name"] for row in rows}) == 60
     artists = [{row["artists"] for row in rows[style :: len(STYLES)]} for style in range(len(STYLES))]
     assert [len(names) for names in artists] == [4] * len(STYLES)
@@ -97,11 +100,11 @@ def test_sixty_clips_have_sixty_titles_and_four_artists_a_style():
         assert len({row["album_name"] for row in rows if row["artists"] == artist}) == 2
 
 
-@pytest.mark.parametrize("names", [demo.ARTIST_NAMES, demo.ALBUM_NAMES, demo.TRACK_NAMES])
-def test_words_pair_up_in_every_way_before_a_name_comes_again(names):
-    period = math.lcm(*(len(words) for words in (names[0].split("|"), names[1].split(), names[2].split())))
+@pytest.mark.parametrize("words", [names.ARTIST_NAMES, names.ALBUM_NAMES, names.TRACK_NAMES])
+def test_words_pair_up_in_every_way_before_a_name_comes_again(words):
+    period = math.lcm(*(len(of) for of in (words[0].split("|"), words[1].split(), words[2].split())))
     assert period > 1_500
-    assert len({demo._name(number, *names) for number in range(period)}) == period
+    assert len({name_of(number, *words) for number in range(period)}) == period
 
 
 def test_progress_is_told_of_every_clip(tmp_path):
@@ -127,7 +130,7 @@ def test_a_clip_is_in_the_key_that_it_states(clips):
     for clip in clips:
         tuned = librosa.feature.chroma_stft(y=clip.samples, sr=clip.sample_rate, n_fft=8192, tuning=0.0)
         chroma = tuned.mean(axis=1)
-        scale = (clip.key + demo.SCALES[clip.mode]) % 12
+        scale = (clip.key + SCALES[clip.mode]) % 12
         triad = scale[[0, 2, 4]]
         assert chroma[triad].mean() > 1.1 * chroma.mean(), clip.style
         assert chroma[scale].mean() > 1.1 * np.delete(chroma, scale).mean(), clip.style

@@ -13,6 +13,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from pyspark import SparkContext
 from scipy.fft import dct
 from spectrograms import BANDS, MFCC, some_tracks, write_warehouse
 
@@ -21,6 +22,7 @@ from specrec.encoder.config import EncoderConfig
 from specrec.encoder.data import collect
 from specrec.errors import SpecrecError
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.lock import LOCK_NAME, WarehouseLock
 from specrec.warehouse.reader import Reader
 
 torch = pytest.importorskip("torch", reason="pip install 'specrec[train]'")
@@ -539,6 +541,32 @@ def test_the_command_leaves_a_model_its_card_and_its_curve(root, tmp_path):
     mistyped = CliRunner().invoke(main, [*arguments, "--resume", "--set", "encoder.label_column=track_gener"])
     assert mistyped.exit_code == 2
     assert "no track of the sample has a label in 'track_gener'" in mistyped.output
+
+    runs = sorted(Reader(str(other), StorageConfig()).rows("runs"), key=lambda row: row["started_at"])
+    assert {row["stage"] for row in runs} == {"train_encoder"}
+    assert [row["status"] for row in runs] == ["done", "failed", "done", "failed"]
+    assert "track_gener" in runs[-1]["message"]
+    assert runs[0]["rows_in"] == 24
+    details = dict(runs[0]["details"])
+    assert details["mel_spectrograms_version"] == details["tracks_version"] == "0"
+    assert details["model"] == card["model"]["sha256"]
+    assert not (other / LOCK_NAME).exists()
+    assert SparkContext._gateway is None  # no JVM for one worker
+
+
+def test_no_training_while_a_night_holds_the_warehouse(root, tmp_path):
+    with WarehouseLock(str(root), StorageConfig(), "the-night"):
+        found = CliRunner().invoke(main, ["train-encoder", "--warehouse", str(root), "--out", str(tmp_path / "e")])
+    assert found.exit_code == 2
+    assert "held by run the-night" in found.output
+
+
+def test_a_mistyped_warehouse_stays_absent(tmp_path):
+    place = tmp_path / "none"
+    found = CliRunner().invoke(main, ["train-encoder", "--warehouse", str(place), "--out", str(tmp_path / "e")])
+    assert found.exit_code == 2
+    assert "there is no table" in found.output
+    assert not place.exists()
 
 
 def test_without_torch_the_command_says_what_to_install(root, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from specrec.audio.config import AudioConfig
 from specrec.audio.decode import decode as decode_audio
-from specrec.catalogue import synth
+from specrec.demo import synth
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding.excerpts import NUMBERS, decode, encode, pitch_classes, starts
 from specrec.recommend import excerpts

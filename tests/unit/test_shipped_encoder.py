@@ -12,8 +12,8 @@ from scipy.signal import butter, sosfilt
 from specrec.audio.analyse import analyse
 from specrec.audio.config import AudioConfig
 from specrec.audio.mel import decode_mel
-from specrec.catalogue.demo import render_clip
 from specrec.config import load
+from specrec.demo import render_clip
 from specrec.embedding.models import ENCODER, load_model, outputs, unit_mel
 from specrec.errors import ConfigError
 from specrec.neighbours.kernel import unit

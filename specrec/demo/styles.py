@@ -1,27 +1,17 @@
-"""The demo catalogue: clips synthesised in six styles, whose tempo, key, mode and instruments are known.
+"""Six styles of music: what is played, and how it sounds.
 
-A style is a function from a :class:`Score` (what is played) to a mix (how it sounds). Every clip depends on
-``(seed, index)`` alone, down to the bytes of its file, so that a catalogue can grow without changing.
+A style is a function from a :class:`Score` (what is played) to a mix (how it sounds).
 """
 
 from __future__ import annotations
 
-import csv
-import functools
-import multiprocessing
-import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from specrec.catalogue.synth import (
+from specrec.demo.synth import (
     RATE,
     Signal,
     adsr,
@@ -31,7 +21,6 @@ from specrec.catalogue.synth import (
     hat,
     karplus_strong,
     kick,
-    mixdown,
     noise,
     pattern,
     place,
@@ -44,20 +33,6 @@ from specrec.catalogue.synth import (
     struck_string,
     wave,
 )
-
-COLUMNS = (
-    "track_id", "artists", "album_name", "track_name", "popularity", "duration_ms", "explicit",
-    "danceability", "energy", "key", "loudness", "mode", "speechiness", "acousticness", "instrumentalness",
-    "liveness", "valence", "tempo", "time_signature", "track_genre", "audio",
-)  # fmt: skip
-
-#: What every 20th row lacks, as rows of real catalogues do.
-OPTIONAL = (
-    "popularity", "danceability", "energy", "key", "loudness", "mode", "acousticness", "instrumentalness",
-    "valence", "tempo", "time_signature",
-)  # fmt: skip
-
-FORMATS = ("flac", "ogg", "mp3", "flac", "ogg", "flac", "mp3", "ogg", "flac", "wav")
 
 # Semitones above the tonic, and chords as scale degrees; index 0 is minor, 1 major, as in the `mode` column.
 SCALES = (np.array([0, 2, 3, 5, 7, 8, 10]), np.array([0, 2, 4, 5, 7, 9, 11]))
@@ -284,237 +259,3 @@ STYLES: dict[str, Style] = {
     "folk": Style(folk, (90, 110), -20, 0.35, 0.90, 0.50, 0.50, meters=(3, 4)),
     "chiptune": Style(chiptune, (130, 150), -15, 0.70, 0.04, 0.65, 0.75),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class DemoClip:
-    """A rendered clip and what is known of it.
-
-    Parameters
-    ----------
-    samples : ndarray, shape (n,), float32
-        Mono, at ``sample_rate``, within ±0.8.
-    sample_rate : int
-        Hz.
-    style : str
-        One of :data:`STYLES`.
-    tempo : float
-        Beats a minute.
-    key : int
-        Pitch class of the tonic, 0 = C … 11 = B.
-    mode : int
-        1 major, 0 minor.
-    time_signature : int
-        Beats a bar.
-    loudness : float
-        RMS of the samples, dBFS.
-    """
-
-    samples: NDArray[np.float32]
-    sample_rate: int
-    style: str
-    tempo: float
-    key: int
-    mode: int
-    time_signature: int
-    loudness: float
-
-
-def render_clip(index: int, seconds: float = 10.0, seed: int = 0) -> DemoClip:
-    """Render the ``index``-th clip of a catalogue, whatever that catalogue's size.
-
-    Parameters
-    ----------
-    index : int
-        From 0; styles go round.
-    seconds : float
-        Length.
-    seed : int
-        Another seed is another catalogue.
-
-    Returns
-    -------
-    DemoClip
-    """
-    rng = np.random.default_rng([seed, index])
-    name = list(STYLES)[index % len(STYLES)]
-    style = STYLES[name]
-    meter, mode = int(rng.choice(style.meters)), int(rng.integers(2))
-    score = Score(
-        rng=rng,
-        n=samples(seconds),
-        tempo=round(float(rng.uniform(*style.tempo)), 1),
-        meter=meter,
-        key=int(rng.integers(12)),
-        mode=mode,
-        chord_beats=meter if len(style.meters) > 1 else int(rng.choice(style.chord_beats)),
-        progression=PROGRESSIONS[mode][rng.integers(len(PROGRESSIONS[mode]))],
-    )
-    mix = mixdown(style.play(score), style.level + float(rng.uniform(-1.5, 1.5)))
-    loudness = 10 * np.log10(np.mean(np.square(mix, dtype=np.float64)))
-    return DemoClip(mix, RATE, name, score.tempo, score.key, mode, meter, round(float(loudness), 2))
-
-
-def render_catalogue(
-    folder: Path,
-    clips: int = 60,
-    seconds: float = 10.0,
-    seed: int = 0,
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    processes: int = 1,
-) -> Path:
-    """Write ``catalogue.csv`` (Spotify's columns) and the files of ``audio/`` to a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Made if absent; files of the same names are overwritten.
-    clips : int
-        How many; the first ones are the same whatever the number.
-    seconds : float
-        Length of each.
-    seed : int
-        Another seed is another catalogue.
-    progress : callable, optional
-        Called with (clips done, clips) after each.
-    processes : int
-        That render side by side; the result is the same.
-
-    Returns
-    -------
-    Path
-        The catalogue's; its `audio` column is relative to ``folder``.
-    """
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
-    path = folder / "catalogue.csv"
-    unfinished = path.with_suffix(".part")  # the catalogue is there only when all its clips are
-    render = functools.partial(_render_to, folder, seconds=seconds, seed=seed)
-    with ExitStack() as stack:
-        file = stack.enter_context(unfinished.open("w", newline="", encoding="utf-8"))
-        table = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        table.writeheader()
-        rows: Iterator[dict[str, Any]] = map(render, range(clips))
-        if processes > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")))
-            rows = pool.map(render, range(clips), chunksize=4)
-        for done, row in enumerate(rows, start=1):
-            table.writerow(row)
-            if progress is not None:
-                progress(done, clips)
-    unfinished.replace(path)
-    return path
-
-
-def _render_to(folder: Path, index: int, seconds: float, seed: int) -> dict[str, Any]:
-    """Write a clip's file; return its row of the catalogue."""
-    clip = render_clip(index, seconds, seed)
-    row = _row(index, clip, seed)
-    _write_audio(folder / row["audio"], clip)
-    return row
-
-
-def _row(index: int, clip: DemoClip, seed: int) -> dict[str, Any]:
-    """Catalogue row of a clip; columns that nothing is known of are left out."""
-    # A stream of its own: what the catalogue says of a clip does not move when the way it is played does.
-    rng = np.random.default_rng([seed, index, 1])
-    style, (round_, number) = STYLES[clip.style], divmod(index, len(STYLES))
-    # Twelve clips of a style are by four artists with two albums each; the next twelve by four others.
-    artist = (round_ // 12 * 4 + round_ % 4) * len(STYLES) + number
-    album = 2 * artist + round_ // 4 % 2
-
-    def about(typical: float) -> float:
-        return round(float(np.clip(typical + rng.normal(0, 0.04), 0, 1)), 3)
-
-    row = {
-        "track_id": f"demo-{index + 1:04d}",
-        "artists": _name(artist, *ARTIST_NAMES),
-        "album_name": _name(album, *ALBUM_NAMES),
-        "track_name": _name(index, *TRACK_NAMES),
-        "popularity": int(rng.integers(5, 96)),
-        "duration_ms": round(1_000 * len(clip.samples) / clip.sample_rate),
-        "explicit": False,
-        "danceability": about(style.danceability),
-        "energy": about(style.energy),
-        "key": clip.key,
-        "loudness": clip.loudness,
-        "mode": clip.mode,
-        "acousticness": about(style.acousticness),
-        "instrumentalness": about(0.93),
-        "valence": about(style.valence + (0.1 if clip.mode else -0.1)),
-        "tempo": clip.tempo,
-        "time_signature": clip.time_signature,
-        "track_genre": clip.style,
-        # Every style comes in every format, so that no format betrays a style.
-        "audio": f"audio/demo-{index + 1:04d}.{FORMATS[(round_ + number) % len(FORMATS)]}",
-    }
-    if index % 20 == 19:
-        row |= dict.fromkeys(OPTIONAL, "")
-    return row
-
-
-_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-def _write_audio(path: Path, clip: DemoClip) -> None:
-    """Write a clip in the format that its path ends with, 16 bits where the format has bits."""
-    with soundfile.SoundFile(path, "w", clip.sample_rate, channels=1) as file:
-        # A second at a time: libsndfile's Vorbis encoder overflows the stack on minutes at once.
-        for start in range(0, len(clip.samples), clip.sample_rate):
-            file.write(clip.samples[start : start + clip.sample_rate])
-    if path.suffix == ".ogg":
-        path.write_bytes(_numbered_ogg(path.read_bytes()))
-
-
-def _numbered_ogg(data: bytes, serial: int = 1) -> bytes:
-    """Give an Ogg stream a fixed serial number: libsndfile draws one at random for every file."""
-    pages, at = bytearray(), 0
-    while at < len(data):
-        # 27 bytes (serial at 14, checksum at 22, segment count at 26), the segments' lengths, the segments.
-        end = at + 27 + data[at + 26]
-        end += sum(data[at + 27 : end])
-        page = bytearray(data[at:end])
-        page[14:18] = serial.to_bytes(4, "little")
-        page[22:26] = bytes(4)
-        # Ogg's checksum is zlib's polynomial with the bits in the other order, and no inversion.
-        checksum = zlib.crc32(page.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
-        page[22:26] = checksum.to_bytes(4, "big").translate(_REVERSED_BITS)
-        pages += page
-        at = end
-    return bytes(pages)
-
-
-def _name(number: int, forms: str, first: str, second: str) -> str:
-    """Join words from lists whose lengths have no common factor, so that names take long to come again."""
-    choices = forms.split("|"), first.split(), second.split()
-    form, one, other = (words[number % len(words)] for words in choices)
-    return form.format(one, other)
-
-
-# All invented. In each group the three lengths are pairwise coprime (see _name), and that of the forms is
-# coprime with the number of styles too, so that none belongs to a style.
-ARTIST_NAMES = (
-    "{} {}|The {} {}|{} {} Society|{} {} Quintet|{} {} Union",
-    """Amber Velvet Paper Copper Willow Marble Saffron Distant Juniper Cobalt Hollow Gentle Crimson Linen
-    Tidal Wandering Pewter Sleepy Maple Quiet Ivory Northern Clover Brisk Opal Rustic Lunar Hazel Drifting""",
-    """Lanterns Orchard Kettles Meridian Sparrows Ferry Almanac Turnstile Gardeners Compass Thimble Foxgloves
-    Cartographers Balcony Pendulum Otters Sundial Weavers Lighthouse Parasol Caravan Bellows Marigolds Ladder
-    Signpost Windmill Teacups Harvest Ravine Bakers Spinney""",
-)
-ALBUM_NAMES = (
-    "{} for {}|{} before {}",
-    """Letters Rooms Maps Evenings Stairways Windows Postcards Seasons Bridges Almanacs Gardens Hours Rivers
-    Signals Corridors Lessons Shadows Tides Orbits Echoes Kitchens Harbours Lanterns Pockets Clouds Engines
-    Meadows Mirrors Recipes""",
-    """Tomorrow Strangers Winter Nobody Sailors Midnight Neighbours Autumn Travellers Sunday Giants Beginners
-    April Dreamers Elsewhere Gravity Company Daylight Cousins Always November Machines Children Morning
-    Thunder Silence Someone Islands Yesterday Sparrows Rain""",
-)
-TRACK_NAMES = (
-    "{} of {}|{} and {}|{} without {}|{} after {}|{} beneath {}",
-    """Carousel Thread Colour Harbour Shape Memory Garden Ribbon Murmur Weight Corner Anthem Window Ladder
-    Letter Season Pocket Kingdom Shadow Valley Engine Portrait Festival""",
-    """Embers Avenues Snowfall Feathers Gravity Rooftops Honey Static Pinecones Horizons Velvet Chimneys
-    Satellites Moss Umbrellas Cinders Postage Blossom Tramlines Quartz Fireflies Paraffin Driftwood Ceilings
-    Tangerines Footsteps Lullabies Orchids Starlings""",
-)

@@ -1,11 +1,10 @@
-"""``specrec train-encoder``: from the table of spectrograms to an ONNX model, its card and its loss curve."""
+"""An encoder, from the table of spectrograms to an ONNX model, its card and its loss curve."""
 
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +12,44 @@ from specrec.config import Config
 from specrec.embedding.models import AUDIO, heard
 from specrec.encoder.data import Spectrograms, collect
 from specrec.errors import SpecrecError
-from specrec.logs import configure, get_logger
+from specrec.logs import get_logger
 from specrec.warehouse.reader import Reader
 
 MODEL, CARD, CURVE = "model.onnx", "model.json", "loss.png"
+
+#: What training reads of a warehouse.
+TABLES = ("mel_spectrograms", "tracks", "audio_features")
+
+#: What must be installed.
+NEEDED = ("torch", "onnx", "matplotlib")
+
 _MEASURED = 1_000  # tracks of either side, at most
-_NEEDED = ("torch", "onnx", "matplotlib")
 
 
-def train_encoder(config: Config, out: Path, *, resume: bool = False, workers: int = 1) -> dict[str, Any]:
-    """Train an encoder on the warehouse's spectrograms and export it.
+def make_model(config: Config, reader: Reader, out: Path, *, resume: bool) -> dict[str, Any]:
+    """Train an encoder in this process, which may be one of a group, and export it.
 
     Parameters
     ----------
-    config : sections ``encoder``, ``audio`` and ``evaluate`` (the column of the song) are read.
-    out : folder of the model, its card, its loss curve, the checkpoint, and the sample while it is trained.
-    resume : continue a training that was stopped.
-    workers : above 1, as many processes by Spark's TorchDistributor; `out` must be a folder that all of them reach.
+    config : Config
+        Its sections ``encoder``, ``audio`` and ``evaluate`` (the column of the song) are read.
+    reader : Reader
+        Of the warehouse; :data:`TABLES` are read, several times over, and so must not change meanwhile.
+    out : Path
+        Folder of the model, its card, its loss curve, the checkpoint, and the sample while it is trained.
+    resume : bool
+        Whether to continue a training that was stopped.
 
     Returns
     -------
-    dict, the model card.
+    dict
+        The model card; empty in a process of a group that is not its first.
 
     Raises
     ------
     SpecrecError
-        If PyTorch is not installed, the warehouse holds too little, or the folder holds another training.
+        If the warehouse holds too little, or the folder holds another training.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise SpecrecError(f"training needs {', '.join(missing)}: pip install 'specrec[train]'")
-    configure(config.log)
-    if workers == 1:
-        return _train(config, out.absolute(), resume)
-    return _distribute(config, out.absolute(), resume, workers)
-
-
-def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
-    """Train in this process, which may be one of a group."""
     from torch import distributed as dist  # noqa: PLC0415
 
     from specrec.encoder.card import draw_losses, measure, write_card  # noqa: PLC0415
@@ -66,7 +65,7 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
     first = not in_group or dist.get_rank() == 0
     with tempfile.TemporaryDirectory(prefix="specrec-mels-") as own:
         # each process of a group has the sample on its own machine's disk
-        data = _sample(config, Path(own) if in_group else out / "sample")
+        data = sample(config, reader, Path(own) if in_group else out / "sample")
         sides = {"trained_on": ~data.held_out, "held_out": data.held_out}
         if first:
             log.info("training_started", **{side: int(of.sum()) for side, of in sides.items()})
@@ -113,11 +112,18 @@ def _train(config: Config, out: Path, resume: bool) -> dict[str, Any]:
     return card
 
 
-def _sample(config: Config, folder: Path) -> Spectrograms:
+def sample(config: Config, reader: Reader, folder: Path) -> Spectrograms:
+    """Return the sample that an encoder is trained on, collected into a folder.
+
+    Raises
+    ------
+    SpecrecError
+        If there are too few spectrograms, or no track has a label in a column that was chosen.
+    """
     settings = config.encoder
     contrastive = settings.architecture == "contrastive"
     data = collect(
-        Reader(config.warehouse, config.storage),
+        reader,
         folder,
         size=settings.sample_tracks,
         seed=settings.seed,
@@ -134,31 +140,6 @@ def _sample(config: Config, folder: Path) -> Spectrograms:
             "of the catalogue, or null to train without labels"
         )
     return data
-
-
-def _distribute(config: Config, out: Path, resume: bool, workers: int) -> dict[str, Any]:
-    """Train in a group of processes that Spark starts, on the driver's machine in its local mode."""
-    import torch  # noqa: PLC0415
-    from pyspark.ml.torch.distributor import TorchDistributor  # noqa: PLC0415
-
-    from specrec.session import get_spark  # noqa: PLC0415
-
-    local = (get_spark(config).sparkContext.master or "").startswith("local")
-    gpu = torch.cuda.is_available() if local else "spark.task.resource.gpu.amount" in config.spark.conf
-    distributor = TorchDistributor(num_processes=workers, local_mode=local, use_gpu=gpu)
-    return distributor.run(_train_in_group, config.model_dump_json(), str(out), resume) or {}
-
-
-def _train_in_group(config: str, out: str, resume: bool) -> dict[str, Any]:
-    """Run in each process of the group; that of rank 0 returns the card."""
-    import torch  # noqa: PLC0415
-    from torch import distributed as dist  # noqa: PLC0415
-
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        return _train(Config.model_validate_json(config), Path(out), resume)
-    finally:
-        dist.destroy_process_group()
 
 
 class _Bar:

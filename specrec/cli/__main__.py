@@ -1,0 +1,5 @@
+"""``python -m specrec.cli``."""
+
+from specrec.cli import main
+
+main(prog_name="specrec")

@@ -1,0 +1,56 @@
+"""The stages of a night, in their order.
+
+A new stage is its module, one line in :data:`STAGES`, its script in ``jobs/`` and the table that it writes. The
+order of a night and ``specrec nightly --stage`` follow. Importing this module imports no stage, and no Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from specrec.errors import SpecrecError
+from specrec.settings import nearest_name
+
+if TYPE_CHECKING:
+    from specrec.pipeline.run import Run
+
+#: The name of each stage, and the function that runs it.
+STAGES: dict[str, str] = {
+    "ingest": "specrec.pipeline.ingest:ingest",
+    "extract": "specrec.pipeline.extract:extract",
+    "fit": "specrec.pipeline.fit:fit",
+    "embed": "specrec.pipeline.embed:embed",
+    "neighbours": "specrec.pipeline.neighbours:find_neighbours",
+    "duplicates": "specrec.pipeline.duplicates:find_duplicates",
+    "recommend": "specrec.pipeline.recommend:recommend",
+    "map": "specrec.pipeline.map:make_map",
+}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return these stages in the order of a night; all of them if none is named.
+
+    Raises
+    ------
+    SpecrecError
+        If there is no such stage.
+
+    Examples
+    --------
+    >>> in_order(["recommend", "neighbours"])
+    ['neighbours', 'recommend']
+    """
+    chosen = list(names)
+    for name in chosen:
+        if name not in STAGES:
+            raise SpecrecError(f"there is no stage {name!r}{nearest_name(name, STAGES)}")
+    return [name for name in STAGES if not chosen or name in chosen]
+
+
+def find_stage(name: str) -> Callable[[Run], None]:
+    """Import a stage, and return the function that runs it."""
+    module, _, function = STAGES[name].partition(":")
+    found: Callable[[Run], None] = getattr(import_module(module), function)
+    return found

@@ -1,0 +1,64 @@
+"""Training an encoder: as a stage it holds the warehouse, and leaves a row in ``runs``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from specrec.config import Config
+from specrec.encoder.make import NEEDED, TABLES, make_model
+from specrec.errors import SpecrecError
+from specrec.pipeline.run import open_run
+from specrec.warehouse.reader import Reader
+
+
+def train_encoder(config: Config, out: Path, *, resume: bool = False, workers: int = 1) -> dict[str, Any]:
+    """Train an encoder on the warehouse's spectrograms and export it.
+
+    No night runs beside it, and whatever becomes of the warehouse, each table is read at the version that it had at
+    the start: spectrograms, features and titles stay those of one catalogue. With one worker no JVM is started.
+
+    Parameters
+    ----------
+    config : Config
+        Its sections ``encoder``, ``audio`` and ``evaluate`` (the column of the song) are read.
+    out : Path
+        Folder of the model, its card, its loss curve, the checkpoint, and the sample while it is trained.
+    resume : bool
+        Whether to continue a training that was stopped.
+    workers : int
+        Above 1, as many processes by Spark's TorchDistributor; `out` must be a folder that all of them reach.
+
+    Returns
+    -------
+    dict
+        The model card.
+
+    Raises
+    ------
+    SpecrecError
+        If PyTorch is not installed, another run holds the warehouse, the warehouse holds too little, or the folder
+        holds another training.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise SpecrecError(f"training needs {', '.join(missing)}: pip install 'specrec[train]'")
+    out = out.absolute()
+    Reader(config.warehouse, config.storage).table(TABLES[0])  # or a mistyped path would get empty tables
+    with open_run(config) as run:
+        run.warehouse.create_missing(["runs"])
+        with run.stage("train_encoder") as report:
+            reader = Reader(config.warehouse, config.storage).pinned(TABLES)
+            report.details |= {f"{name}_version": version for name, version in reader.versions.items()}
+            if workers == 1:
+                card = make_model(config, reader, out, resume=resume)
+            else:
+                from specrec.encoder.spark import make_in_group  # noqa: PLC0415
+
+                spark = run.warehouse.spark
+                card = make_in_group(spark, config, reader.versions, out, resume=resume, workers=workers)
+            report.rows_in = card["data"]["tracks"]
+            report.details |= {name: card["training"][name] for name in ("epochs", "kept_epoch")}
+            report.details["model"] = card["model"]["sha256"]
+    return card
