@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from specrec.recommend.contributions import Parts
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -25,7 +27,8 @@ class Split:
 
     Attributes
     ----------
-    names : of the parts
+    names : tuple of str
+        Of the parts.
     vectors : float64, shape (tracks, dimensions)
     part : callable
         Returns the i-th part of each vector, shape (tracks, dimensions): one at a time, as all would be wide.
@@ -36,20 +39,9 @@ class Split:
     part: Callable[[int], FloatArray]
 
 
-def by_family(vectors: FloatArray, names: Sequence[str], families: IntArray) -> Split:
-    """Split vectors of the space ``features``; `families` is the index of each dimension's name."""
-    return Split(tuple(names), vectors, lambda i: np.where(families == i, vectors, 0.0))
-
-
-def by_region(vectors: FloatArray, names: Sequence[str], parts: FloatArray) -> Split:
-    """Split vectors of the space ``spectrogram``; `parts` of shape (tracks, regions · dimensions)."""
-    regions = parts.reshape(len(vectors), len(names), -1)
-    return Split(tuple(names), vectors, lambda i: regions[:, i])
-
-
-def whole(vectors: FloatArray, name: str) -> Split:
-    """Return vectors that do not split, as those of a model: one part."""
-    return Split((name,), vectors, lambda _: vectors)
+def split(parts: Parts, vectors: FloatArray, stored: FloatArray | None = None) -> Split:
+    """Split vectors of one space into the parts that its explanations name; see :meth:`Parts.part`."""
+    return Split(parts.names, vectors, lambda i: parts.part(i, vectors, stored))
 
 
 def joined(vectors: FloatArray, splits: Sequence[Split]) -> Split:

@@ -8,7 +8,7 @@ is collected: `evaluate.sample_tracks` tracks a question, their lists, and what 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -21,14 +21,13 @@ from pyspark.sql import functions as F
 
 from specrec.catalogue.spark import read_table
 from specrec.config import Config
-from specrec.embedding.features import FAMILIES, families, layout_of
+from specrec.embedding.features import layout_of
 from specrec.embedding.spark import sample_tracks
-from specrec.embedding.spectrogram import REGIONS
 from specrec.errors import CatalogueError, ConfigError, SpecrecError
 from specrec.evaluate import measure as M
 from specrec.evaluate import truth
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
-from specrec.evaluate.explanations import Split, by_family, by_region, joined, whole
+from specrec.evaluate.explanations import Split, joined, split
 from specrec.evaluate.intervals import Bootstrap, Figure
 from specrec.evaluate.metrics import METRICS, Measurement
 from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
@@ -36,10 +35,11 @@ from specrec.evaluate.ranking import Facts, IntArray, as_lists, by_rank
 from specrec.pipeline.run import Run, open_run
 from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.config import RecommendConfig
+from specrec.recommend.contributions import Parts, parts_of, shares_of
+from specrec.settings import System
 from specrec.warehouse.reader import Reader
 
 _READS = 30
-_REGIONS = tuple(region.name for region in REGIONS)
 #: Statistics are of a sample of a large catalogue: the share of a track that is not of it is off by one in so many.
 _SAMPLED_SHARE = 1e-3
 
@@ -216,7 +216,7 @@ def _sample(run: Run, known: DataFrame, liked: DataFrame | None, reasons: dict[s
         told = told.withColumn("liked", F.lit(None).cast("double"))
     else:
         told = told.join(liked, "track_id", "left")
-    facts, shares = Facts(_collected(told)), run.config.embedding.hybrid_shares
+    facts = Facts(_collected(told))
     tracks = np.unique(facts.positions(chosen["track_id"]))
     asked = {
         name: np.isin(tracks, facts.positions(chosen["track_id"][chosen["asked"] == name]))
@@ -242,7 +242,7 @@ def _sample(run: Run, known: DataFrame, liked: DataFrame | None, reasons: dict[s
         M.Lists(facts, tracks, recommended | {name: of[:, :top_n] for name, of in baselines.items()}),
         asked,
         {
-            name: by_rank(facts, tracks, of, top_n, pd.Index(_parts(str(name), shares)).get_indexer(of["top"]))
+            name: by_rank(facts, tracks, of, top_n, pd.Index(_names(run.config, str(name))).get_indexer(of["top"]))
             for name, of in lists.groupby("system")
         },
     )
@@ -355,9 +355,8 @@ def _vectors(run: Run, sample: _Sample, bootstrap: Bootstrap, reasons: dict[str,
         spaces[space] = (of, M.Vectors.of(facts, of["track_id"], _matrix(of["vector"])))
     yield from M.within_lists(lists, spaces["hybrid"][1], bootstrap)
 
-    shares = run.config.embedding.hybrid_shares
-    dimensions = families(layout_of(run.config.audio.n_mfcc))
-    if spaces["features"][1].matrix.shape[1] != len(dimensions):
+    dimensions = sum(size for _, size in layout_of(run.config.audio.n_mfcc))
+    if spaces["features"][1].matrix.shape[1] != dimensions:
         for metric in METRICS:
             if metric.startswith("fidelity"):
                 reasons[metric] = "the vectors are of another configuration: give the night's --config"
@@ -366,46 +365,46 @@ def _vectors(run: Run, sample: _Sample, bootstrap: Bootstrap, reasons: dict[str,
         if system not in sample.top:
             continue
         rows_of = {space: vectors.row_of for space, (_, vectors) in spaces.items()}
-        needed = (*shares, "hybrid") if system == "hybrid" else (system,)
+        needed = {*_parts(run.config, system), system}
         tracks, listed = lists.tracks, lists.of[system]
         top = sample.top[system][sample.asked["any"]]
         used = np.unique(np.concatenate([tracks, listed[listed >= 0]]))
         used = used[np.all([rows_of[space][used] >= 0 for space in needed], axis=0)]
         local = np.full(len(facts.ids) + 1, -1)
         local[used] = np.arange(len(used))
-        split = _split(needed, {space: (*spaces[space], rows_of[space][used]) for space in needed}, dimensions)
+        parts = _split(run.config, system, {space: (*spaces[space], rows_of[space][used]) for space in needed})
         has = local[tracks] >= 0
         yield from M.deletion(
-            system, split, local[tracks[has]], local[listed[has]], top=top[has], bootstrap=bootstrap
+            system, parts, local[tracks[has]], local[listed[has]], top=top[has], bootstrap=bootstrap
         )
 
 
-def _split(
-    needed: Sequence[str], spaces: Mapping[str, tuple[pd.DataFrame, M.Vectors, IntArray]], dimensions: IntArray
-) -> Split:
-    """Split vectors of a system's space, the last that is needed, into the parts that its explanations name."""
+def _split(config: Config, system: System, spaces: Mapping[str, tuple[pd.DataFrame, M.Vectors, IntArray]]) -> Split:
+    """Split vectors of a system's space into the parts that its explanations name.
 
-    def of(space: str) -> Split:
+    Parameters
+    ----------
+    spaces : of each space that is needed, its rows of ``embeddings``, its vectors, and which of these to split.
+    """
+    splits = []
+    for space, parts in _parts(config, system).items():
         frame, vectors, rows = spaces[space]
-        matrix = vectors.matrix[rows]
-        if space == "features":
-            return by_family(matrix, FAMILIES, dimensions)
-        if space == "spectrogram":
-            return by_region(matrix, _REGIONS, _matrix(frame["parts"].iloc[rows]))
-        return whole(matrix, space)
-
-    *parts, system = needed
-    if not parts:
-        return of(system)
+        stored = frame["parts"].iloc[rows]
+        splits.append(split(parts, vectors.matrix[rows], _matrix(stored) if stored.notna().all() else None))
+    if system in _parts(config, system):
+        return splits[0]
     _, vectors, rows = spaces[system]
-    return joined(vectors.matrix[rows], [of(part) for part in parts])
+    return joined(vectors.matrix[rows], splits)
 
 
-def _parts(system: str, shares: Collection[str]) -> tuple[str, ...]:
-    """Return the names of the parts of a system's scores, as `reasons` call them; `shares` are in the hybrid."""
-    if system == "hybrid":
-        return tuple(name for part in shares for name in _parts(part, ()))
-    return {"features": FAMILIES, "spectrogram": _REGIONS}.get(system, (system,))
+def _parts(config: Config, system: System) -> dict[str, Parts]:
+    """Return, by space, the parts of a system's scores; a space without a share in the hybrid has none."""
+    return {space: parts_of(space, config) for space, share in shares_of(system, config).items() if share}
+
+
+def _names(config: Config, system: System) -> list[str]:
+    """Return the names of the parts of a system's scores, as `reasons` call them."""
+    return [name for parts in _parts(config, system).values() for name in parts.names]
 
 
 def _overlap(run: Run, sample: _Sample, bootstrap: Bootstrap, reasons: dict[str, str]) -> Iterator[Measurement]:

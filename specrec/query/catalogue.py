@@ -21,8 +21,8 @@ from specrec.errors import ConfigError, SpecrecError, TrackError
 from specrec.neighbours.kernel import has_direction
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
-from specrec.recommend.explain import phrases
-from specrec.recommend.pairs import explain_pairs, explainer_of
+from specrec.recommend.explain import explain_pairs, explainer_of
+from specrec.recommend.phrases import phrases
 from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
 from specrec.recommend.traits import traits_of
 from specrec.settings import System
@@ -33,7 +33,7 @@ from specrec.warehouse.reader import Reader
 Rows = list[dict[str, Any]]
 
 _OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "tags", "input_hash"]
-_PROFILE = ["features", "spectrogram", "levels", "excerpts"]
+_OF_SPECTROGRAM = ["levels", "excerpts"]
 _TITLES = ("track_name", "track_genre")
 
 
@@ -221,15 +221,13 @@ class Catalogue:
                     "configuration that the night ran with, or run `specrec nightly` with this one"
                 )
         attributes = {f"catalogue_{name}": {of: row[name] for of, row in tracks.items()} for name in ATTRIBUTES}
-        spectrogram = by_space["spectrogram"].rename(columns={"vector": "spectrogram"})
         profiles = (
             features.set_index("track_id")
-            .join(by_space["features"]["vector"].rename("features"), how="inner")
-            .join(spectrogram[_PROFILE[1:]], how="inner")
+            .join(by_space["spectrogram"][_OF_SPECTROGRAM], how="inner")
             .join(pd.DataFrame(attributes), how="inner")
         )
-        for name in models:
-            profiles = profiles.join(by_space[name]["vector"].rename(f"model_{name}"), how="inner")
+        for name in self._explainer.needed(self._system):
+            profiles = profiles.join(by_space[name]["vector"].rename(f"vector_{name}"), how="inner")
         tags = {name: by_space[name]["tags"].to_dict() for name in models}
         return profiles.assign(tags=[_names_of({m: of.get(i) for m, of in tags.items()}) for i in profiles.index])
 
@@ -285,10 +283,8 @@ def _own_profiles(
     """Return what explanations need of the songs themselves; what the catalogue says comes later."""
     of_spectrogram = vectors["spectrogram"]
     return measured.assign(
-        features=vectors["features"]["vector"],
-        spectrogram=of_spectrogram["vector"],
         **{name: of_spectrogram[name] for name in ("parts", "levels", "excerpts")},
-        **{f"model_{name}": vectors[name]["vector"] for name in models},
+        **{f"vector_{name}": of["vector"] for name, of in vectors.items()},
         tags=[_names_of({name: vectors[name]["tags"].loc[row] for name in models}) for row in measured.index],
     )
 

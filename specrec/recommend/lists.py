@@ -10,15 +10,17 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from specrec.config import Config
+from specrec.embedding.config import BUILT_IN, SPECTROGRAM
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
-from specrec.recommend.explain import Explainer
-from specrec.recommend.pairs import explain_pairs, explainer_of
+from specrec.recommend.explain import Explainer, explain_pairs, explainer_of
 from specrec.warehouse.artefacts import Artefact
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
 Frames = Iterator[pd.DataFrame]
 
 _WRITTEN_LATER = ("config_hash", "run_id", "computed_at")
+#: What only the space ``spectrogram`` has.
+OF_SPECTROGRAM = ("parts", "levels", "excerpts")
 _SCHEMA = T.StructType(
     [T.StructField(f.name, f.dataType) for f in RECOMMENDATIONS.fields if f.name not in _WRITTEN_LATER]
 )
@@ -27,30 +29,24 @@ _SCHEMA = T.StructType(
 def profiles(features: DataFrame, embeddings: DataFrame, tracks: DataFrame, config: Config) -> DataFrame:
     """Return what explanations need of a track, one row a track.
 
-    ``model_NAME`` is the vector of a model that has a part in ``hybrid``, null where the model failed of the track;
-    ``tags``, where there are models, the names of the track's tags by model.
+    ``vector_SPACE`` is the vector in a space: in ``features``, in ``spectrogram``, and in those of the models that
+    have a part in ``hybrid``, null where the model failed of the track. ``tags``, where there are models, holds the
+    names of the track's tags by model.
 
     Parameters
     ----------
     features, embeddings, tracks : the tables ``audio_features``, ``embeddings`` and ``tracks``.
     """
     attributes = tracks.select("track_id", *(F.col(name).alias(f"catalogue_{name}") for name in ATTRIBUTES))
-    by_features = embeddings.where("space = 'features'").select("track_id", F.col("vector").alias("features"))
-    by_spectrogram = embeddings.where("space = 'spectrogram'").select(
-        "track_id", F.col("vector").alias("spectrogram"), "parts", "levels", "excerpts"
-    )
-    rows = (
-        features.select("track_id", *COLUMNS)
-        .join(attributes, "track_id")
-        .join(by_features, "track_id")
-        .join(by_spectrogram, "track_id")
-    )
-    for name in config.models_in_hybrid:
-        of_model = embeddings.where(F.col("space") == name)
-        rows = rows.join(of_model.select("track_id", F.col("vector").alias(f"model_{name}")), "track_id", "left")
+    rows = features.select("track_id", *COLUMNS).join(attributes, "track_id")
+    for space in (*BUILT_IN, *config.models_in_hybrid):
+        more = OF_SPECTROGRAM if space == SPECTROGRAM else ()
+        vector = F.col("vector").alias(f"vector_{space}")
+        of_space = embeddings.where(F.col("space") == space).select("track_id", vector, *more)
+        rows = rows.join(of_space, "track_id", "inner" if space in BUILT_IN else "left")
     if config.embedding.models:
-        of_space = F.collect_list(F.struct("space", F.col("tags.name")))
-        tagged = embeddings.where("tags is not null").groupBy("track_id").agg(of_space.alias("tags"))
+        by_model = F.collect_list(F.struct("space", F.col("tags.name")))
+        tagged = embeddings.where("tags is not null").groupBy("track_id").agg(by_model.alias("tags"))
         rows = rows.join(tagged.withColumn("tags", F.map_from_entries("tags")), "track_id", "left")
     return rows
 

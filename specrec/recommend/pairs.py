@@ -1,67 +1,84 @@
-"""Pairs explained: rows of what is known of two tracks become sentences, reasons and excerpts. No Spark here."""
+"""Pairs of a track and one that is recommended to it, with all that an explanation may speak of, as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from specrec.config import Config
-from specrec.embedding.excerpts import decode
-from specrec.embedding.features import families, layout_of
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES, measure
-from specrec.recommend.excerpts import best_pairs
-from specrec.recommend.explain import Explainer, Pairs, Side
-from specrec.settings import System
-from specrec.warehouse.artefacts import Artefact
 
-_KEPT = ["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]
+FloatArray = npt.NDArray[np.float64]
 
 
-def explainer_of(config: Config, statistics: Artefact) -> Explainer:
-    """Return what explains pairs.
+@dataclass(frozen=True)
+class Side:
+    """The tracks on one side of the pairs; every array has one row a pair.
+
+    Attributes
+    ----------
+    vectors : dict of float32, shape (n, dimensions)
+        By space, of those spaces whose vectors the explanation of these pairs needs.
+    levels : float64, shape (n, regions)
+        Mean level of each region of the spectrum, dB against the track's mean; NaN where a region has no band.
+    measures : dict of float64, shape (n,)
+        As :func:`specrec.embedding.statistics.measure` returns them.
+    attributes : dict of float64, shape (n,)
+        By :data:`~specrec.embedding.statistics.ATTRIBUTES`; NaN where the catalogue says nothing.
+    tags : list of dict, length n
+        By model, the names of the tags that it gives the track.
+    """
+
+    vectors: Mapping[str, npt.NDArray[np.float32]]
+    levels: FloatArray
+    measures: dict[str, FloatArray]
+    attributes: dict[str, FloatArray]
+    tags: Sequence[Mapping[str, Collection[str]]]
+
+
+@dataclass(frozen=True)
+class ListedPairs:
+    """Tracks, and beside each of them a track of its list.
+
+    Attributes
+    ----------
+    track, recommended : Side
+        The track whose list it is, and the one that is recommended.
+    parts : float32, shape (n, regions, components)
+        What each region of the spectrum contributes to the track's vector in the space ``spectrogram``.
+    """
+
+    track: Side
+    recommended: Side
+    parts: npt.NDArray[np.float32]
+
+
+def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:
+    """Return pairs as arrays.
 
     Parameters
     ----------
-    statistics : the artefact ``catalogue_statistics``.
+    rows : DataFrame
+        The columns that :func:`specrec.recommend.lists.profiles` returns: of the track, named ``a_…``, and of the
+        recommended one, named ``b_…``, which needs no ``b_parts``.
+    spaces : collection of str
+        Those whose vectors are needed.
     """
-    return Explainer(families(layout_of(config.audio.n_mfcc)), statistics.arrays, config.embedding.hybrid_shares)
+    parts = np.stack(rows["a_parts"].to_list()).reshape(len(rows), len(REGIONS), -1)
+    return ListedPairs(_side(rows, "a_", spaces), _side(rows, "b_", spaces), parts)
 
 
-def explain_pairs(pairs: pd.DataFrame, system: System, explainer: Explainer, config: Config) -> pd.DataFrame:
-    """Return the columns of ``recommendations``, without those of the run.
-
-    Parameters
-    ----------
-    pairs : of one system: the columns of a chosen list, and those of :func:`specrec.recommend.lists.profiles`: of
-        the track, named ``a_…``, and of the recommended one, named ``b_…``, which needs no ``b_parts``.
-    """
-    begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
-    parts = np.stack(pairs["a_parts"].to_list()).reshape(len(pairs), len(REGIONS), -1)
-    models = explainer.models if system == "hybrid" else []
-    of_track, of_recommended = (_side(pairs, prefix, models) for prefix in ("a_", "b_"))
-    both = Pairs(of_track, of_recommended, parts)
-    sentences, reasons = explainer.explain(system, both, pairs["score"].to_numpy(np.float64))
-    ours, theirs = best_pairs(decode(pairs["a_excerpts"]), decode(pairs["b_excerpts"]))
-    return pairs[_KEPT].assign(
-        explanation=sentences,
-        reasons=reasons,
-        track_seconds=begin + hop * ours,
-        recommended_seconds=begin + hop * theirs,
-    )
-
-
-def _side(pairs: pd.DataFrame, prefix: str, models: Collection[str]) -> Side:
+def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
     return Side(
-        features=np.stack(pairs[f"{prefix}features"].to_list()),
-        spectrogram=np.stack(pairs[f"{prefix}spectrogram"].to_list()),
-        levels=np.stack(pairs[f"{prefix}levels"].to_list()).astype(np.float64),
-        models={name: np.stack(pairs[f"{prefix}model_{name}"].to_list()) for name in models},
-        measures=measure(pairs, prefix),
+        vectors={space: np.stack(rows[f"{prefix}vector_{space}"].to_list()) for space in spaces},
+        levels=np.stack(rows[f"{prefix}levels"].to_list()).astype(np.float64),
+        measures=measure(rows, prefix),
         attributes={
-            name: np.asarray(pd.to_numeric(pairs[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
+            name: np.asarray(pd.to_numeric(rows[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
-        tags=[of or {} for of in pairs[f"{prefix}tags"]] if f"{prefix}tags" in pairs else [{}] * len(pairs),
+        tags=[of or {} for of in rows[f"{prefix}tags"]] if f"{prefix}tags" in rows else [{}] * len(rows),
     )

@@ -119,10 +119,12 @@ def test_a_track_that_a_model_failed_of_stays_in_the_other_lists(first_night: Ni
     lost = first_night.rows("tracks")[3]["track_id"]
     heard = embeddings.where((F.col("space") == "features") & (F.col("track_id") != lost))
     embeddings = embeddings.unionByName(heard.withColumn("space", F.lit("own")))
-    rows = profiles(features, embeddings, tracks, config).select("track_id", "features", "model_own").collect()
+    rows = (
+        profiles(features, embeddings, tracks, config).select("track_id", "vector_features", "vector_own").collect()
+    )
     assert len(rows) == features.count()
-    assert [row.track_id for row in rows if row.model_own is None] == [lost]
-    assert all(row.model_own == row.features for row in rows if row.track_id != lost)
+    assert [row.track_id for row in rows if row.vector_own is None] == [lost]
+    assert all(row.vector_own == row.vector_features for row in rows if row.track_id != lost)
 
 
 def _check_parts(night: Night, rows: dict[tuple[str, str], dict[str, Any]]) -> None:

@@ -12,11 +12,12 @@ from scipy import stats
 
 from specrec.evaluate import measure as M
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
-from specrec.evaluate.explanations import by_family, by_region, fidelity, joined, whole
+from specrec.evaluate.explanations import fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.metrics import METRICS
 from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
 from specrec.evaluate.ranking import Facts, as_lists, diversity, mean_of_list, precision
+from specrec.recommend.contributions import Families, Regions, Whole
 
 BOOTSTRAP = Bootstrap(resamples=500, seed=1)
 
@@ -294,6 +295,9 @@ def direct_fidelity(parts, tracks, lists, top):
     return np.array(rows)
 
 
+REGIONS = Regions(("low", "mid", "high"))
+
+
 def case():
     rng = np.random.default_rng(0)
     parts = rng.normal(size=(12, 3, 6))
@@ -309,8 +313,8 @@ def assert_equal(found, direct):
 def test_fidelity_of_regions_equals_a_direct_computation():
     parts, tracks, lists, top = case()
     top[3] = -1  # a track of whose explanations nothing is known
-    split = by_region(parts.sum(axis=1), ["low", "mid", "high"], parts.reshape(12, -1))
-    found = fidelity(split, tracks, lists, top)
+    regions = split(REGIONS, parts.sum(axis=1), parts.reshape(12, -1))
+    found = fidelity(regions, tracks, lists, top)
     assert np.isnan(found.score[3])
     assert_equal(found, direct_fidelity(parts, tracks, lists, top))
 
@@ -319,9 +323,9 @@ def test_fidelity_of_families_equals_a_direct_computation():
     _, tracks, lists, top = case()
     vectors, of = np.random.default_rng(1).normal(size=(12, 6)), np.array([0, 0, 1, 2, 2, 2])
     parts = np.stack([vectors * (of == i) for i in range(3)], axis=1)
-    found = fidelity(by_family(vectors, ["a", "b", "c"], of), tracks, lists, top)
+    found = fidelity(split(Families(of, ("a", "b", "c")), vectors), tracks, lists, top)
     assert_equal(found, direct_fidelity(parts, tracks, lists, top))
-    unused = fidelity(by_family(vectors, ["a", "b", "c", "weightless"], of), tracks, lists, top)
+    unused = fidelity(split(Families(of, ("a", "b", "c", "weightless")), vectors), tracks, lists, top)
     assert_equal(unused, direct_fidelity(parts, tracks, lists, top))
 
 
@@ -336,22 +340,22 @@ def test_the_hybrid_is_split_into_the_parts_of_its_spaces():
         for weight, of_space in ((0.5, features), (0.3, spectrogram), (0.2, model))
     ]
     vectors = np.concatenate(spaces, axis=1)
-    split = joined(
+    found = joined(
         vectors,
         [
-            by_family(features, ["a", "b"], of),
-            by_region(spectrogram, ["low", "mid", "high"], regions.reshape(12, -1)),
-            whole(model, "encoder"),
+            split(Families(of, ("a", "b")), features),
+            split(REGIONS, spectrogram, regions.reshape(12, -1)),
+            split(Whole("encoder"), model),
         ],
     )
-    parts = np.stack([split.part(i) for i in range(6)], axis=1)
-    assert split.names == ("a", "b", "low", "mid", "high", "encoder")
+    parts = np.stack([found.part(i) for i in range(6)], axis=1)
+    assert found.names == ("a", "b", "low", "mid", "high", "encoder")
     np.testing.assert_allclose(parts.sum(axis=1), vectors, atol=1e-12)
     assert (parts[:, :2, 4:] == 0).all()
     assert (parts[:, 2:, :4] == 0).all()
     np.testing.assert_allclose(parts[:, 5, -3:], spaces[2])
     top = rng.integers(0, 6, lists.shape)
-    assert_equal(fidelity(split, tracks, lists, top), direct_fidelity(parts, tracks, lists, top))
+    assert_equal(fidelity(found, tracks, lists, top), direct_fidelity(parts, tracks, lists, top))
 
 
 def test_a_true_explanation_is_faithful_and_a_false_one_is_not():
@@ -360,8 +364,8 @@ def test_a_true_explanation_is_faithful_and_a_false_one_is_not():
     shared = np.repeat(rng.normal(size=(30, 4)), 2, axis=0)
     vectors = np.concatenate([shared, rng.normal(size=(60, 4))], axis=1)
     tracks, lists = np.arange(60), (np.arange(60) ^ 1)[:, None]
-    split = by_family(vectors, ["shared", "own"], np.repeat([0, 1], 4))
-    true, false = (fidelity(split, tracks, lists, np.full((60, 1), top)) for top in (0, 1))
+    halves = split(Families(np.repeat([0, 1], 4), ("shared", "own")), vectors)
+    true, false = (fidelity(halves, tracks, lists, np.full((60, 1), top)) for top in (0, 1))
     assert true.score.mean() > 0.3
     assert true.score_wins.mean() > 0.9
     assert true.rank_wins.mean() > 0.9
@@ -389,8 +393,8 @@ def test_measures_within_lists_and_of_both_systems():
 
 def test_every_measured_metric_is_described():
     parts, tracks, lists, top = case()
-    split = by_region(parts.sum(axis=1), ["low", "mid", "high"], parts.reshape(12, -1))
-    found = [*M.deletion("spectrogram", split, tracks, lists, top=top, bootstrap=BOOTSTRAP)]
+    regions = split(REGIONS, parts.sum(axis=1), parts.reshape(12, -1))
+    found = [*M.deletion("spectrogram", regions, tracks, lists, top=top, bootstrap=BOOTSTRAP)]
     assert {of.metric for of in found} == {name for name in METRICS if name.startswith("fidelity")}
     assert set(of_random(9, 2).figures(BOOTSTRAP)) <= set(METRICS)
 

@@ -1,6 +1,7 @@
 """Every sentence is read again by a checker that knows English and the rows' values, and not the code."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,17 +12,24 @@ from hypothesis import strategies as st
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding import statistics
+from specrec.embedding.config import BUILT_IN
 from specrec.embedding.features import FAMILIES
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.evaluate import truth
-from specrec.recommend.explain import Explainer, Pairs, Side
+from specrec.recommend import facts
+from specrec.recommend.contributions import Families, Regions, Whole
+from specrec.recommend.explain import Explainer
+from specrec.recommend.facts import Usual
+from specrec.recommend.pairs import ListedPairs, Side
+from specrec.recommend.phrases import phrase
 
 LAYOUT = feature_space.layout_of(20)
 FAMILY_OF = feature_space.families(LAYOUT)
 COMPONENTS = 24
 WEIGHTS = {"features": 0.6, "spectrogram": 0.4}
 SYSTEMS = ("features", "spectrogram", "encoder", "hybrid")
+PARTS = {"features": Families(FAMILY_OF), "spectrogram": Regions(), "encoder": Whole("encoder")}
 
 
 # --- a random catalogue and pairs of it ---------------------------------------------------------------------
@@ -80,7 +88,7 @@ class Catalogue:
         names = {name for tags in self.tags for name in tags["encoder"]}
         shares = {("encoder", name): np.mean([name in tags["encoder"] for tags in self.tags]) for name in names}
         fitted = statistics.fit_statistics(statistics.measure(self.frame), self.levels, self.attributes, shares)
-        return Explainer(FAMILY_OF, fitted, self.shares)
+        return Explainer(PARTS, shares_by_system(self.shares), BUILT_IN, Usual(fitted))
 
     @property
     def shares(self):
@@ -107,10 +115,8 @@ class Catalogue:
 
     def side(self, rows):
         return Side(
-            self.features[rows],
-            self.spectrogram[rows],
+            {space: getattr(self, space)[rows] for space in PARTS},
             self.levels[rows],
-            {"encoder": self.encoder[rows]},
             {name: values[rows] for name, values in statistics.measure(self.frame).items()},
             {name: values[rows] for name, values in self.attributes.items()},
             [self.tags[row] for row in rows],
@@ -119,7 +125,7 @@ class Catalogue:
     def pairs(self, count):
         a = self.rng.integers(0, self.n, count)
         b = (a + self.rng.integers(1, self.n, count)) % self.n
-        return a, b, Pairs(self.side(a), self.side(b), self.parts[a])
+        return a, b, ListedPairs(self.side(a), self.side(b), self.parts[a])
 
     def vectors(self, system):
         """What is compared, in float64: for `hybrid` the weighted unit vectors, one after the other."""
@@ -138,6 +144,11 @@ class Catalogue:
         v = self.vectors(system).astype(np.float32).astype(np.float64)  # the tables hold float32
         lengths = np.linalg.norm(v[a], axis=1) * np.linalg.norm(v[b], axis=1)
         return np.where(lengths > 0, (v[a] * v[b]).sum(axis=1) / np.where(lengths > 0, lengths, 1), 0.0)
+
+
+def shares_by_system(shares):
+    joined = {space: shares.get(space, 0.0) for space in dict.fromkeys((*BUILT_IN, *shares))}
+    return {system: {system: 1.0} for system in PARTS} | {"hybrid": joined}
 
 
 CATALOGUES = {
@@ -190,6 +201,51 @@ def test_each_contribution_is_that_of_its_family_or_region(catalogue, system):
                 cut = spectrogram[i] - catalogue.parts[i, region]
                 expected = share["spectrogram"] * _lost(spectrogram[i], cut, spectrogram[j])
             assert reason["contribution"] == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("space", PARTS)
+def test_what_a_part_contributes_is_what_it_is_of_the_vector(catalogue, space):
+    a, b, pairs = catalogue.pairs(100)
+    stored = catalogue.parts.reshape(catalogue.n, -1).astype(np.float64) if space == "spectrogram" else None
+    vectors, parts = catalogue.vectors(space), PARTS[space]
+    split = [parts.part(i, vectors, stored) for i in range(len(parts.names))]
+    np.testing.assert_allclose(sum(split), vectors, atol=1e-4)
+    products = np.stack([(part[a] * vectors[b]).sum(axis=1) for part in split], axis=1)
+    np.testing.assert_allclose(parts.products(pairs), products, rtol=1e-6, atol=1e-6)
+
+
+def test_a_new_space_is_one_part_and_needs_no_other_code():
+    catalogue = Catalogue()
+    shares = {"features": 0.5, "listeners": 0.5}
+    own = {"listeners": {"listeners": 1.0}, "hybrid": shares}
+    explainer = replace(catalogue.explainer, parts=PARTS | {"listeners": Whole("listeners")}, shares=own)
+    a, b, pairs = catalogue.pairs(50)
+    sides = [
+        replace(of, vectors={**of.vectors, "listeners": of.vectors["encoder"]})
+        for of in vars(pairs).values()
+        if isinstance(of, Side)
+    ]
+    pairs = replace(pairs, track=sides[0], recommended=sides[1])
+    cosines = catalogue.scores("encoder", a, b)
+    for system, share, scores in (
+        ("listeners", 1, cosines),
+        ("hybrid", 0.5, (cosines + catalogue.scores("features", a, b)) / 2),
+    ):
+        sentences, reasons = explainer.explain(system, pairs, scores)
+        assert all(sentences)
+        for cosine, row in zip(cosines, reasons, strict=True):
+            (own,) = [reason for reason in row if reason["family"] == "listeners"]
+            assert own["contribution"] == pytest.approx(share * cosine, abs=1e-6)
+
+
+def test_of_every_family_something_can_be_said_and_an_unknown_one_is_refused():
+    catalogue = Catalogue()
+    _, _, pairs = catalogue.pairs(5)
+    assert [trait.name for trait in facts.families(FAMILIES, pairs, catalogue.explainer.usual)] == list(FAMILIES)
+    with pytest.raises(ValueError, match="nothing can be said of the family 'swing': add it to FAMILY_FACTS in"):
+        facts.families((*FAMILIES, "swing"), pairs, catalogue.explainer.usual)
+    with pytest.raises(ValueError, match=r"phrases.yaml has no phrase 'strongest.swing'"):
+        phrase("strongest.swing")
 
 
 def _lost(whole, cut, other):
@@ -359,7 +415,7 @@ def test_of_a_model_s_tags_the_rare_ones_that_both_have_are_told():
 
 
 def catalogue_pairs(catalogue, a, b):
-    return Pairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a])
+    return ListedPairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a])
 
 
 def test_tracks_without_attributes_get_no_statement_of_the_catalogue():
@@ -391,7 +447,7 @@ def test_the_rarest_of_what_is_true_comes_first():
     catalogue.columns["onset_strength_mean"][:2] = 99.0
     catalogue.features[:2] = 1.0
     a, b = np.array([0]), np.array([1])
-    [row] = catalogue.rows("features", a, b, Pairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a]))
+    [row] = catalogue.rows("features", a, b, ListedPairs(catalogue.side(a), catalogue.side(b), catalogue.parts[a]))
     assert row["explanation"].startswith("Sounds alike: both lively (stronger attacks than ")
 
 
@@ -439,7 +495,7 @@ def test_explaining_is_deterministic_and_row_by_row(catalogue, system):
     assert catalogue.explainer.explain(system, pairs, scores) == (sentences, reasons)
     for k in range(0, 60, 7):
         rows = slice(k, k + 1)
-        alone = Pairs(catalogue.side(a[rows]), catalogue.side(b[rows]), catalogue.parts[a[rows]])
+        alone = ListedPairs(catalogue.side(a[rows]), catalogue.side(b[rows]), catalogue.parts[a[rows]])
         sentence, (row,) = catalogue.explainer.explain(system, alone, scores[rows])
         assert sentence == sentences[rows]
         assert [r["statement"] for r in row] == [r["statement"] for r in reasons[k]]

@@ -1,0 +1,57 @@
+"""The words that listeners read, from ``phrases.yaml``; nothing else in the package holds any."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+
+@lru_cache(maxsize=1)
+def phrases() -> dict[str, Any]:
+    """Return what phrases.yaml holds; it is read once a process."""
+    text = (files("specrec.recommend") / "phrases.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def phrase(dotted: str) -> str:
+    """Return one phrase, by its section and its name, such as ``rhythm.busy``.
+
+    Raises
+    ------
+    ValueError
+        If phrases.yaml has no such phrase.
+
+    Examples
+    --------
+    >>> phrase("regions.mids")
+    'the mids'
+    """
+    section, _, name = dotted.partition(".")
+    try:
+        return str(phrases()[section][name])
+    except KeyError:
+        raise ValueError(f"phrases.yaml has no phrase {dotted!r}: add it, with the words for it") from None
+
+
+def key_names(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+    """Return the names of keys, such as "A minor".
+
+    Parameters
+    ----------
+    numbers : int64, any shape
+        As :func:`specrec.embedding.statistics.key_number` returns them.
+
+    Examples
+    --------
+    >>> key_names(np.array([0, 21])).tolist()
+    ['C major', 'A minor']
+    """
+    forms = [phrase(f"key.{mode}") for mode in ("major", "minor")]
+    names = [form.format(tonic=tonic) for form in forms for tonic in phrases()["keys"]]
+    return np.array(names, object)[numbers]
