@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.recommend.agreement import in_both, jaccard, rank_biased_overlap
+from specrec.recommend.agreement import _compare, in_both, jaccard, rank_biased_overlap
 
 LIST = st.lists(st.integers(0, 12), max_size=10, unique=True)
 
@@ -69,3 +70,25 @@ def test_the_same_list_agrees_wholly_and_the_top_counts_most():
     assert same == pytest.approx(1)
     assert same > top > bottom > apart
     assert apart == empty == 0
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(LIST, LIST), max_size=6))
+def test_batches_of_ragged_lists_are_compared_pair_by_pair(pairs):
+    lists = pa.list_(pa.int64())
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "track_id": pa.array([f"t{i}" for i in range(len(pairs))], pa.string()),
+            "features": pa.array([first for first, _ in pairs], lists),
+            "spectrogram": pa.array([second for _, second in pairs], lists),
+        }
+    )
+    found, again = _compare(iter([batch, batch]))
+    assert found.equals(again)
+    assert found.schema.field("in_both").type == pa.int32()
+    for row, (i, (first, second)) in zip(found.to_pylist(), enumerate(pairs), strict=True):
+        shared, either = len(set(first) & set(second)), len(set(first) | set(second))
+        assert row["track_id"] == f"t{i}"
+        assert row["in_both"] == shared
+        assert row["jaccard"] == pytest.approx(shared / either if either else 0.0)
+        assert row["rank_biased_overlap"] == pytest.approx(rbo_ext(first, second, 0.9), abs=1e-12)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import NormalDist
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.recommend.choose import Limit, choose, positions
+from specrec.recommend.choose import Limit, choose, choose_batches, positions
+from specrec.recommend.config import RecommendConfig
 
 NAMES = st.lists(st.integers(-3, 3), max_size=3, unique=True)
 AFFINITIES = st.integers(-4, 4).map(lambda n: n / 4)  # few values: many are equal
@@ -87,3 +90,87 @@ def test_a_place_in_a_run_counts_the_equal_ones_right_before(values):
     for i, value in enumerate(values):
         expected.append(expected[-1] + 1 if i and values[i - 1] == value else 0)
     assert positions(np.array(values, np.int64)).tolist() == expected
+
+
+# --- batches ------------------------------------------------------------------------------------------------
+
+QUARTERS = st.integers(-4, 4).map(lambda n: n / 4)  # exact, whatever they are added to
+GROUP = st.none() | st.integers(1, 3)
+CODES = st.lists(st.integers(1, 3), max_size=2, unique=True)
+NEIGHBOUR = st.fixed_dictionaries(
+    {"cosine": QUARTERS, "mean": QUARTERS, "duplicate": GROUP, "artists": CODES, "albums": CODES}
+)
+OWN = st.fixed_dictionaries({"mean": QUARTERS, "duplicate": GROUP, "candidates": st.lists(NEIGHBOUR, max_size=8)})
+SCHEMA = {"space": pa.string(), "track_id": pa.string(), "mean": pa.float64(), "std": pa.float64()} | {
+    "duplicate": pa.int64(),
+    "candidates": pa.list_(
+        pa.struct(
+            {"neighbour_id": pa.string(), "cosine": pa.float64(), "mean": pa.float64(), "std": pa.float64()}
+            | {"duplicate": pa.int64(), "artists": pa.list_(pa.int64()), "albums": pa.list_(pa.int64())}
+        )
+    ),
+}
+
+
+def batch_of(tracks, space="s"):
+    """One row a track, as it comes from Spark; ids tell where they stand."""
+    rows = []
+    for t, track in enumerate(tracks):
+        candidates = [c | {"neighbour_id": f"n{t}.{i}", "std": 0.25} for i, c in enumerate(track["candidates"])]
+        rows.append(track | {"space": space, "track_id": f"t{t}", "std": 0.5, "candidates": candidates})
+    return pa.RecordBatch.from_pylist(rows, pa.schema(SCHEMA))
+
+
+def expected_rows(tracks, config, space="s"):
+    """What :func:`choose_batches` says of each track's candidates."""
+    kept = [name for name, most in (("artists", config.max_per_artist), ("albums", config.max_per_album)) if most]
+    limits = [1] + [most for most in (config.max_per_artist, config.max_per_album) if most]
+    rows = []
+    for t, track in enumerate(tracks):
+        candidates = []
+        for c in track["candidates"]:
+            usual = (track["mean"] + c["mean"]) / 2 if config.hubs == "local_scaling" else 0
+            group = [] if c["duplicate"] is None else [c["duplicate"]]
+            is_copy = bool(group) and c["duplicate"] == track["duplicate"]
+            candidates.append((c["cosine"] - usual, group, *(c[name] for name in kept), not is_copy))
+        for rank, i in enumerate(slow(candidates, config.top_n, limits), start=1):
+            values = (space, f"t{t}", rank, f"n{t}.{i}", track["candidates"][i]["cosine"], candidates[i][0])
+            rows.append(values)
+    return rows
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(OWN, max_size=5), st.data())
+def test_batches_are_chosen_as_a_plain_loop_would(tracks, data):
+    most = st.none() | st.integers(1, 2)
+    config = RecommendConfig(
+        top_n=data.draw(st.integers(1, 5)),
+        hubs=data.draw(st.sampled_from(["off", "local_scaling"])),
+        max_per_artist=data.draw(most),
+        max_per_album=data.draw(most),
+    )
+    batches = [batch_of(tracks), batch_of(tracks[:1], "other")]
+    first, second = choose_batches(config)(iter(batches))
+    names = ["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]
+    for found, expected in (
+        (first, expected_rows(tracks, config)),
+        (second, expected_rows(tracks[:1], config, "other")),
+    ):
+        assert found.schema.names == names
+        assert found.schema.field("rank").type == pa.int32()
+        assert [tuple(row.values()) for row in found.to_pylist()] == expected
+
+
+def test_what_is_rare_among_a_tracks_nearest_goes_first():
+    """Mutual proximity holds a cosine against the mean and the spread of both tracks' nearest."""
+    usual = {"duplicate": None, "artists": [], "albums": []}
+    candidates = [usual | {"cosine": 0.6, "mean": 0.7}, usual | {"cosine": 0.5, "mean": 0.2}]
+    batch = batch_of([{"mean": 0.4, "duplicate": None, "candidates": candidates}])
+    (found,) = choose_batches(RecommendConfig(hubs="mutual_proximity"))(iter([batch]))
+    assert found.column("recommended_track_id").to_pylist() == ["n0.1", "n0.0"]
+
+    def share(cosine, mean, std):
+        return NormalDist(mean, std).cdf(cosine)
+
+    expected = [share(0.5, 0.4, 0.5) * share(0.5, 0.2, 0.25), share(0.6, 0.4, 0.5) * share(0.6, 0.7, 0.25)]
+    np.testing.assert_allclose(found.column("affinity").to_numpy(), expected, rtol=1e-9)
