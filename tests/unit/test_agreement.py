@@ -57,6 +57,17 @@ def test_it_makes_no_difference_which_is_first(first, second):
     assert (jaccards, rbos) == (again_jaccards, again_rbos)
 
 
+@given(LIST, LIST, st.lists(st.tuples(*[st.integers(0, 12)] * 2), min_size=10, max_size=10))
+def test_what_lies_beyond_the_end_of_a_list_is_ignored(first, second, beyond):
+    lengths = (np.array([len(first)]), np.array([len(second)]))
+    padded = [
+        np.array([items + [values[side] for values in beyond[len(items) :]]], np.int64)
+        for side, items in enumerate((first, second))
+    ]
+    expected = [len(set(first[:d]) & set(second[:d])) for d in range(1, 11)]
+    assert in_both(*padded, lengths).tolist() == [expected]
+
+
 def test_the_same_list_agrees_wholly_and_the_top_counts_most():
     same, top, bottom, apart, empty = compared(
         [
