@@ -393,3 +393,185 @@ def test_louder_sounds_the_same():
     assert loud.values["rms_mean"] == pytest.approx(10 * quiet.values["rms_mean"], rel=1e-4)
     for column in ("chroma_mean", "spectral_centroid_mean", "spectral_rolloff_mean", "tonnetz_mean", "modulation"):
         np.testing.assert_allclose(loud.values[column], quiet.values[column], rtol=1e-3, atol=1e-4)
+
+
+# --- each part against its definition -----------------------------------------------------------------------
+
+
+def test_the_rate_must_hold_something_above_the_lowest_band():
+    config = AudioConfig(sample_rate=None, fmin=4_000, n_mels=4, n_mfcc=2)
+    with pytest.raises(TrackError, match=r"8000 Hz holds nothing above audio\.fmin=4000 Hz") as failed:
+        extract(_clip(_noise()[:8_000], 8_000), config)
+    assert failed.value.code == "low_sample_rate"
+    assert extract(_clip(_noise()[:9_000], 9_000), config).mel_db.shape == (4, 18)
+
+
+def test_what_is_too_short_says_how_many_frames_it_has():
+    with pytest.raises(TrackError, match=r"the clip has 8 frames of audio\.hop_length=512, and 9 are needed"):
+        extract(_clip(_noise()[: 8 * 512 - 1]), AudioConfig())
+
+
+@pytest.mark.parametrize("level", [1e18, 1e30])
+def test_samples_far_beyond_full_scale_are_said(level):
+    with pytest.raises(TrackError, match="far beyond full scale") as failed:
+        extract(_clip(level * _noise()[:8_000]), AudioConfig())
+    assert failed.value.code == "not_finite"
+    assert np.isfinite(extract(_clip(1e6 * _noise()[:8_000]), AudioConfig()).values["rms_mean"])
+
+
+def test_silence_has_features_that_are_finite():
+    values = extract(_clip(np.zeros(20_000)), AudioConfig()).values
+    assert all(np.isfinite(value).all() for value in values.values())
+    for name in ("spectral_centroid", "spectral_bandwidth", "rms", "zero_crossing_rate", "onset_strength"):
+        assert values[f"{name}_mean"] == values[f"{name}_std"] == 0
+    assert values["spectral_flatness_mean"] == pytest.approx(1)
+    assert (values["tempo"], values["key"], values["mode"], values["key_strength"]) == (0, 0, 1, 0)
+    assert not values["onset_autocorrelation"].any()
+    assert not values["modulation"].any()
+
+
+def test_the_mel_spectrogram_is_against_its_maximum():
+    found = extract(_clip(SIGNALS["half silent"]), AudioConfig()).mel_db
+    mel = librosa.feature.melspectrogram(y=SIGNALS["half silent"].astype(np.float32), sr=RATE, pad_mode="constant")
+    np.testing.assert_allclose(found, librosa.power_to_db(mel, ref=np.max), atol=1e-3)
+    assert (found.max(), found.min()) == (0, -80)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 7, 40])
+def test_the_median_over_the_bands_is_numpys(bands):
+    flux = np.random.default_rng(0).standard_normal((bands, 50)).astype(np.float32)
+    np.testing.assert_array_equal(module._median(flux), np.median(flux, axis=0))
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 512), (96, 36)])
+def test_sums_over_frames_are_those_of_each_frame(n_fft, hop):
+    config = AudioConfig(n_fft=n_fft, hop_length=hop)
+    values = np.random.default_rng(0).integers(0, 9, 5 * n_fft + 7)
+    expected = [values[start : start + n_fft].sum() for start in range(0, len(values) - n_fft + 1, hop)]
+    assert module._frame_sums(values, config).tolist() == expected
+
+
+def test_crossings_are_counted_between_samples_of_a_frame_and_rounding_is_no_crossing():
+    config = AudioConfig(n_fft=8, hop_length=4, n_mels=4, n_mfcc=2)
+    samples = np.array([1, -1, 1, 1, -1, -1, 1e-11, -1e-11, 0, -1, 1, 1, -1, 1, -1, 1], np.float32)
+    padded = np.concatenate([[1] * 4, samples, [1] * 4])
+    expected = []
+    for start in range(0, len(padded) - 8 + 1, 4):
+        negative = [value < -1e-10 for value in padded[start : start + 8]]
+        expected.append(sum(a != b for a, b in itertools.pairwise(negative)) / 8)
+    assert module._zero_crossing_rate(samples, config).tolist() == expected
+
+
+def test_the_key_is_the_profile_that_correlates_best():
+    major = [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88]
+    minor = [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17]
+    rng, found = np.random.default_rng(0), set()
+    for _ in range(200):
+        chroma = rng.random(12).astype(np.float32)
+        correlations = {
+            (tonic, mode): np.corrcoef(np.roll(profile, tonic), chroma)[0, 1]
+            for mode, profile in ((1, major), (0, minor))
+            for tonic in range(12)
+        }
+        best = max(correlations, key=correlations.get)
+        assert module._key(chroma) == (*best, pytest.approx(correlations[best], abs=1e-6))
+        found.add(best)
+    assert len(found) == 24
+    assert module._key(np.ones(12)) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(("rate", "fmin"), [(8_000, 100.0), (12_800, 100.0), (12_802, 200.0), (6_000, 50.0)])
+def test_bands_of_contrast_begin_an_octave_lower_where_the_highest_would_not_fit(rate, fmin):
+    magnitude = np.random.default_rng(0).random((513, 40)).astype(np.float32)
+    expected = librosa.feature.spectral_contrast(S=magnitude, sr=rate, fmin=fmin)
+    np.testing.assert_allclose(module._contrast(magnitude, rate), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [6_000, 8_000, 16_000, 48_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_tuning_of_noise_at_other_rates_is_librosas(rate, seed):
+    power = np.random.default_rng(seed).random((1025, 12)).astype(np.float32) ** 4
+    assert module._tuning(power, rate, 2048) == librosa.estimate_tuning(S=power, sr=rate, bins_per_octave=12)
+
+
+def test_a_spectrum_without_peaks_is_in_tune():
+    assert module._tuning(np.zeros((1025, 3), np.float32), RATE, 2048) == 0.0
+    assert module._tuning(np.ones((1025, 3), np.float32), RATE, 2048) == 0.0
+
+
+@pytest.mark.parametrize(("n_mels", "n_bands"), [(128, 64), (128, 16), (100, 16), (40, 64), (5, 16), (16, 16)])
+def test_bands_are_means_of_mel_bands(n_mels, n_bands):
+    mel = np.random.default_rng(0).standard_normal((n_mels, 3))
+    pooled = module._pooling(n_mels, n_bands) @ mel
+    if n_mels < n_bands:  # too few are repeated
+        expected = mel[[band * n_mels // n_bands for band in range(n_bands)]]
+    else:
+        expected = _mean_bands(mel, n_bands)
+    np.testing.assert_allclose(pooled, expected, atol=1e-12)
+
+
+def test_what_fits_no_block_of_chroma_has_no_change_and_silence_changes_wholly():
+    chroma = np.random.default_rng(0).random((12, 50))
+    rate = 10.0  # four frames a block, twelve blocks
+    blocks = [chroma[:, 4 * i : 4 * i + 4].mean(axis=1) for i in range(12)]
+    units = [block / np.linalg.norm(block) for block in blocks]
+    expected = [1 - np.mean([a @ b for a, b in zip(units, units[lag:], strict=False)]) for lag in (1, 2, 4, 8)]
+    np.testing.assert_allclose(module._change(chroma, rate), expected, atol=1e-12)
+    assert (module._change(chroma[:, :35], rate) > 0).tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]  # eight blocks: none is eight on
+    assert module._change(chroma[:, :3], rate).tolist() == [0, 0, 0, 0]
+    assert module._change(np.zeros((12, 50)), rate).tolist() == [1, 1, 1, 1]
+    assert (module._change(chroma, 0.5) > 0).all()  # a frame is the least block
+
+
+def test_an_autocorrelation_of_what_never_begins_or_ends_early_is_zero():
+    assert module._autocorrelation(np.zeros(100), 43.0).tolist() == [0] * 32
+    assert module._autocorrelation(np.full(100, 7.0), 43.0).tolist() == [0] * 32
+    short = module._autocorrelation(np.random.default_rng(0).random(30), 43.0)
+    reached = 43 * 0.2 * 10 ** (np.arange(32) / 31) <= 29
+    assert (short[reached] != 0).all()
+    assert not short[~reached].any()
+
+
+def test_the_tempo_of_an_envelope_that_is_silent_in_part_is_librosas():
+    envelope = np.zeros(900)
+    envelope[::21] = 1
+    envelope[400:] = 0
+    for rate, hop in ((RATE, 512), (44_100, 1024), (8_000, 100)):
+        expected = librosa.feature.tempo(onset_envelope=envelope, sr=rate, hop_length=hop)[0]
+        assert module._tempo(envelope, rate, hop) == expected
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 512)])
+def test_onsets_are_shifted_as_librosa_shifts_them(n_fft, hop):
+    config = AudioConfig(n_fft=n_fft, hop_length=hop)
+    mel = np.random.default_rng(0).random((8, 60)).astype(np.float32)
+    flux = np.maximum(np.diff(mel, axis=1), 0).mean(axis=0)
+    expected = librosa.onset.onset_strength(S=mel, sr=RATE, n_fft=n_fft, hop_length=hop)
+    np.testing.assert_allclose(module._onset_envelope(flux, config), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pad_mode", ["constant", "reflect", "edge"])
+@pytest.mark.parametrize("frames", [9, 32, 33, 70])
+def test_powers_are_those_of_librosas_stft_whatever_the_number_of_blocks(pad_mode, frames):
+    config = AudioConfig(pad_mode=pad_mode, n_fft=512, hop_length=128)
+    samples = _noise()[: (frames - 1) * 128].astype(np.float32)
+    expected = np.abs(librosa.stft(samples, n_fft=512, hop_length=128, pad_mode=pad_mode)) ** 2
+    found = module._power(samples, config)
+    assert (found.dtype, found.shape) == (np.float32, (257, frames))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_moments_of_a_spectrum_by_hand():
+    frequencies = np.array([0.0, 10.0, 20.0, 30.0])
+    magnitude = np.array([[0, 1, 0, 0], [0, 1, 5, 0], [0, 0, 0, 1e-39], [0, 2, 5, 0]], np.float32)
+    centroid, bandwidth = module._centroid_and_bandwidth(magnitude, frequencies)
+    assert centroid[:3].tolist() == pytest.approx([0, 70 / 4, 20])
+    assert bandwidth[1] == pytest.approx(np.sqrt((17.5**2 + 7.5**2 + 2 * 12.5**2) / 4))
+    assert bandwidth[2] == pytest.approx(10)
+    assert bandwidth[0] == 0
+    assert centroid[3] < 1e-30  # as good as silent
