@@ -121,13 +121,11 @@ def test_the_code_of_the_notebook_page_runs(second_night: Night, rendered: Path)
     settings = ", ".join(repr(of) for of in (*places, *QUICK, *second_night.settings))
     code = "\n".join(blocks)
     for as_written, here in (
-        ("conf/demo.yaml", ""),
-        ('"warehouse=demo/warehouse", "catalogue.path=demo/catalogue.csv"', settings),
+        ('"demo/demo.yaml"', f"None, [{settings}]"),
         ("demo/audio/demo-0003.mp3", f"{rendered}/audio/demo-0003.mp3"),
     ):
         assert as_written in code
         code = code.replace(as_written, here)
-    code = code.replace('load_config("",', "load_config(None,")
 
     found: dict[str, Any] = {}
     exec(code, found)
