@@ -24,7 +24,7 @@ train: .train-stamp ## Add what `specrec train-encoder` needs (PyTorch: some gig
 	touch $@
 
 jars: .jars/.stamp ## Fetch the jars that Spark needs for Delta and S3 into .jars
-.jars/.stamp: .setup-stamp specrec/session.py
+.jars/.stamp: .setup-stamp specrec/session.py specrec/storage/s3.py
 	rm -rf .jars
 	$(BIN)/specrec jars --to .jars
 	touch $@

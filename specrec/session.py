@@ -176,8 +176,13 @@ def fetch_jars(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jar"))
 
 
+def find_jars(config: SparkConfig) -> list[Path]:
+    """Return the jars that :func:`fetch_jars` fetched; none if it did not."""
+    return sorted(Path(config.jars_dir).glob("*.jar"))
+
+
 def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
-    jars = [str(jar.resolve()) for jar in sorted(Path(config.jars_dir).glob("*.jar"))]
+    jars = [str(jar.resolve()) for jar in find_jars(config)]
     if jars and not local_mode:
         return {"spark.jars": ",".join(jars)}
     if jars:

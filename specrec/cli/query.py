@@ -38,7 +38,7 @@ def query(  # noqa: PLR0917  click names them
     \b
     Examples:
       specrec query song.mp3 --config conf/local.yaml
-      specrec query *.flac --config conf/demo.yaml --system features --top 5
+      specrec query *.flac --config demo/demo.yaml --system features --top 5
       specrec query s3://bucket/song.mp3 --config conf/local.yaml --json
     """  # noqa: D301
     from specrec.audio.isolated import Analyst

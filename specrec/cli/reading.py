@@ -31,7 +31,7 @@ def show(
 
     \b
     Examples:
-      specrec show demo-0001 --config conf/demo.yaml
+      specrec show demo-0001 --config demo/demo.yaml
       specrec show demo-0001 --warehouse demo/warehouse --system hybrid
     """  # noqa: D301
     reader = open_reader(read_config(config_path, overrides, warehouse))

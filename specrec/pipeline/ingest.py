@@ -21,7 +21,7 @@ from specrec.catalogue.spark import (
     with_files,
 )
 from specrec.config import Config
-from specrec.errors import CatalogueError
+from specrec.errors import CatalogueError, ConfigError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.storage import open_store
@@ -29,6 +29,8 @@ from specrec.storage import open_store
 
 def check_sources(config: Config) -> None:
     """Raise, in one line, if the catalogue or its audio cannot be reached. Nothing is written."""
+    if not config.catalogue.path:
+        raise ConfigError("the configuration lacks 'catalogue.path': what shall be read?")
     root = audio_root(config.catalogue)
     open_store(root, config.storage).check(root)
     find_source(config.catalogue, config.storage)

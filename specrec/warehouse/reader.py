@@ -70,6 +70,17 @@ class Reader:
         found = self._batches(name, columns, condition)
         return [row for batch in found for row in batch.to_pylist(maps_as_pydicts="lossy")]
 
+    def arrow(
+        self, name: str, filters: list[tuple[str, str, Any]] | None = None, columns: list[str] | None = None
+    ) -> pa.Table:
+        """Return rows of a table, as :meth:`rows` does, as an Arrow table."""
+        condition = None if not filters else filters_to_expression(filters)
+        found = list(self._batches(name, columns, condition))
+        if found:
+            return pa.Table.from_batches(found)
+        nothing = self.table(name).to_pyarrow_dataset().schema.empty_table()
+        return nothing if columns is None else nothing.select(columns)
+
     def batches(
         self, name: str, columns: list[str], part: tuple[str, str] | None = None
     ) -> Iterator[pa.RecordBatch]:

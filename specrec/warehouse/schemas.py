@@ -291,7 +291,7 @@ RUNS = T.StructType(
         _field(
             "stage",
             _TEXT,
-            "ingest, extract, fit, embed, neighbours, duplicates, recommend, map, evaluate",
+            "a stage of a night, as specrec.pipeline.stages names them, or evaluate or train_encoder",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),

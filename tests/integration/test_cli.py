@@ -10,10 +10,11 @@ import librosa
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from nights import Night, write_csv
+from nights import QUICK, Night, write_csv
 
 from specrec.cli import main
 from specrec.errors import CatalogueError
+from specrec.pipeline.stages import STAGES
 from specrec.warehouse.lock import WarehouseLock
 
 
@@ -111,6 +112,29 @@ def test_a_held_warehouse_is_one_line(first_night: Night, tmp_path: Path) -> Non
 
 
 README = Path(__file__).parents[2] / "README.md"
+NOTEBOOK = README.parent / "docs" / "api.md"
+
+
+def test_the_code_of_the_notebook_page_runs(second_night: Night, rendered: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", NOTEBOOK.read_text(encoding="utf-8"), re.DOTALL)
+    places = (f"warehouse={second_night.warehouse}", f"catalogue.path={second_night.catalogue}")
+    settings = ", ".join(repr(of) for of in (*places, *QUICK, *second_night.settings))
+    code = "\n".join(blocks)
+    for as_written, here in (
+        ('"demo/demo.yaml"', f"None, [{settings}]"),
+        ("demo/audio/demo-0003.mp3", f"{rendered}/audio/demo-0003.mp3"),
+    ):
+        assert as_written in code
+        code = code.replace(as_written, here)
+
+    found: dict[str, Any] = {}
+    exec(code, found)
+
+    assert set(found["runs"]["stage"]) == set(STAGES)
+    assert set(found["runs"]["status"]) <= {"done", "unchanged"}
+    assert sorted(found["lists"]["rank"]) == list(range(1, 11))
+    assert found["found"]["recommended_track_id"].iloc[0] == "demo-0003"
+    assert len(found["found"]) == 5
 
 
 def test_the_readmes_python_reads_the_tables(first_night: Night, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+import specrec.demo
+from specrec.cli.demo import save_settings
 from specrec.config import Config, fields, load
 from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import ConfigError
 from specrec.settings import SettingsHash
 
 CONF = Path(__file__).parents[2] / "conf"
+DEMO = Path(specrec.demo.__file__).with_name("demo.yaml")
 NEEDED = ("warehouse=w", "catalogue.path=c.csv")
 
 AUDIO = {"audio"}
@@ -45,11 +48,18 @@ def _changed(*overrides: str) -> set[str]:
 # --- loading ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*sorted(CONF.glob("*.yaml")), DEMO], ids=lambda path: path.name)
 def test_every_shipped_configuration_loads(path):
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     needed = [] if "path" in given.get("catalogue", {}) else ["catalogue.path=c.csv"]
     load(path, needed if "warehouse" in given else [*needed, "warehouse=w"])
+
+
+def test_the_demo_leaves_the_settings_that_it_ran_with(tmp_path):
+    config = load(DEMO, [*NEEDED, "audio.clip_seconds=5", "embedding.family_weights.timbre=4"])
+    save_settings(config, tmp_path / "demo.yaml")
+    assert load(tmp_path / "demo.yaml") == config
+    assert "n_mels" not in (tmp_path / "demo.yaml").read_text()  # defaults stay what they are
 
 
 def test_a_file_and_then_overrides(tmp_path):
