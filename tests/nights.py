@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from specrec.config import Config, load
-from specrec.evaluate.truth import Reader as TruthReader
-from specrec.evaluate.truth import Untrue, values_of
+from specrec.evaluate.truth import TruthChecker, Untrue, values_of
 from specrec.pipeline.nightly import run_stages
 from specrec.pipeline.stages import STAGES
 from specrec.warehouse.reader import Reader
@@ -137,4 +136,4 @@ def untrue(night: Night) -> list[Untrue]:
     levels = [row for row in embeddings if row["space"] == "spectrogram"]
     tables = (night.rows("audio_features"), levels, night.rows("tracks"), embeddings)
     values = values_of(*map(pd.DataFrame, tables))
-    return TruthReader(values, values).untrue(night.rows("recommendations"))
+    return TruthChecker(values, values).untrue(night.rows("recommendations"))

@@ -16,24 +16,40 @@ class AudioConfig(Section):
     """What is analysed of each file, and how. Any change extracts every track anew."""
 
     sample_rate: PositiveInt | None = Field(
-        default=22_050, description="Hz, resampled to; null: each file's own; set fmax then"
+        default=22_050,
+        description="sample rate in Hz that audio is resampled to; null: keep each file's own, which needs "
+        "fmax to be set",
     )
-    offset_seconds: Annotated[float, Field(ge=0)] = Field(default=0.0, description="where the analysed clip begins")
-    clip_seconds: PositiveFloat = Field(default=30.0, description="its length; shorter files are used whole")
-    min_seconds: PositiveFloat = Field(default=1.0, description="less audio than this is too_short")
-    silence_db: float = Field(default=-80.0, description="dB of full scale; a peak below it is silent")
+    offset_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="where in a file the analysed clip begins, in seconds"
+    )
+    clip_seconds: PositiveFloat = Field(
+        default=30.0, description="length of the analysed clip in seconds; a shorter file is analysed as a whole"
+    )
+    min_seconds: PositiveFloat = Field(
+        default=1.0, description="a clip of fewer seconds fails with the code too_short"
+    )
+    silence_db: float = Field(
+        default=-80.0,
+        description="a clip whose peak is below this, in dB of full scale, fails with the code silent",
+    )
     n_fft: Annotated[int, Field(gt=0, multiple_of=2)] = Field(
-        default=2048, description="samples of an STFT window, an even number"
+        default=2048, description="length of an STFT window in samples, an even number"
     )
-    hop_length: PositiveInt = Field(default=512, description="samples from one STFT frame to the next")
-    window: str = Field(default="hann", description="window function, by its scipy name")
+    hop_length: PositiveInt = Field(
+        default=512, description="samples from the start of one STFT frame to the start of the next"
+    )
+    window: str = Field(default="hann", description="name of the window function in SciPy")
     pad_mode: Literal["constant", "reflect", "edge"] = Field(
-        default="constant", description="how the ends are padded; librosa before 0.10 used reflect"
+        default="constant",
+        description="how a clip is padded at its ends, as numpy.pad names it; librosa before 0.10 used reflect",
     )
-    n_mels: PositiveInt = Field(default=128, description="mel bands")
-    fmin: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Hz, lowest mel band")
-    fmax: PositiveFloat | None = Field(default=None, description="Hz, highest mel band; null: half the sample rate")
-    n_mfcc: PositiveInt = Field(default=20, description="mel-frequency cepstral coefficients")
+    n_mels: PositiveInt = Field(default=128, description="number of mel bands")
+    fmin: Annotated[float, Field(ge=0)] = Field(default=0.0, description="lowest frequency of the mel bands, in Hz")
+    fmax: PositiveFloat | None = Field(
+        default=None, description="highest frequency of the mel bands, in Hz; null: half the sample rate"
+    )
+    n_mfcc: PositiveInt = Field(default=20, description="number of mel-frequency cepstral coefficients")
 
     @model_validator(mode="after")
     def _consistent(self) -> AudioConfig:
@@ -70,19 +86,29 @@ class AudioConfig(Section):
 class ExtractConfig(Section):
     """How extraction is cut into tasks and what it tolerates. Nothing here changes a value."""
 
-    commit_every: PositiveInt = Field(default=2_000, description="files decoded between two commits")
-    files_per_task: PositiveInt = Field(default=40, description="files of one Spark task, about")
-    batch_rows: PositiveInt = Field(default=16, description="tracks in one Arrow batch from Python to Spark")
-    max_failed_share: Share = Field(
-        default=0.2, description="fail the run if more of the catalogue's audio files than this are in quarantine"
+    commit_every: PositiveInt = Field(
+        default=2_000,
+        description="files that are analysed between two commits to the tables; a run that dies loses no more",
     )
-    max_file_mb: PositiveInt = Field(default=500, description="a larger file is too_large and is not fetched")
-    prefetch: PositiveInt = Field(default=2, description="files fetched ahead while one is analysed")
+    files_per_task: PositiveInt = Field(default=40, description="about how many files one Spark task analyses")
+    batch_rows: PositiveInt = Field(
+        default=16, description="tracks that Python hands to Spark at once; a mel spectrogram is large"
+    )
+    max_failed_share: Share = Field(
+        default=0.2,
+        description="fail the run if more than this share of the catalogue's audio files is in quarantine",
+    )
+    max_file_mb: PositiveInt = Field(
+        default=500, description="a larger file is not fetched and fails with the code too_large"
+    )
+    prefetch: PositiveInt = Field(default=2, description="files that are fetched ahead while one is analysed")
     time_limit_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
-        default=60.0, description="a file that takes longer to analyse is timed_out"
+        default=60.0, description="a file whose analysis takes longer fails with the code timed_out"
     )
     memory_limit_mb: Annotated[int, Field(ge=400)] = Field(
-        default=640, description="memory of the process that analyses; a file that needs more is out_of_memory"
+        default=640,
+        description="memory of the process that analyses files; a file that needs more fails with the code "
+        "out_of_memory",
     )
 
 

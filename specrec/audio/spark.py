@@ -1,6 +1,8 @@
-"""Extraction in Spark: which files are to be analysed, and their analysis in Spark's Python workers."""
+"""Extraction in Spark: what is known of each track, which files are to be analysed, and their analysis."""
 
 from __future__ import annotations
+
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -11,6 +13,44 @@ from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES
 from specrec.settings import SettingsHash
 
 _FILE = ("audio_uri", "audio_fingerprint")
+#: What :func:`survey` says of a track: it names a file; it is in quarantine; it has features; it has features, or a
+#: spectrogram, and no audio; it is in quarantine and names no file; its file is not on the store, and no row of
+#: quarantine says so yet.
+SURVEYED = ("named", "failing", "with_features", "removed", "orphaned", "forgiven", "missing")
+
+
+def survey(tracks: DataFrame, features: DataFrame, spectrograms: DataFrame, quarantine: DataFrame) -> DataFrame:
+    """Return what the tables hold of each track: ``track_id``, ``audio_uri``, and :data:`SURVEYED`, all boolean.
+
+    Parameters
+    ----------
+    tracks, features, spectrograms, quarantine : DataFrame
+        The tables ``tracks``, ``audio_features``, ``mel_spectrograms`` and ``quarantine``.
+    """
+    failed = F.struct("code", F.col("audio_uri").alias("uri"))
+    parts = (
+        tracks.select("track_id", "audio_uri", "has_audio"),
+        features.select("track_id", F.lit(True).alias("has_features")),
+        # on their own: a run may have died between the two commits
+        spectrograms.select("track_id", F.lit(True).alias("has_spectrogram")),
+        quarantine.where("stage = 'extract'").select("track_id", failed.alias("failed")),
+    )
+    every = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
+    found = every.groupBy("track_id").agg(*(F.max(name).alias(name) for name in every.columns[1:]))
+    alive = F.coalesce("has_audio", F.lit(False))
+    named, failing = F.col("audio_uri").isNotNull(), F.col("failed").isNotNull()
+    known = (F.col("failed.code") == "not_found") & (F.col("failed.uri") == F.col("audio_uri"))
+    return found.select(
+        "track_id",
+        "audio_uri",
+        named.alias("named"),
+        failing.alias("failing"),
+        F.col("has_features").isNotNull().alias("with_features"),
+        (F.col("has_features").isNotNull() & ~alive).alias("removed"),
+        (F.col("has_spectrogram").isNotNull() & ~alive).alias("orphaned"),
+        (failing & ~named).alias("forgiven"),
+        (named & ~alive & ~F.coalesce(known, F.lit(False))).alias("missing"),
+    )
 
 
 def to_analyse(

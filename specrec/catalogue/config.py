@@ -13,14 +13,21 @@ from specrec.storage import Place
 class CatalogueConfig(Section):
     """Where the tracks are listed, and where their audio lies."""
 
-    path: Place = Field(description="CSV, Parquet or Delta table, or a folder of audio files")
+    path: Place = Field(
+        description="where the catalogue is: a CSV file, a Parquet or Delta table, or a folder of audio files"
+    )
     format: Literal["auto", "csv", "parquet", "delta", "folder"] = Field(
-        default="auto", description="auto: by the path's ending; what has none is a Delta table or a folder"
+        default="auto",
+        description="kind of the catalogue; auto: the path's ending tells it, and what has no ending is a "
+        "Delta table or a folder",
     )
     audio_root: Place | None = Field(
         default=None,
-        description="folder or s3:// prefix that `audio` is relative to; default: beside the catalogue",
+        description="folder or s3:// prefix that the column `audio` is relative to; null: the folder that the "
+        "catalogue lies in",
     )
     max_removed_share: Share = Field(
-        default=0.5, description="stop before anything is deleted if more than this share of the tracks vanished"
+        default=0.5,
+        description="stop, before anything is deleted, if more than this share of the tracks or of their "
+        "audio is gone",
     )

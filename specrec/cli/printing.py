@@ -74,7 +74,7 @@ def print_evaluation(found: Evaluation, by_genre: bool) -> None:
     for metric, of_slice in rows:
         if not of_slice:
             figures = [cells.get((metric, of_slice, system), "") for system in systems]
-            words = f"[bold]{metric}[/bold]\n[dim]{escape(METRICS[metric])}[/dim]"
+            words = f"[bold]{metric}[/bold]\n[dim]{escape(METRICS[metric].words)}[/dim]"
             table.add_row(words, str(counts[metric, of_slice]), *figures)
     console.print(table)
     if by_genre:

@@ -16,17 +16,27 @@ class DuplicatesConfig(Section):
     """When two tracks are one recording. To miss a duplicate is the lesser error."""
 
     min_cosine: float = Field(
-        default=0.8, ge=-1, le=1, description="tracks nearer than this in the space `spectrogram` are compared"
+        default=0.8,
+        ge=-1,
+        le=1,
+        description="two tracks are compared if their cosine in the space `spectrogram` is at least this, or "
+        "their titles agree",
     )
-    max_rank: PositiveInt = Field(default=5, description="so many of a track's neighbours, at most")
+    max_rank: PositiveInt = Field(
+        default=5, description="a track is compared with so many of its nearest neighbours, at most"
+    )
     min_similarity: float = Field(
-        default=0.85, gt=0, le=1, description="correlation of two spectrograms that makes them one recording"
+        default=0.85,
+        gt=0,
+        le=1,
+        description="two tracks are one recording if their spectrograms correlate at least this much",
     )
     min_overlap: float = Field(
-        default=0.9, gt=0, le=1, description="share of the longer clip that the other must cover"
+        default=0.9, gt=0, le=1, description="share of the longer clip that must overlap with the other"
     )
     duration_tolerance: Annotated[float, Field(ge=0)] = Field(
-        default=5.0, description="seconds that the catalogue's lengths of one recording may differ by"
+        default=5.0,
+        description="two tracks are not compared if the catalogue's lengths differ by more than so many seconds",
     )
 
     def settings_hash(self, audio: SettingsHash) -> SettingsHash:

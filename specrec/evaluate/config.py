@@ -11,12 +11,14 @@ from specrec.storage import Place
 class EvaluateConfig(Section):
     """What `specrec evaluate` measures. Nothing here changes a list."""
 
-    sample_tracks: PositiveInt = Field(default=2_000, description="tracks that a metric is measured on, at most")
+    sample_tracks: PositiveInt = Field(default=2_000, description="tracks on which a metric is measured, at most")
     song_column: str = Field(
-        default="source_song", description="column of the catalogue that names the song a clip is of"
+        default="source_song", description="column of the catalogue that names the song which a clip is taken from"
     )
     feedback: Place | None = Field(
-        default=None, description="CSV with the columns track_id, liked and disliked; null: none"
+        default=None,
+        description="CSV file with the columns track_id, liked and disliked (numbers of people); null: there "
+        "is none",
     )
-    resamples: PositiveInt = Field(default=1_000, description="bootstrap resamples of an interval")
-    seed: int = Field(default=0, description="chooses the sample, the random lists and the resamples")
+    resamples: PositiveInt = Field(default=1_000, description="bootstrap resamples that an interval is made of")
+    seed: int = Field(default=0, description="seed that chooses the sample, the random lists and the resamples")

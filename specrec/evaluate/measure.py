@@ -1,33 +1,27 @@
-"""Arrays in, measurements out: each function measures one question on all systems and baselines."""
+"""Arrays in, measurements out: what was collected of a night becomes rows of ``evaluation``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from specrec.evaluate.explanations import Split, fidelity
+from specrec.evaluate.explanations import Split, fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap, Figure
-from specrec.evaluate.metrics import TOGETHER, Measurement
-from specrec.evaluate.ranking import (
-    BoolArray,
-    Facts,
-    FloatArray,
-    IntArray,
-    diversity,
-    mean_of_list,
-    precision,
-)
+from specrec.evaluate.metrics import METRICS, TOGETHER, Measurement, Question, SystemLists
+from specrec.evaluate.occurrence import Occurrence
+from specrec.evaluate.ranking import BoolArray, Facts, FloatArray, IndexedVectors, IntArray
+from specrec.recommend.contributions import Parts
+from specrec.settings import System
 
 Measurements = Iterator[Measurement]
 
-_FIRST = 10
-
 
 @dataclass(frozen=True)
-class Lists:
+class ListsBySystem:
     """The lists of some tracks, by every system and baseline.
 
     Attributes
@@ -44,32 +38,11 @@ class Lists:
     tracks: IntArray
     of: dict[str, IntArray]
 
-    def only(self, chosen: BoolArray) -> Lists:
+    def only(self, chosen: BoolArray) -> ListsBySystem:
         """Return the lists of some of the tracks; `chosen` of shape (n,)."""
-        return Lists(self.facts, self.tracks[chosen], {name: rows[chosen] for name, rows in self.of.items()})
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """The vectors of some tracks in one space.
-
-    Attributes
-    ----------
-    matrix : float64, shape (m, dimensions)
-    row_of : int64, shape (tracks of the facts + 1,)
-        The row of each track; -1: none. The last is that of no track, so that -1 stays -1.
-    """
-
-    matrix: FloatArray
-    row_of: IntArray
-
-    @classmethod
-    def of(cls, facts: Facts, track_ids: pd.Series, matrix: FloatArray) -> Vectors:
-        """Index the rows of a matrix by track."""
-        row_of = np.full(len(facts.ids) + 1, -1)
-        row_of[facts.positions(track_ids)] = np.arange(len(matrix))
-        row_of[-1] = -1
-        return cls(matrix, row_of)
+        return ListsBySystem(
+            self.facts, self.tracks[chosen], {name: rows[chosen] for name, rows in self.of.items()}
+        )
 
 
 def row(
@@ -82,69 +55,36 @@ def row(
         )
 
 
-def genre(candidates: Lists, bootstrap: Bootstrap) -> Measurements:
-    """Measure precision by genre, of other artists, and of other artists and albums (Flexer & Schnitzer 2010).
-
-    An album or an artist is told by how it was recorded: without the filters, that is what would be measured.
-
-    Parameters
-    ----------
-    candidates : longer than ten, since filters take from them; only of tracks that have a genre.
-    """
-    facts, tracks = candidates.facts, candidates.tracks
-    for system, lists in candidates.of.items():
-        if system == "genre_prior":  # drawn by what is asked: always 1
-            continue
-        relevant = facts.same(facts.genre, tracks, lists)
-        allowed = (lists >= 0) & (facts.genre[lists] >= 0) & ~facts.same_artist(tracks, lists)
-        shares, found = precision(relevant, allowed, _FIRST)
-        details = {"candidates": f"{found.mean():.1f}"} if len(found) else {}
-        yield from row(system, "genre_precision_at_10", bootstrap.mean(shares), details=details)
-        yield from _by_genre(
-            facts.genre[tracks], facts, system, "genre_precision_at_10", values=shares, bootstrap=bootstrap
-        )
-        allowed &= ~facts.same(facts.album, tracks, lists)
-        shares, found = precision(relevant, allowed, _FIRST)
-        details = {"candidates": f"{found.mean():.1f}"} if len(found) else {}
-        yield from row(system, "genre_precision_at_10_other_albums", bootstrap.mean(shares), details=details)
-
-
-def song(candidates: Lists, bootstrap: Bootstrap) -> Measurements:
-    """Measure whether clips of one song find each other; only of tracks that have such a sibling."""
-    facts, tracks = candidates.facts, candidates.tracks
-    for system, lists in candidates.of.items():
-        if not (lists >= 0).any():  # a baseline that has none for these
-            continue
-        sibling = facts.same(facts.song, tracks, lists)
-        yield from row(system, "song_precision_at_1", bootstrap.mean(sibling[:, 0]))
-        yield from row(system, "song_hit_at_10", bootstrap.mean(sibling[:, :_FIRST].any(axis=1)))
-
-
-def listeners(recommended: Lists, bootstrap: Bootstrap) -> Measurements:
-    """Measure whether tracks that were liked recommend tracks that were liked."""
-    liked = recommended.facts.liked
-    for system, lists in recommended.of.items():
-        if system == "popularity":  # the same list for all, but for the track itself, which it leaves out
-            continue
-        means = mean_of_list(liked, lists).round(12)  # or rounding would rank what is the same
-        agreement = bootstrap.rank_correlation(liked[recommended.tracks], means)
-        yield from row(system, "listener_agreement", agreement)
-
-
-def within_lists(recommended: Lists, vectors: Vectors, bootstrap: Bootstrap) -> Measurements:
-    """Measure the diversity of lists, and how much of them is by the track's own artist.
+def of_lists(
+    question: Question, lists: ListsBySystem, bootstrap: Bootstrap, vectors: IndexedVectors | None = None
+) -> Measurements:
+    """Measure every metric that answers a question, of every system and baseline that has lists.
 
     Parameters
     ----------
-    vectors : of one space for all systems, or their figures could not be compared.
+    question : str
+        What is asked; see :data:`~specrec.evaluate.metrics.Question`.
+    lists : ListsBySystem
+        Of tracks that the question can be asked of. For ``genre`` they must be longer than ten, since filters take
+        from them.
+    bootstrap : Bootstrap
+        How figures are resampled.
+    vectors : IndexedVectors or None
+        Of one space; for the question ``any``.
     """
-    facts, tracks = recommended.facts, recommended.tracks
-    known = facts.has_artist(tracks)
-    for system, lists in recommended.of.items():
-        spread = diversity(vectors.row_of[lists], vectors.matrix)
-        yield from row(system, "diversity", bootstrap.mean(spread))
-        own, _ = precision(facts.same_artist(tracks[known], lists[known]), lists[known] >= 0, lists.shape[1])
-        yield from row(system, "same_artist_rate", bootstrap.mean(own))
+    facts, genres = lists.facts, lists.facts.genre[lists.tracks]
+    for name, metric in METRICS.items():
+        asked = metric.of_lists
+        if asked is None or asked.question != question:
+            continue
+        for system, rows in lists.of.items():
+            if system in asked.not_of or not (rows >= 0).any():
+                continue
+            own = SystemLists(facts, lists.tracks, rows, vectors)
+            found = asked.of_tracks(own)
+            yield from row(system, name, asked.figure(own, found.values, bootstrap), details=found.details)
+            if asked.by_genre:
+                yield from _by_genre(genres, facts, system, name, values=found.values, bootstrap=bootstrap)
 
 
 def overlap(facts: Facts, agreement: pd.DataFrame, bootstrap: Bootstrap) -> Measurements:
@@ -161,6 +101,66 @@ def overlap(facts: Facts, agreement: pd.DataFrame, bootstrap: Bootstrap) -> Meas
         yield from _by_genre(genres, facts, TOGETHER, metric, values=values, bootstrap=bootstrap)
 
 
+def occurrence(system: str, of: Occurrence, bootstrap: Bootstrap) -> Measurements:
+    """Measure what follows from how often each recording is recommended."""
+    for metric, figure in of.figures(bootstrap).items():
+        yield from row(system, metric, figure)
+
+
+def sentences(counts: Iterable[Any]) -> Measurements:
+    """Measure how far sentences differ, and that the parts make the score.
+
+    All rows are counted, and there is no sample whose chance an interval could tell of.
+
+    Parameters
+    ----------
+    counts : rows
+        Of :func:`specrec.evaluate.spark.count_sentences`.
+    """
+    for of in sorted(counts):
+        commonest = {"explanation": of.commonest}
+        yield from row(of.system, "explanation_error", Figure(of.error, None, None, of.rows))
+        share = Figure(of.most / of.rows, None, None, of.rows)
+        yield from row(of.system, "explanation_commonest", share, details=commonest)
+        yield from row(of.system, "explanation_distinct", Figure(of.distinct / of.rows, None, None, of.rows))
+
+
+def fidelity_of(
+    system: System,
+    lists: ListsBySystem,
+    top: IntArray,
+    spaces: Mapping[str, IndexedVectors],
+    parts: Mapping[str, Parts],
+    *,
+    bootstrap: Bootstrap,
+) -> Measurements:
+    """Measure the fidelity of a system's explanations, among the tracks that have vectors in all its spaces.
+
+    Parameters
+    ----------
+    system : str
+        Whose lists they are.
+    lists : ListsBySystem
+        Its lists, among others.
+    top : int64, shape (n, width)
+        The part that each explanation names first, by its place among all parts; -1: none.
+    spaces : mapping of IndexedVectors
+        Those of the system's own space and of all spaces that it is made of, among others.
+    parts : mapping of Parts
+        By space, the parts of the system's scores, in the order that `top` counts them in.
+    """
+    tracks, listed = lists.tracks, lists.of[system]
+    used = np.unique(np.concatenate([tracks, listed[listed >= 0]]))
+    used = used[np.all([spaces[space].row_of[used] >= 0 for space in (system, *parts)], axis=0)]
+    local = np.full(len(lists.facts.ids) + 1, -1)
+    local[used] = np.arange(len(used))
+    splits = [_split(of, spaces[space], used) for space, of in parts.items()]
+    own = spaces[system]
+    whole = splits[0] if system in parts else joined(own.matrix[own.row_of[used]], splits)
+    has = local[tracks] >= 0
+    yield from deletion(system, whole, local[tracks[has]], local[listed[has]], top=top[has], bootstrap=bootstrap)
+
+
 def deletion(
     system: str, split: Split, tracks: IntArray, lists: IntArray, *, top: IntArray, bootstrap: Bootstrap
 ) -> Measurements:
@@ -169,6 +169,11 @@ def deletion(
     details = {"pairs": str(int(((lists >= 0) & (top >= 0)).sum())), "ranked_among": str(len(tracks))}
     for name in ("score", "score_others", "score_wins", "rank", "rank_others", "rank_wins"):
         yield from row(system, f"fidelity_{name}", bootstrap.mean(getattr(found, name)), details=details)
+
+
+def _split(parts: Parts, vectors: IndexedVectors, tracks: IntArray) -> Split:
+    rows = vectors.row_of[tracks]
+    return split(parts, vectors.matrix[rows], None if vectors.parts is None else vectors.parts[rows])
 
 
 def _by_genre(

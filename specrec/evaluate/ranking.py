@@ -6,6 +6,7 @@ Tracks are numbers: positions in :class:`Facts`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,43 @@ class Facts:
         """Return of which tracks the artist is known."""
         known: BoolArray = np.asarray(self._artists[tracks].sum(axis=1)).ravel() > 0
         return known
+
+
+@dataclass(frozen=True)
+class IndexedVectors:
+    """The vectors of some tracks in one space, and where each track's is.
+
+    Attributes
+    ----------
+    matrix : float64, shape (m, dimensions)
+    row_of : int64, shape (tracks of the facts + 1,)
+        The row of each track; -1: none. The last is that of no track, so that -1 stays -1.
+    parts : float64, shape (m, parts), or None
+        Shares of the vectors that are stored beside them, if this is a space that has such.
+    """
+
+    matrix: FloatArray
+    row_of: IntArray
+    parts: FloatArray | None = None
+
+    @classmethod
+    def of(cls, facts: Facts, embeddings: pd.DataFrame) -> IndexedVectors:
+        """Index vectors by track.
+
+        Parameters
+        ----------
+        facts : Facts
+            Of these tracks and maybe others.
+        embeddings : DataFrame
+            ``track_id, vector, parts`` of one space; ``parts`` is null, or lacks, where the space has none.
+        """
+        embeddings = embeddings.sort_values("track_id", ignore_index=True)
+        row_of = np.full(len(facts.ids) + 1, -1)
+        row_of[facts.positions(embeddings["track_id"])] = np.arange(len(embeddings))
+        row_of[-1] = -1
+        has_parts = "parts" in embeddings and bool(embeddings["parts"].notna().all())
+        parts = _stacked(embeddings["parts"]) if has_parts else None
+        return cls(_stacked(embeddings["vector"]), row_of, parts)
 
 
 def as_lists(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int) -> IntArray:
@@ -140,6 +178,10 @@ def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
     cosines = (sums**2).sum(axis=1) - n  # of all ordered pairs, without each track with itself
     mean: FloatArray = np.divide(cosines, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
     return 1 - mean
+
+
+def _stacked(rows: pd.Series) -> FloatArray:
+    return np.stack(rows.to_list()).astype(np.float64) if len(rows) else np.zeros((0, 0))
 
 
 def _numbers(names: pd.Series) -> tuple[IntArray, pd.Index]:

@@ -102,8 +102,8 @@ class Untrue:
     statement: str
 
 
-class Reader:
-    """Reads sentences about tracks.
+class TruthChecker:
+    """Reads sentences about tracks again, and checks them against what the tables say.
 
     Parameters
     ----------

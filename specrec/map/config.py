@@ -20,19 +20,25 @@ class MapConfig(Section):
 
     space: System = Field(default="hybrid", description="the space that is drawn")
     sample_tracks: PositiveInt = Field(
-        default=20_000, description="tracks that the map is fitted on; all others are placed among them"
+        default=20_000, description="tracks that the map is fitted on, at most; all others are placed among them"
     )
     refit_share: Share = Field(
-        default=0.5, description="fit anew when more than this share of the sample is of new or changed tracks"
+        default=0.5,
+        description="fit the map anew when more than this share of the sample would be new or changed tracks",
     )
     neighbours: Annotated[int, Field(ge=2)] = Field(
-        default=15, description="that UMAP looks at: more show the whole, fewer the detail"
+        default=15,
+        description="neighbours of each track that UMAP looks at: more show the map as a whole better, fewer "
+        "its details",
     )
     tsne_up_to: Annotated[int, Field(ge=0)] = Field(
-        default=5_000, description="t-SNE is fitted for catalogues of up to so many tracks"
+        default=5_000,
+        description="fit t-SNE too for catalogues of up to so many tracks; its time grows with their square",
     )
-    min_clusters: PositiveInt = Field(default=4, description="the silhouette chooses from this number of clusters")
-    max_clusters: PositiveInt = Field(default=12, description="up to this one")
+    min_clusters: PositiveInt = Field(
+        default=4, description="fewest clusters that the map may have; the silhouette chooses how many it has"
+    )
+    max_clusters: PositiveInt = Field(default=12, description="most clusters that the map may have")
 
     @model_validator(mode="after")
     def _some_number(self) -> MapConfig:

@@ -16,25 +16,50 @@ class NeighboursConfig(Section):
     """The search for the nearest tracks."""
 
     method: Literal["auto", "exact", "approximate"] = Field(
-        default="auto", description="exact compares all with all; auto does so up to `exact_up_to` tracks"
+        default="auto",
+        description="exact compares every track with every other; approximate with those of some cells; auto "
+        "is exact up to `exact_up_to` tracks",
     )
-    exact_up_to: PositiveInt = Field(default=20_000, description="where exact search is about as fast")
-    top_n: PositiveInt = Field(default=30, description="neighbours kept a track; more than recommend.top_n")
-    cells: PositiveInt | None = Field(default=None, description="of the approximate search; null: by the tracks")
+    exact_up_to: PositiveInt = Field(
+        default=20_000, description="tracks up to which auto is exact: about where both methods take the same time"
+    )
+    top_n: PositiveInt = Field(
+        default=30,
+        description="neighbours that are kept of each track; more than recommend.top_n, whose filters take "
+        "from them",
+    )
+    cells: PositiveInt | None = Field(
+        default=None,
+        description="cells that an approximate search sorts the tracks into; null: as many as suit the number "
+        "of tracks",
+    )
     probes: PositiveInt | None = Field(
-        default=None, description="cells that a track is compared with, at least; null: what recall_floor needs"
+        default=None,
+        description="cells that each track is compared with, at least; null: as many as recall_floor needs",
     )
     recall_floor: float = Field(
-        default=0.97, gt=0, lt=1, description="share of the true neighbours that the lists must hold"
+        default=0.97,
+        gt=0,
+        lt=1,
+        description="share of the true neighbours that the lists of an approximate search must hold",
     )
-    recall_sample: int = Field(default=1_000, ge=100, description="tracks that recall is measured on, each run")
+    recall_sample: int = Field(
+        default=1_000,
+        ge=100,
+        description="tracks on which it is measured, in each run, how much of their true neighbours the lists hold",
+    )
     rebuild_share: float = Field(
-        default=0.3, ge=0, le=1, description="a space of which more changed is searched as a whole"
+        default=0.3,
+        ge=0,
+        le=1,
+        description="search a space as a whole if at least this share of its tracks must be searched anew",
     )
     update_from: int = Field(
-        default=10_000, ge=0, description="a space of fewer tracks is always searched as a whole: it is faster"
+        default=10_000,
+        ge=0,
+        description="search a space of fewer tracks as a whole, whatever changed: that is faster",
     )
-    block_rows: PositiveInt = Field(default=16_384, description="tracks of one block")
+    block_rows: PositiveInt = Field(default=16_384, description="tracks that one task compares at once, about")
 
     def settings_hash(self, space: SettingsHash) -> SettingsHash:
         """Return what a space's neighbours depend on, besides the embeddings.

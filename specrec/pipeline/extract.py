@@ -1,21 +1,21 @@
 """Extract: audio becomes ``audio_features`` and ``mel_spectrograms``, and what fails goes to ``quarantine``.
 
-The work is cut into portions, each committed before the next begins: features last, so that a track counts as
-done only when all else of it is written. A run that dies is taken up by the next, which finds what is not done.
+The work is cut into portions, each of which is committed before the next begins. Features are committed last, so
+that a track counts as done only when all else of it is written. What a run that dies leaves undone, the next run
+does.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial, reduce
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from specrec.audio.spark import SURVEYED, survey, to_analyse
 from specrec.audio.spark import extract as extract_files
-from specrec.audio.spark import to_analyse
 from specrec.errors import ExtractionError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
@@ -41,11 +41,11 @@ def extract(run: Run) -> None:
         limits = config.extract
         # a file that broke the limits is tried again within others
         decoders = f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB"
-        survey = _Survey(warehouse)
-        survey.forget_what_is_gone(warehouse)
-        removed, missing = survey.counts["removed"], survey.counts["missing"]
+        found = _Survey(warehouse)
+        found.forget_what_is_gone(warehouse)
+        removed, missing = found.counts["removed"], found.counts["missing"]
         if missing:
-            quarantine(run, _stamped(run, survey.missing(), decoders))
+            quarantine(run, _stamped(run, found.missing(), decoders))
         files = to_analyse(
             warehouse.read("tracks"),
             warehouse.read("audio_features"),
@@ -123,34 +123,11 @@ class _Survey:
     """What the tables hold of each track, found in one pass over their keys."""
 
     def __init__(self, warehouse: Warehouse) -> None:
-        failed = F.struct("code", F.col("audio_uri").alias("uri"))
-        parts = (
-            warehouse.read("tracks").select("track_id", "audio_uri", "has_audio"),
-            warehouse.read("audio_features").select("track_id", F.lit(True).alias("has_features")),
-            # on their own: a run may have died between the two commits
-            warehouse.read("mel_spectrograms").select("track_id", F.lit(True).alias("has_spectrogram")),
-            warehouse.read("quarantine").where("stage = 'extract'").select("track_id", failed.alias("failed")),
-        )
-        every = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
-        found = every.groupBy("track_id").agg(*(F.max(name).alias(name) for name in every.columns[1:]))
-        alive = F.coalesce("has_audio", F.lit(False))
-        named, failing = F.col("audio_uri").isNotNull(), F.col("failed").isNotNull()
-        known = (F.col("failed.code") == "not_found") & (F.col("failed.uri") == F.col("audio_uri"))
-        self._rows = found.select(
-            "track_id",
-            "audio_uri",
-            named.alias("named"),
-            failing.alias("failing"),
-            F.col("has_features").isNotNull().alias("with_features"),
-            (F.col("has_features").isNotNull() & ~alive).alias("removed"),
-            (F.col("has_spectrogram").isNotNull() & ~alive).alias("orphaned"),
-            (failing & ~named).alias("forgiven"),
-            (named & ~alive & ~F.coalesce(known, F.lit(False))).alias("missing"),
-        )
-        counts = self._rows.agg(*(F.count_if(name).alias(name) for name in self._rows.columns[2:])).first()
+        tables = ("tracks", "audio_features", "mel_spectrograms", "quarantine")
+        self._rows = survey(*(warehouse.read(name) for name in tables))
+        counts = self._rows.agg(*(F.count_if(name).alias(name) for name in SURVEYED)).first()
         assert counts is not None
-        #: Tracks that name a file, fail, have features; features and spectrograms without audio, failures without
-        #: a file, and files that are not there though none has said so yet.
+        #: Of how many tracks each of :data:`~specrec.audio.spark.SURVEYED` is true.
         self.counts: dict[str, int] = counts.asDict()
 
     def forget_what_is_gone(self, warehouse: Warehouse) -> None:

@@ -60,8 +60,8 @@ from specrec.encoder.finish import finish
 from specrec.encoder.make import sample
 from specrec.encoder.train import _identity, build, train
 from specrec.evaluate.intervals import Bootstrap
-from specrec.evaluate.measure import Lists, genre, song
-from specrec.evaluate.metrics import Measurement
+from specrec.evaluate.measure import ListsBySystem, of_lists
+from specrec.evaluate.metrics import Measurement, Question
 from specrec.evaluate.ranking import Facts
 from specrec.neighbours.kernel import unit
 from specrec.warehouse.reader import Reader
@@ -297,13 +297,14 @@ def found_by(
     bootstrap, found = Bootstrap(seed=seed), []
     emotify, games = (np.flatnonzero(frame["collection"] == name) for name in COLLECTIONS)
     times = known["source_song"].map(known["source_song"].value_counts())
-    for of, pool, asked in (
-        (genre, emotify, known["track_genre"].notna()),
-        (song, games, times.fillna(0) > 1),
-    ):
+    asks: tuple[tuple[Question, IntArray, pd.Series], ...] = (
+        ("genre", emotify, known["track_genre"].notna()),
+        ("song", games, times.fillna(0) > 1),
+    )
+    for question, pool, asked in asks:
         queries = pool[asked.to_numpy()[pool]]
         lists = {name: _ranked(vectors, queries, pool, fold) for name, vectors in spaces.items()}
-        found += list(of(Lists(facts, queries, lists), bootstrap))
+        found += list(of_lists(question, ListsBySystem(facts, queries, lists), bootstrap))
     return found
 
 

@@ -16,7 +16,7 @@ from specrec.evaluate.explanations import fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.metrics import METRICS
 from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
-from specrec.evaluate.ranking import Facts, as_lists, diversity, mean_of_list, precision
+from specrec.evaluate.ranking import Facts, IndexedVectors, as_lists, diversity, mean_of_list, precision
 from specrec.recommend.contributions import Families, Regions, Whole
 
 BOOTSTRAP = Bootstrap(resamples=500, seed=1)
@@ -131,7 +131,7 @@ def test_genre_precision_leaves_out_artists_albums_and_tracks_without_a_genre():
         album_name=["x", "y", "x", "z", "w", "v"],
     )
     lists = {"features": np.array([[1, 2, 4, 3, 5]])}
-    found = figures(M.genre(M.Lists(of, np.array([0]), lists), BOOTSTRAP))
+    found = figures(M.of_lists("genre", M.ListsBySystem(of, np.array([0]), lists), BOOTSTRAP))
     assert found["genre_precision_at_10", ""].value == pytest.approx(2 / 3)  # of 2, 3 and 5
     assert found["genre_precision_at_10", ""].details == {"candidates": "3.0"}
     assert found["genre_precision_at_10_other_albums", ""].value == pytest.approx(1 / 2)  # of 3 and 5
@@ -146,7 +146,7 @@ def test_genre_precision_equals_a_direct_computation():
     of = facts(track_genre=list(genre), artists=list(artists))
     tracks = np.flatnonzero(of.genre >= 0)
     lists = random_lists(tracks, np.arange(n), 30, seed=3)
-    found = figures(M.genre(M.Lists(of, tracks, {"random": lists}), BOOTSTRAP))
+    found = figures(M.of_lists("genre", M.ListsBySystem(of, tracks, {"random": lists}), BOOTSTRAP))
     direct = []
     for track, listed in zip(tracks, lists, strict=True):
         first = [i for i in listed if genre[i] is not None and artists[i] != artists[track]][:10]
@@ -157,7 +157,7 @@ def test_genre_precision_equals_a_direct_computation():
 def test_songs_find_their_siblings():
     of = facts(song=["s", "s", "u", "u", None])
     lists = np.array([[1, 2, 3, 4], [2, 3, 0, 4], [4, 0, 1, -1]])
-    found = figures(M.song(M.Lists(of, np.arange(3), {"hybrid": lists}), BOOTSTRAP))
+    found = figures(M.of_lists("song", M.ListsBySystem(of, np.arange(3), {"hybrid": lists}), BOOTSTRAP))
     assert found["song_precision_at_1", ""].value == pytest.approx(1 / 3)
     assert found["song_hit_at_10", ""].value == pytest.approx(2 / 3)
 
@@ -168,7 +168,9 @@ def test_listeners_agree_where_liked_tracks_recommend_liked_tracks():
     alike = np.array([[1, 6], [0, 2], [1, 6], [4, -1], [5, 3], [4, 6], [0, 1]])
     opposed = alike[[4, 5, 3, 2, 0, 1, 6]]
     found = [
-        figures(M.listeners(M.Lists(of, np.arange(7), {"x": lists}), BOOTSTRAP))["listener_agreement", ""]
+        figures(M.of_lists("listeners", M.ListsBySystem(of, np.arange(7), {"x": lists}), BOOTSTRAP))[
+            "listener_agreement", ""
+        ]
         for lists in (alike, opposed)
     ]
     assert found[0].value > 0.8
@@ -376,9 +378,10 @@ def test_a_true_explanation_is_faithful_and_a_false_one_is_not():
 
 def test_measures_within_lists_and_of_both_systems():
     of = facts(artists=["A", "A", "B", None], track_genre=["x", "x", "y", "y"])
-    vectors = M.Vectors.of(of, pd.Series(["t002", "t001", "t003"]), np.array([[1.0, 0], [0, 1], [1, 0]]))
-    lists = M.Lists(of, np.array([0, 2, 3]), {"hybrid": np.array([[1, 2], [3, 1], [2, 0]])})
-    found = figures(M.within_lists(lists, vectors, BOOTSTRAP))
+    known = pd.DataFrame({"track_id": ["t002", "t001", "t003"], "vector": [[1.0, 0], [0, 1], [1, 0]]})
+    vectors = IndexedVectors.of(of, known)
+    lists = M.ListsBySystem(of, np.array([0, 2, 3]), {"hybrid": np.array([[1, 2], [3, 1], [2, 0]])})
+    found = figures(M.of_lists("any", lists, BOOTSTRAP, vectors))
     assert found["same_artist_rate", ""].value == pytest.approx((1 / 2 + 0) / 2)  # of the last none is known
     assert found["diversity", ""].value == pytest.approx(1)  # t000 has no vector: the last list is one track
     assert found["diversity", ""].n == 2
@@ -405,7 +408,7 @@ def test_means_that_only_rounding_tells_apart_are_ties():
     # the first two lists hold the same tracks, whose sum depends on their order
     lists = np.array([[0, 1, 2], [2, 1, 0], [3, 5, 6], [6, 3, 4]])
     assert np.sum([0.1, 0.2, 0.3]) != np.sum([0.3, 0.2, 0.1])
-    found = figures(M.listeners(M.Lists(of, np.array([4, 0, 5, 6]), {"x": lists}), BOOTSTRAP))
+    found = figures(M.of_lists("listeners", M.ListsBySystem(of, np.array([4, 0, 5, 6]), {"x": lists}), BOOTSTRAP))
     means = [0.2, 0.2, 2.2 / 3, 1.7 / 3]
     expected = stats.spearmanr([0.0, 0.1, 0.5, 1.0], means).statistic
     assert found["listener_agreement", ""].value == pytest.approx(expected)

@@ -101,7 +101,7 @@ class Catalogue:
         own = [[{"name": name, "score": 0.5} for name in of["encoder"]] for of in self.tags]
         tags = pd.DataFrame({"track_id": range(self.n), "space": "encoder", "tags": own})
         values = truth.values_of(self.frame.reset_index(), levels, attributes, tags)
-        return truth.Reader(values, values)
+        return truth.TruthChecker(values, values)
 
     def rows(self, system, a, b, pairs):
         """Rows of ``recommendations``, as far as they concern explanations."""
