@@ -89,7 +89,8 @@ def genre(candidates: Lists, bootstrap: Bootstrap) -> Measurements:
 
     Parameters
     ----------
-    candidates : longer than ten, since filters take from them; only of tracks that have a genre.
+    candidates : Lists
+        Longer than ten, since filters take from them; only of tracks that have a genre.
     """
     facts, tracks = candidates.facts, candidates.tracks
     for system, lists in candidates.of.items():
@@ -136,7 +137,8 @@ def within_lists(recommended: Lists, vectors: Vectors, bootstrap: Bootstrap) -> 
 
     Parameters
     ----------
-    vectors : of one space for all systems, or their figures could not be compared.
+    vectors : float32 array
+        Of one space for all systems, or their figures could not be compared.
     """
     facts, tracks = recommended.facts, recommended.tracks
     known = facts.has_artist(tracks)
@@ -152,7 +154,8 @@ def overlap(facts: Facts, agreement: pd.DataFrame, bootstrap: Bootstrap) -> Meas
 
     Parameters
     ----------
-    agreement : ``track_id, jaccard, rank_biased_overlap`` of some tracks, rows of the table ``agreement``.
+    agreement : DataFrame
+        ``track_id, jaccard, rank_biased_overlap`` of some tracks, rows of the table ``agreement``.
     """
     genres = facts.genre[facts.positions(agreement["track_id"])]
     for metric, column in (("overlap_jaccard", "jaccard"), ("overlap_rank_biased", "rank_biased_overlap")):

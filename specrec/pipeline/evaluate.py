@@ -384,7 +384,8 @@ def _split(config: Config, system: System, spaces: Mapping[str, tuple[pd.DataFra
 
     Parameters
     ----------
-    spaces : of each space that is needed, its rows of ``embeddings``, its vectors, and which of these to split.
+    spaces : mapping
+        Of each space that is needed, its rows of ``embeddings``, its vectors, and which of these to split.
     """
     splits = []
     for space, parts in _parts(config, system).items():
