@@ -97,6 +97,10 @@ CLIP_FEATURES: tuple[Feature, ...] = (
     ),
 )
 
+#: Every family, in the order in which vectors and explanations have them.
+FAMILIES = tuple(dict.fromkeys(feature.family for feature in (*FEATURES, *CLIP_FEATURES)))
+
+
 #: How the frames of a feature are summarised: the function of numpy, and its name in words.
 STATISTICS = {"mean": "mean", "std": "standard deviation"}
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from specrec.audio.config import ModelMelConfig
+from specrec.audio.measures import FAMILIES
 from specrec.settings import PositiveFloat, PositiveInt, Section, System, nearest_name
 from specrec.storage import Location, place
 
@@ -88,16 +89,15 @@ class EmbeddingConfig(Section):
         f"{{encoder: {{path: {SHIPPED}}}}} is the encoder that comes with specrec",
     )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"features": 0.6, "spectrogram": 0.4},
+        default_factory=lambda: {FEATURES: 0.6, SPECTROGRAM: 0.4},
         description="weight of each system in `hybrid`; they are divided by their sum; who is not named has none",
     )
 
     @model_validator(mode="after")
     def _weights(self) -> EmbeddingConfig:
-        families = ("timbre", "brightness", "harmony", "rhythm", "dynamics", "noisiness")
         for name in self.family_weights:
-            if name not in families:
-                raise ValueError(f"family_weights has no family {name!r}{nearest_name(name, families)}")
+            if name not in FAMILIES:
+                raise ValueError(f"family_weights has no family {name!r}{nearest_name(name, FAMILIES)}")
         if not any(self.family_weights.values()):
             raise ValueError("at least one of family_weights must be positive")
         for name in self.models:

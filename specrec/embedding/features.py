@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from specrec.audio.measures import CLIP_FEATURES, FEATURES, STATISTICS, columns
+from specrec.audio.measures import CLIP_FEATURES, FAMILIES, FEATURES, STATISTICS, columns
 
 FloatArray = npt.NDArray[np.float64]
 Layout = list[tuple[str, int]]
@@ -31,9 +31,6 @@ _FAMILY = {f"{feature.name}_{statistic}": feature.family for feature in FEATURES
 #: A pitch class is a name, not a quantity, and a key's strength is no property of the sound. The mean slope of a
 #: coefficient is its last value less its first: where the clip was cut.
 _NOT_A_MEASURE = frozenset({"key", "mode", "key_strength", "mfcc_delta_mean"})
-
-#: Every family, in the order in which vectors and explanations have them.
-FAMILIES = tuple(dict.fromkeys(feature.family for feature in (*FEATURES, *CLIP_FEATURES)))
 
 
 def layout_of(n_mfcc: int) -> Layout:

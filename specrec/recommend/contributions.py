@@ -19,9 +19,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from specrec.audio.measures import FAMILIES
 from specrec.config import Config
 from specrec.embedding.config import FEATURES, SPECTROGRAM
-from specrec.embedding.features import FAMILIES, families, layout_of
+from specrec.embedding.features import families, layout_of
 from specrec.embedding.spectrogram import REGIONS
 from specrec.recommend import facts
 from specrec.recommend.facts import Trait, Usual

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.audio.measures import CLIP_FEATURES, FEATURES, columns
-from specrec.embedding.features import FAMILIES, drift, embed, families, fit_scaler, layout_of, stack, transform
+from specrec.audio.measures import CLIP_FEATURES, FAMILIES, FEATURES, columns
+from specrec.embedding.features import drift, embed, families, fit_scaler, layout_of, stack, transform
 
 LAYOUT = layout_of(20)
 DIMENSIONS = sum(size for _, size in LAYOUT)

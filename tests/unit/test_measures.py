@@ -22,7 +22,8 @@ sys.modules[spec.name] = module
 exec(compile(head + mark + line + rest, spec.origin, "exec"), module.__dict__)
 
 from specrec.audio.extraction import EXTRACTED
-from specrec.embedding.features import FAMILIES, families, layout_of
+from specrec.audio.measures import FAMILIES
+from specrec.embedding.features import families, layout_of
 from specrec.warehouse.schemas import AUDIO_FEATURES
 
 field = AUDIO_FEATURES["brass_level"]

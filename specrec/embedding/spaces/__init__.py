@@ -1,29 +1,33 @@
 """The vector spaces: one module each, and all of a configuration by :func:`spaces_of`.
 
-A new space is a subclass of :class:`~specrec.embedding.spaces.space.Space` in a module of its own, and a line in
-:func:`spaces_of`; the stages, queries and evaluations loop over what that returns.
+A new space is a subclass of :class:`~specrec.embedding.spaces.space.Space` in a module of its own, its name in
+:data:`~specrec.embedding.config.BUILT_IN`, and its class in the table below; stages, queries and evaluations loop
+over what :func:`spaces_of` returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
-from specrec.embedding.config import HYBRID
+from specrec.embedding.config import BUILT_IN, FEATURES, HYBRID, SPECTROGRAM
 from specrec.embedding.spaces.features import FeatureSpace
 from specrec.embedding.spaces.hybrid import HybridSpace
 from specrec.embedding.spaces.model import ModelSpace
 from specrec.embedding.spaces.space import Space
 from specrec.embedding.spaces.spectrogram import SpectrogramSpace
+from specrec.settings import System
 
 if TYPE_CHECKING:
     from specrec.config import Config
-    from specrec.settings import System
+
+
+_BUILT_IN: dict[System, Callable[[Config], Space]] = {FEATURES: FeatureSpace, SPECTROGRAM: SpectrogramSpace}
 
 
 def spaces_of(config: Config) -> dict[System, Space]:
     """Return the spaces of a configuration by name, each after those that it is made of."""
-    made: list[Space] = [FeatureSpace(config), SpectrogramSpace(config)]
+    made = [_BUILT_IN[name](config) for name in BUILT_IN]
     made += [ModelSpace(config, name) for name in sorted(config.embedding.models)]
     by_name = {space.name: space for space in made}
     return by_name | {HYBRID: HybridSpace(config, by_name)}

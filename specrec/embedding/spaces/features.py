@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from specrec.embedding import features
-from specrec.embedding.config import EMBEDDING_VERSION
+from specrec.embedding.config import EMBEDDING_VERSION, FEATURES
 from specrec.embedding.spaces.space import FittedSpace, Maker, Source, embedded, fitted
 from specrec.settings import SettingsHash, settings_hash
 from specrec.warehouse.artefacts import Artefact, ArtefactId
@@ -25,7 +25,7 @@ class FeatureSpace(FittedSpace):
     explains_others = True
 
     def __init__(self, config: Config) -> None:
-        super().__init__("features")
+        super().__init__(FEATURES)
         self._config = config
         self.layout = features.layout_of(config.audio.n_mfcc)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from specrec.audio.mel import MEL_COLUMNS, mels_of
 from specrec.embedding import excerpts, spectrogram
-from specrec.embedding.config import EMBEDDING_VERSION
+from specrec.embedding.config import EMBEDDING_VERSION, SPECTROGRAM
 from specrec.embedding.spaces.space import FittedSpace, Maker, Source, fitted
 from specrec.settings import SettingsHash, settings_hash
 from specrec.warehouse.artefacts import Artefact, ArtefactId
@@ -26,7 +26,7 @@ class SpectrogramSpace(FittedSpace):
     explains_others = True
 
     def __init__(self, config: Config) -> None:
-        super().__init__("spectrogram")
+        super().__init__(SPECTROGRAM)
         self._config = config
 
     @property
