@@ -51,6 +51,12 @@ def test_as_the_formulas_say_for_each_pair(pairs, p):
         assert -1e-12 <= rbo <= 1 + 1e-12
 
 
+def test_lists_of_one_item_agree_wholly_or_not_at_all():
+    shared, jaccards, rbos = compared([([5], [5]), ([5], [6])])
+    assert (shared.tolist(), jaccards.tolist()) == ([[1], [0]], [1, 0])
+    assert rbos.tolist() == pytest.approx([1, 0])
+
+
 @given(LIST, LIST)
 def test_it_makes_no_difference_which_is_first(first, second):
     (_, jaccards, rbos), (_, again_jaccards, again_rbos) = compared([(first, second)]), compared([(second, first)])

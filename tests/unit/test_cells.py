@@ -18,7 +18,8 @@ from specrec.neighbours.cells import (
     train,
 )
 from specrec.neighbours.kernel import Items, cosine, nearest_cells, unit
-from specrec.neighbours.recall import Recall, _nearest, matrix_of, recall
+from specrec.neighbours.recall import Recall, _nearest, comparing_with_all, matrix_of, recall
+from specrec.neighbours.search import packing
 
 
 def _vectors(n, dimensions=8, seed=0):
@@ -269,3 +270,33 @@ def test_the_true_nearest_lie_in_any_cell():
         assert mine["neighbour_id"].tolist() == ids[order].tolist()
         assert mine["cosine"].tolist() == cosines[order].tolist()
         assert mine["cell"].tolist() == cells[order].tolist()
+
+
+def test_samples_are_compared_with_all_tracks_of_their_space_however_these_come():
+    vectors, ids = np.round(_vectors(60, 3)), np.random.default_rng(1).permutation([f"t{i:02}" for i in range(60)])
+    spaces = np.array(["one", "other", "nobody's"])[np.arange(60) % 3]
+    hashes, states = [""] * 60, np.zeros(60, np.int8)
+    columns = {"space": spaces, "track_id": ids, "input_hash": hashes, "vector": list(vectors), "state": states}
+    batch = pa.RecordBatch.from_pydict(columns | {"floor": np.zeros(60)})
+    centroids = dict.fromkeys(spaces.tolist(), _vectors(4, 3, seed=2))
+    cut = [batch.slice(0, 25), batch.slice(25, 5), batch.slice(30)]
+    packed = list(packing(centroids)(iter(cut)))
+    sampled = {"one": [0, 33], "other": [1, 31, 58]}
+    samples = {
+        space: pd.DataFrame({"track_id": ids[rows], "vector": list(vectors[rows])})
+        for space, rows in sampled.items()
+    }
+    found = pa.Table.from_batches(comparing_with_all(samples, 4)(iter(packed))).to_pandas()
+    expected = []
+    for space, rows in sampled.items():
+        for row in rows:
+            others = [i for i in np.flatnonzero(spaces == space) if i != row]
+            cosines = cosine(np.tile(vectors[row], (len(others), 1)), vectors[others])
+            nearest = sorted((-c, ids[i]) for c, i in zip(cosines, others, strict=True))[:4]
+            expected += [(space, ids[row], item_id, -c) for c, item_id in nearest]
+    assert (
+        list(found[["space", "track_id", "neighbour_id", "cosine"]].itertuples(index=False, name=None)) == expected
+    )
+    place = {item_id: i for i, item_id in enumerate(ids)}
+    cells = nearest_cells(vectors, centroids["one"], 1)[:, 0]
+    assert found["cell"].tolist() == [cells[place[item_id]] for item_id in found["neighbour_id"]]
