@@ -1,4 +1,4 @@
-"""The trivial baselines: lists that know nothing of how a track sounds."""
+"""The trivial baselines: lists that know nothing of how a track sounds, and that every system must beat."""
 
 from __future__ import annotations
 

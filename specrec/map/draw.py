@@ -18,7 +18,7 @@ _COLOURS = (
 _NO_COLOUR = "#BBBBBB"
 _INCHES = (11.0, 7.5)
 _DPI = 160
-#: Points of a map that is drawn, at most: more only hide each other.
+#: So many points are drawn at most: more of them would only hide each other.
 MOST_POINTS = 50_000
 
 

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from specrec.neighbours.kernel import best_first, distances_of, unit
+from specrec.neighbours.kernel import Vectors, best_first, distances_of, unit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.float32]
 
-#: Most principal components that distances are taken in. On real music, 50 keep 0.999 of the neighbourhoods.
+#: Distances are taken in so many principal components at most. On real music, 50 keep 0.999 of the neighbourhoods.
 _COMPONENTS = 50
-#: UMAP and t-SNE of fewer different vectors would be noise.
+#: Fewest different vectors that UMAP and t-SNE are fitted to: of fewer they would be noise.
 LEAST_TRACKS = 10
 _PERPLEXITY = 30.0
 #: float32 products of vectors of length 2 err by less than this, in squared distance.

@@ -1,7 +1,8 @@
 """Names of clusters, of two words each, from how their tracks compare with the catalogue's.
 
-A word is true of a cluster whose median lies among the highest or the lowest third of the catalogue. Of these,
-those are taken which lie furthest out and which the fewest clusters share: what all are tells none apart.
+A word is true of a cluster whose median lies among the highest or the lowest third of the catalogue. Of the words
+that are true of it, a cluster gets those that lie furthest out and that the fewest clusters share: what is true of
+all clusters tells none of them apart.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: Stands for a cell where vectors are counted that lie in none, as they have no direction.
 UNSEARCHABLE = -1
 
-#: More would make the products with the centroids dearer than they save, and their sample too large for the driver.
+#: With more cells the products with the centroids would cost more than they save, and the sample that they are
+#: trained on would be too large for the driver.
 MOST_CELLS = 16_384
 _POINTS_A_CELL = 64
 _MOST_POINTS = 1 << 18
@@ -102,11 +103,11 @@ def lay_out(
 
     Parameters
     ----------
-    centroids : float32, shape (cells, dimensions)
-    counts : int64 array
-        Tracks in each cell.
-    visits : about how many queries probe each cell, where that is known: a block that many come to is worked on by
-        several tasks.
+    centroids : float32, shape (cells, dimensions).
+    counts : tracks in each cell.
+    visits : about how many queries probe each cell, where that is known. A block that many queries come to is
+    worked
+        on by several tasks.
     """
     first = np.zeros(len(counts), np.int64)
     parts = np.maximum(-(-counts // block_rows), 1)
@@ -137,7 +138,7 @@ def default_cells(tracks: int) -> int:
 
 
 def sample_size(cells: int) -> int:
-    """Return on how many tracks so many cells are trained."""
+    """Return on how many tracks cells are trained, if there are to be so many cells."""
     return min(cells * _POINTS_A_CELL, _MOST_POINTS)
 
 
