@@ -77,7 +77,7 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage
     Parameters
     ----------
     files : DataFrame
-        As :func:`audio_files` returns them.
+        What :func:`audio_files` returned.
     known : DataFrame
         The table ``tracks``: files that did not change since keep what was read of them then.
     root : Location

@@ -41,7 +41,7 @@ def sketch(mel_db: npt.NDArray[np.float32], frame_rate: float) -> Sketch:
     Parameters
     ----------
     mel_db : float32, shape (n_mels, n_frames)
-        In dB against the maximum.
+        dB against the maximum.
     frame_rate : float
         Frames a second.
 
@@ -68,7 +68,7 @@ def repetition(steps: Sketch, frame_rate: float) -> float:
     Parameters
     ----------
     steps : int8, shape (bands, frames)
-        Of :func:`sketch`.
+        What :func:`sketch` returned.
     frame_rate : float
         Frames a second.
     """

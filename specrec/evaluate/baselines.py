@@ -17,7 +17,7 @@ def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> Int
     ----------
     tracks : int64, shape (n,)
     pool : int64, shape (m,)
-        What is drawn from, no track twice.
+        The tracks that are drawn from, no track twice.
 
     Returns
     -------

@@ -69,9 +69,12 @@ class Fidelity:
 
     Attributes
     ----------
-    score, rank : loss of cosine, and ranks lost, without the part named first
-    score_others, rank_others : the same, the mean over the other parts
-    score_wins, rank_wins : share of the other parts that cost less; what costs the same counts half
+    score, rank : float64 array
+        Loss of cosine, and ranks lost, without the part named first.
+    score_others, rank_others : float64 array
+        The same, the mean over the other parts.
+    score_wins, rank_wins : float64 array
+        Share of the other parts that cost less; what costs the same counts half.
     """
 
     score: FloatArray

@@ -82,7 +82,7 @@ class Bootstrap:
         counts : float64, shape (cells,)
             Tracks in each cell.
         statistic : callable
-            Of counts of shape (..., cells), along the last axis.
+            Takes counts of shape (..., cells), and returns a figure for each along the last axis.
         """
         total = counts.sum()
         if total <= 0:

@@ -27,12 +27,13 @@ def fit_clusters(
 
     Parameters
     ----------
-    points : float64, shape (n, 2).
-    before : int64, shape (n,): each track's cluster on the earlier map, :data:`NO_CLUSTER` where it has none.
-    least, most : how many clusters there may be; where tracks are few there are fewer, of two tracks each on
-    average
-        at least.
-    seed : of k-means.
+    points : float64, shape (n, 2)
+    before : int64, shape (n,)
+        Each track's cluster on the earlier map, :data:`NO_CLUSTER` where it has none.
+    least, most : int
+        How many clusters there may be. Where tracks are few there are fewer, of at least two tracks on average.
+    seed : int
+        Seed of k-means.
 
     Returns
     -------

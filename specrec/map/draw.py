@@ -28,9 +28,9 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
     Parameters
     ----------
     points : DataFrame
-        Columns ``x``, ``y``, ``cluster`` and ``cluster_name``, a row a track; all given.
+        Columns ``x``, ``y``, ``cluster`` and ``cluster_name``, a row a track, no value null.
     labels : tuple of str
-        Of the two axes.
+        Names of the two axes.
 
     Raises
     ------

@@ -47,15 +47,16 @@ def fit_layout(
     Parameters
     ----------
     vectors : float32, shape (n, dimensions)
-        None is zero: all have a direction.
-    before : float64, shape (n, 2), of ``pca``, ``umap`` and ``tsne``: coordinates on the earlier map; NaN, or no
-        such key, where there are none.
+        The sample; each vector has a direction.
+    before : dict of str to float64, shape (n, 2)
+        Coordinates on the earlier map, by the names ``pca``, ``umap`` and ``tsne``; NaN, or no such name, where
+        there are none.
     neighbours : int
-        How many UMAP looks at, at most, and how many a track is placed by.
+        How many neighbours UMAP looks at, at most, and tracks are placed by.
     with_tsne : bool
         Whether to fit t-SNE too, which takes time with the square of n.
     seed : int
-        Of UMAP and t-SNE.
+        Seed of UMAP and t-SNE.
 
     Returns
     -------
@@ -99,10 +100,10 @@ def place(
     Parameters
     ----------
     vectors : float32, shape (rows, components)
-        Of :func:`project`.
+        What :func:`project` returned.
     sample : float32, shape (n, components)
     coordinates : dict of str to float32, shape (n, 2)
-        By name.
+        Those of the sample, by the name of the method.
     neighbours : int
         How many of the sample are averaged, at most.
 
@@ -157,7 +158,7 @@ def memberships(distances: FloatArray) -> FloatArray:
     Parameters
     ----------
     distances : float64, shape (rows, neighbours)
-        Ascending.
+        Each row ascending.
     """
     target = np.log2(max(distances.shape[1], 2))
     low, high = np.zeros((len(distances), 1)), np.full((len(distances), 1), np.inf)
@@ -182,7 +183,7 @@ def align(coordinates: Vectors, before: FloatArray) -> Vectors:
     ----------
     coordinates : float32, shape (n, 2)
     before : float64, shape (n, 2)
-        NaN for tracks that were not there. With fewer than two nothing is done.
+        NaN for tracks that were not there. If fewer than two were, nothing is done.
     """
     from scipy.linalg import orthogonal_procrustes  # noqa: PLC0415
 

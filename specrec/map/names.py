@@ -44,7 +44,7 @@ def name_clusters(labels: IntArray, measures: Mapping[str, FloatArray], kept: Ma
     labels : int64, shape (n,)
         Each track's cluster, by its number.
     measures : mapping of str to float64, shape (n,)
-        By the names in names.yaml; NaN where unknown.
+        Measures of each track, by the names in names.yaml; NaN where unknown.
     kept : mapping of int to str
         Names that clusters have, and keep.
     """

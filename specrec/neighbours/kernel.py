@@ -41,8 +41,8 @@ class Items:
     vectors : float32, shape (m, dimensions)
     cells : int32, shape (m,)
         Ascending.
-    floors : float64, shape (m,): the cosine that a new track must have to enter an item's list, as it stands; inf
-        where nothing may enter.
+    floors : float64, shape (m,)
+        The cosine that a new track must have to enter an item's list, as it stands; inf where nothing may enter.
     """
 
     ids: pa.Array
@@ -178,7 +178,7 @@ def search(queries: Queries, items: Items, top_n: int) -> tuple[Pairs, Pairs]:
     Parameters
     ----------
     top_n : int
-        How many a query.
+        How many neighbours a query has.
 
     Returns
     -------
