@@ -57,7 +57,7 @@ def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> An
     Raises
     ------
     TrackError
-        Of :func:`~specrec.audio.decode.decode` and :func:`~specrec.audio.features.extract`; and
+        What :func:`~specrec.audio.decode.decode` and :func:`~specrec.audio.features.extract` raise; and
         ``not_finite`` rather than return a value that is NaN or infinite.
     """
     # the process that hands files to specrec.audio.isolated needs none of librosa

@@ -55,8 +55,9 @@ def decode(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Cli
 
     Parameters
     ----------
-    source : bytes of the whole file, or the file itself, open for reading; more of a file than the excerpt is
-        read only where its format demands it.
+    source : bytes or binary file
+        Bytes of the whole file, or the file itself, open for reading; more of a file than the excerpt is read only
+        where its format demands it.
     config : AudioConfig
         What is analysed.
     name : str

@@ -82,7 +82,7 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
     Parameters
     ----------
     clip : Clip
-        Of :func:`specrec.audio.decode.decode`.
+        What :func:`specrec.audio.decode.decode` returned.
     config : AudioConfig
         How it is analysed.
 

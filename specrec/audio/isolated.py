@@ -105,8 +105,8 @@ class Analyst:
         Raises
         ------
         TrackError
-            Of :func:`specrec.audio.analyse.analyse`; ``timed_out``, ``out_of_memory``, ``crashed_decoder``; or
-            ``failed`` for an unexpected error.
+            What :func:`specrec.audio.analyse.analyse` raises; ``timed_out``, ``out_of_memory`` or
+            ``crashed_decoder``; ``failed`` for an unexpected error.
         SpecrecError
             If no child can be started: a fault of the machine, not of the file.
         """

@@ -36,7 +36,7 @@ def log_mel(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatAr
     sample_rate : int
         Hz.
     config : AudioConfig
-        Its ``n_fft``, ``n_mels``, ``fmin`` and ``fmax`` are read.
+        Its n_fft, n_mels, fmin and fmax are used.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
     Parameters
     ----------
     data : bytes
-        Bytes, of length n_mels * n_frames.
+        Their length is n_mels * n_frames.
     n_mels, n_frames : int
         Shape of the spectrogram.
 

@@ -67,14 +67,15 @@ def measure(source: bytes | BinaryIO, audio: AudioConfig, settings: ModelMelConf
     audio : AudioConfig
         Which part of the file is decoded, and what is too short or silent; its rate and frames are not used.
     settings : ModelMelConfig
-        Of the mel spectrogram.
+        How the mel spectrogram is computed.
     name : str
         Shown in messages, usually the file's name.
 
     Raises
     ------
     TrackError
-        Of :func:`~specrec.audio.decode.decode`; ``not_finite`` rather than return a value that is NaN or infinite.
+        What :func:`~specrec.audio.decode.decode` raises; ``not_finite`` rather than return a value that is NaN or
+        infinite.
     """
     # the process that hands files to specrec.audio.isolated needs none of librosa
     from specrec.audio.analyse import sha256_of  # noqa: PLC0415

@@ -69,12 +69,12 @@ def to_analyse(
 
     Parameters
     ----------
-    tracks, features, spectrograms, quarantine : the tables ``tracks``, ``audio_features``, ``mel_spectrograms`` and
-        ``quarantine``.
+    tracks, features, spectrograms, quarantine : DataFrame
+        The tables ``tracks``, ``audio_features``, ``mel_spectrograms`` and ``quarantine``.
     audio_hash : SettingsHash
-        Of the current configuration.
+        What the current configuration comes to.
     decoders : str
-        Versions of the current decoders.
+        Versions of the current decoders, and the limits that they run within.
     """
     same = ["track_id", *_FILE]
     wanted = tracks.where("has_audio").select(*same)
@@ -104,7 +104,7 @@ def extract(files: DataFrame, config: Config, tasks: int) -> DataFrame:
     Parameters
     ----------
     files : DataFrame
-        As :func:`to_analyse` returns them.
+        What :func:`to_analyse` returned.
     config : Config
         Its sections audio, extract and storage are used.
     tasks : int

@@ -23,7 +23,8 @@ from specrec.warehouse.schemas import TRACK_ATTRIBUTES, TRACKS
 #: What a row of a catalogue is made of, whatever the source.
 CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio")
 
-#: Row numbers that pandas and Spark write beside the data: they change with every reordering.
+#: Names of row numbers, which pandas and Spark write beside the data. They are left out, as they change whenever
+#: rows are in another order.
 _INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|)", re.IGNORECASE)
 #: Columns of ``tracks`` that tell nothing of the catalogue.
 _NOT_HASHED = ("row_hash", "run_id", "updated_at")
@@ -76,7 +77,7 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage
     Parameters
     ----------
     files : DataFrame
-        As :func:`audio_files` returns them.
+        What :func:`audio_files` returned.
     known : DataFrame
         The table ``tracks``: files that did not change since keep what was read of them then.
     root : Location

@@ -6,7 +6,7 @@ cross-correlation over all lags at once (Lewis, *Fast Normalized Cross-Correlati
 axis), as fingerprints do with the signs of the same differences (Haitsma and Kalker, *A Highly Robust Audio
 Fingerprinting System*, 2002).
 
-Many pairs at once; no Spark here.
+Many pairs are compared at once, in numpy; there is no Spark here.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from scipy.ndimage import uniform_filter1d
 
 Sketch = npt.NDArray[np.int8]
 
-#: Bands of a sketch: more tell music apart better, fewer forgive a codec more.
+#: Bands of a sketch. More of them tell music apart better; fewer of them forgive more of what a codec does.
 BANDS = 64
-_FLOOR_DB = -50.0  # below the loudest point: what lies lower is the codec's as much as the music's
-_SMOOTH_SECONDS = 0.09  # two cuts do not begin at the same sample of a frame
+_FLOOR_DB = -50.0  # against the loudest point; what lies lower is the codec's as much as the music's
+_SMOOTH_SECONDS = 0.09  # since two cuts of a recording do not begin at the same sample of a frame
 _MEAN_SECONDS = 1.0
-_STEP_DB = 0.25  # of one unit of a sketch: ± 32 dB
-#: By so much a pair must be more alike than either clip is with itself some moments later.
+_STEP_DB = 0.25  # that one unit of a sketch stands for; its 8 bits reach to ± 32 dB
+#: A pair must be more alike, by so much, than either clip is with itself some moments later.
 ABOVE_REPETITION = 0.03
-#: A recording with another voice for a part of its length is another: the least alike of so many parts counts.
+#: The overlap is cut into so many parts, of which the least alike counts: where another voice sings for a part of
+#: the time, it is another recording.
 _PARTS = 3
 _REPEAT_SECONDS = 0.5  # sooner than this every sound is like itself
 _PAIRS_AT_ONCE = 16
@@ -40,7 +41,7 @@ def sketch(mel_db: npt.NDArray[np.float32], frame_rate: float) -> Sketch:
     Parameters
     ----------
     mel_db : float32, shape (n_mels, n_frames)
-        In dB against the maximum.
+        dB against the maximum.
     frame_rate : float
         Frames a second.
 
@@ -67,7 +68,7 @@ def repetition(steps: Sketch, frame_rate: float) -> float:
     Parameters
     ----------
     steps : int8, shape (bands, frames)
-        Of :func:`sketch`.
+        What :func:`sketch` returned.
     frame_rate : float
         Frames a second.
     """

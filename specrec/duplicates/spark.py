@@ -78,7 +78,7 @@ def find_candidates(described: DataFrame, neighbours: DataFrame, config: Duplica
     Parameters
     ----------
     described : DataFrame
-        Of :func:`describe`.
+        What :func:`describe` returned.
     neighbours : DataFrame
         ``track_id, rank, neighbour_id, cosine`` of the space ``spectrogram``.
     """
@@ -221,7 +221,7 @@ def groups_of(described: DataFrame, confirmed: DataFrame) -> DataFrame:
     Parameters
     ----------
     described : DataFrame
-        Of :func:`describe`.
+        What :func:`describe` returned.
     confirmed : DataFrame
         ``a, b, similarity, repetition, lag_seconds`` of the pairs that are one recording.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-# What another edition of the same recording is called. Live, remix, acoustic, radio edit, … are other recordings.
+# What another edition of the same recording is called. Live, remix, acoustic or radio edit name other recordings.
 _EDITION = (
     r"(?:(?:\d{4} )?(?:digital(?:ly)? )?remaster(?:ed)?(?: version| edition)?(?: in)?(?: \d{4})?"
     r"|album version|explicit(?: version)?)"

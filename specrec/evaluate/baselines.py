@@ -1,4 +1,4 @@
-"""The trivial baselines: lists that know nothing of how a track sounds."""
+"""The trivial baselines: lists that know nothing of how a track sounds, and that every system must beat."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> Int
     ----------
     tracks : int64, shape (n,)
     pool : int64, shape (m,)
-        What is drawn from, no track twice.
+        The tracks that are drawn from, no track twice.
 
     Returns
     -------

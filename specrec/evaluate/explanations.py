@@ -18,7 +18,7 @@ from specrec.recommend.contributions import Parts
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_TIE = 1e-9  # cosines closer than this are the same, computed in another order
+_TIE = 1e-9  # cosines that differ by less are the same, computed in another order
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,12 @@ class Fidelity:
 
     Attributes
     ----------
-    score, rank : loss of cosine, and ranks lost, without the part named first
-    score_others, rank_others : the same, the mean over the other parts
-    score_wins, rank_wins : share of the other parts that cost less; what costs the same counts half
+    score, rank : float64 array
+        Loss of cosine, and ranks lost, without the part named first.
+    score_others, rank_others : float64 array
+        The same, the mean over the other parts.
+    score_wins, rank_wins : float64 array
+        Share of the other parts that cost less; what costs the same counts half.
     """
 
     score: FloatArray
@@ -105,11 +108,11 @@ def fidelity(split: Split, tracks: IntArray, lists: IntArray, top: IntArray) -> 
         lost_score.append(cosines - without[0])
         lost_rank.append(without[1] - ranks)
     is_top = np.array(weighs)[:, None, None] == top if weighs else np.zeros((0, *top.shape), bool)
-    found = [_compared(np.array(lost), is_top, pairs) for lost in (lost_score, lost_rank)]
+    found = [_top_against_others(np.array(lost), is_top, pairs) for lost in (lost_score, lost_rank)]
     return Fidelity(*found[0], *found[1])
 
 
-def _compared(
+def _top_against_others(
     lost: FloatArray, is_top: npt.NDArray[np.bool_], pairs: npt.NDArray[np.bool_]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the loss by the top part, by the others, and the share of these that lose less, by row."""

@@ -1,7 +1,7 @@
-"""Figures with 95 % bootstrap intervals (Efron 1979), by the percentiles of the resampled figures.
+"""Figures with 95 % bootstrap intervals (Efron 1979), whose ends are percentiles of the resampled figures.
 
-Percentiles, not BCa: that is undefined where all resamples agree, as they do for what is always right or always
-wrong, and costs the square of the sample.
+The interval is not bias-corrected and accelerated (BCa). Such an interval is undefined where all resamples agree,
+as they do of what is always right or always wrong, and it costs the square of the sample.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Bootstrap:
         counts : float64, shape (cells,)
             Tracks in each cell.
         statistic : callable
-            Of counts of shape (..., cells), along the last axis.
+            Takes counts of shape (..., cells), and returns a figure for each along the last axis.
         """
         total = counts.sum()
         if total <= 0:

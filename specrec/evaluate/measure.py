@@ -115,8 +115,8 @@ def sentences(counts: Iterable[Any]) -> Measurements:
 
     Parameters
     ----------
-    counts : rows
-        Of :func:`specrec.evaluate.spark.count_sentences`.
+    counts : iterable of Row
+        What :func:`specrec.evaluate.spark.count_sentences` returned, collected.
     """
     for of in sorted(counts):
         commonest = {"explanation": of.commonest}

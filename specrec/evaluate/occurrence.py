@@ -84,10 +84,10 @@ def of_genre_prior(sizes: Mapping[str, int], tracks: int, k: int) -> Occurrence:
 
     Parameters
     ----------
-    sizes : mapping of str to int
+    sizes : mapping of int
         Tracks of each genre.
     tracks : int
-        Of the catalogue, those without a genre too, which are in no list and have none.
+        How many tracks the catalogue has, those without a genre too, which are in no list and have none.
     """
     of_times: dict[int, float] = {}
     for size in sizes.values():

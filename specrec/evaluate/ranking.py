@@ -23,8 +23,9 @@ class Facts:
 
     Parameters
     ----------
-    frame : ``track_id, artists, album_name, track_genre, song, liked``; one row a track; text or None, and
-        in `liked` a share or NaN.
+    frame : DataFrame
+        ``track_id, artists, album_name, track_genre, song, liked``; one row a track; text or None, and in `liked` a
+        share or NaN.
 
     Attributes
     ----------
@@ -122,7 +123,7 @@ def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, val
     frame : DataFrame
         Rank 1 is the first; ranks above `width`, and rows of other tracks, are left out.
     values : int64 array
-        One of each row of `frame`.
+        One for each row of `frame`.
 
     Returns
     -------

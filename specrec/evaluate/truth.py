@@ -112,9 +112,9 @@ class TruthChecker:
     Parameters
     ----------
     tracks : DataFrame
-        Of :func:`values_of`, the tracks that are spoken of.
+        What :func:`values_of` returned of the tracks that are spoken of.
     catalogue : DataFrame
-        Of :func:`values_of`, the catalogue, or a sample of it, that shares of tracks are taken of.
+        What :func:`values_of` returned of the catalogue, or of a sample of it: shares of tracks are taken of these.
     slack : float
         By how much a share may be off, such as 0.02 where `catalogue` is a sample of some thousand.
     """
@@ -221,7 +221,7 @@ class TruthChecker:
 
         Parameters
         ----------
-        parts : mapping of str to float
+        parts : mapping of float
             The contributions to the score, by family or region.
         """
         if len(sentence) >= _LONGEST:

@@ -1,7 +1,7 @@
 """Clusters of the map: k-means on its coordinates, as many as the silhouette says, with numbers that stay.
 
-On the plane, not in the space: clusters are then seen as such, agree better with genres (README, "The map"), and a
-track that is placed gets the cluster among which it is placed.
+They are found on the plane and not in the space of the vectors. So they are seen as clusters, they agree better
+with genres (README, "The map"), and a track that is placed on the map gets the cluster among whose tracks it lies.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: Silhouettes are of so many tracks at most: they compare all with all.
+#: A silhouette is taken of so many tracks at most, since it compares all of them with all.
 _SILHOUETTE_TRACKS = 5_000
-#: Another number of clusters must be better by this before those of the last map are given up.
+#: By how much the silhouette of another number of clusters must be better for those of the last map to be given up.
 _CLEARLY_BETTER = 0.1
 _STARTS = 10
 NO_CLUSTER = -1
@@ -31,9 +31,9 @@ def fit_clusters(
     before : int64, shape (n,)
         Each track's cluster on the earlier map, :data:`NO_CLUSTER` where it has none.
     least, most : int
-        How many clusters there may be; of few tracks there are fewer, of at least two tracks on average.
+        How many clusters there may be. Where tracks are few there are fewer, of at least two tracks on average.
     seed : int
-        Of k-means.
+        Seed of k-means.
 
     Returns
     -------

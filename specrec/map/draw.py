@@ -18,7 +18,7 @@ _COLOURS = (
 _NO_COLOUR = "#BBBBBB"
 _INCHES = (11.0, 7.5)
 _DPI = 160
-#: Points of a map that is drawn, at most: more only hide each other.
+#: So many points are drawn at most: more of them would only hide each other.
 MOST_POINTS = 50_000
 
 
@@ -28,9 +28,9 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
     Parameters
     ----------
     points : DataFrame
-        Columns ``x``, ``y``, ``cluster`` and ``cluster_name``, a row a track; all given.
+        Columns ``x``, ``y``, ``cluster`` and ``cluster_name``, a row a track, no value null.
     labels : tuple of str
-        Of the two axes.
+        Names of the two axes.
 
     Raises
     ------

@@ -28,9 +28,11 @@ def fit_map(sample: pd.DataFrame, settings: MapConfig, with_tsne: bool, seed: in
 
     Parameters
     ----------
-    sample : one row a track: ``vector`` and ``vector_key`` (:func:`specrec.map.spark.key_of_vector`), what
+    sample : DataFrame
+        One row a track: ``vector`` and ``vector_key`` (:func:`specrec.map.spark.key_of_vector`), what
         :func:`specrec.embedding.statistics.measure` reads, ``levels``, :data:`ATTRIBUTES`, and :data:`BEFORE`, each
-        named ``old_…``, null for tracks that the map before lacks. The order is of account: sort it by track_id.
+        named ``old_…``, null for tracks that the map before lacks. What comes out depends on the order of the
+        rows: sort them by track_id.
 
     Returns
     -------

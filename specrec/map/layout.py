@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from specrec.neighbours.kernel import best_first, distances_of, unit
+from specrec.neighbours.kernel import Vectors, best_first, distances_of, unit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.float32]
 
-#: Most principal components that distances are taken in. On real music, 50 keep 0.999 of the neighbourhoods.
+#: Distances are taken in so many principal components at most. On real music, 50 keep 0.999 of the neighbourhoods.
 _COMPONENTS = 50
-#: UMAP and t-SNE of fewer different vectors would be noise.
+#: Fewest different vectors that UMAP and t-SNE are fitted to: of fewer they would be noise.
 LEAST_TRACKS = 10
 _PERPLEXITY = 30.0
 #: float32 products of vectors of length 2 err by less than this, in squared distance.
@@ -48,15 +47,16 @@ def fit_layout(
     Parameters
     ----------
     vectors : float32, shape (n, dimensions)
-        None is zero: all have a direction.
-    before : float64, shape (n, 2), of ``pca``, ``umap`` and ``tsne``: coordinates on the earlier map; NaN, or no
-        such key, where there are none.
+        The sample; each vector has a direction.
+    before : dict of str to float64, shape (n, 2)
+        Coordinates on the earlier map, by the names ``pca``, ``umap`` and ``tsne``; NaN, or no such name, where
+        there are none.
     neighbours : int
-        How many UMAP looks at, at most, and how many a track is placed by.
+        How many neighbours UMAP looks at, at most, and tracks are placed by.
     with_tsne : bool
         Whether to fit t-SNE too, which takes time with the square of n.
     seed : int
-        Of UMAP and t-SNE.
+        Seed of UMAP and t-SNE.
 
     Returns
     -------
@@ -100,10 +100,10 @@ def place(
     Parameters
     ----------
     vectors : float32, shape (rows, components)
-        Of :func:`project`.
+        What :func:`project` returned.
     sample : float32, shape (n, components)
     coordinates : dict of str to float32, shape (n, 2)
-        By name.
+        Those of the sample, by the name of the method.
     neighbours : int
         How many of the sample are averaged, at most.
 
@@ -158,7 +158,7 @@ def memberships(distances: FloatArray) -> FloatArray:
     Parameters
     ----------
     distances : float64, shape (rows, neighbours)
-        Ascending.
+        Each row ascending.
     """
     target = np.log2(max(distances.shape[1], 2))
     low, high = np.zeros((len(distances), 1)), np.full((len(distances), 1), np.inf)
@@ -183,7 +183,7 @@ def align(coordinates: Vectors, before: FloatArray) -> Vectors:
     ----------
     coordinates : float32, shape (n, 2)
     before : float64, shape (n, 2)
-        NaN for tracks that were not there. With fewer than two nothing is done.
+        NaN for tracks that were not there. If fewer than two were, nothing is done.
     """
     from scipy.linalg import orthogonal_procrustes  # noqa: PLC0415
 

@@ -1,7 +1,8 @@
 """Names of clusters, of two words each, from how their tracks compare with the catalogue's.
 
-A word is true of a cluster whose median lies among the highest or the lowest third of the catalogue. Of these,
-those are taken which lie furthest out and which the fewest clusters share: what all are tells none apart.
+A word is true of a cluster whose median lies among the highest or the lowest third of the catalogue. Of the words
+that are true of it, a cluster gets those that lie furthest out and that the fewest clusters share: what is true of
+all clusters tells none of them apart.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def name_clusters(labels: IntArray, measures: Mapping[str, FloatArray], kept: Ma
     labels : int64, shape (n,)
         Each track's cluster, by its number.
     measures : mapping of str to float64, shape (n,)
-        By the names in names.yaml; NaN where unknown.
+        Measures of each track, by the names in names.yaml; NaN where unknown.
     kept : mapping of int to str
         Names that clusters have, and keep.
     """

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: Stands for a cell where vectors are counted that lie in none, as they have no direction.
 UNSEARCHABLE = -1
 
-#: More would make the products with the centroids dearer than they save, and their sample too large for the driver.
+#: With more cells the products with the centroids would cost more than they save, and the sample that they are
+#: trained on would be too large for the driver.
 MOST_CELLS = 16_384
 _POINTS_A_CELL = 64
 _MOST_POINTS = 1 << 18
@@ -52,10 +53,11 @@ class CellLayout:
         Each cell's first block, and how many it is split into.
     shares : int64, shape (blocks,)
         How many tasks share the queries that come to a block.
-    first_target : the number of the space's first target. Each share of a block is a target, which is what Spark
-        partitions by; targets are numbered through all spaces of a run.
+    first_target : int
+        The number of the space's first target. Each share of a block is a target, which is what Spark partitions
+        by; targets are numbered through all spaces of a run.
     probes, probes_of_new : int
-        How many cells a track probes, and a track whose neighbours do not know it yet.
+        How many cells a track probes, and how many if its neighbours do not know it yet.
     """
 
     centroids: Vectors
@@ -103,10 +105,11 @@ def lay_out(
     Parameters
     ----------
     centroids : float32, shape (cells, dimensions)
-    counts : int64 array
+    counts : int64, shape (cells,)
         Tracks in each cell.
-    visits : about how many queries probe each cell, where that is known: a block that many come to is worked on by
-        several tasks.
+    visits : array_like, shape (cells,), or None
+        About how many queries probe each cell, where that is known. A block that many queries come to is worked on
+        by several tasks.
     """
     first = np.zeros(len(counts), np.int64)
     parts = np.maximum(-(-counts // block_rows), 1)
@@ -137,7 +140,7 @@ def default_cells(tracks: int) -> int:
 
 
 def sample_size(cells: int) -> int:
-    """Return on how many tracks so many cells are trained."""
+    """Return on how many tracks cells are trained, if there are to be so many cells."""
     return min(cells * _POINTS_A_CELL, _MOST_POINTS)
 
 
@@ -204,8 +207,8 @@ def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
 
     Parameters
     ----------
-    ranks : int64 array
-        Of each true neighbour, how many cells are nearer to the track than the one that holds the neighbour.
+    ranks : int64, shape (neighbours,)
+        For each true neighbour, how many cells are nearer to the track than the one that holds the neighbour.
     """
     found: npt.NDArray[np.float64] = np.cumsum(np.bincount(ranks, minlength=cells)) / max(len(ranks), 1)
     return found

@@ -27,7 +27,7 @@ IntArray = npt.NDArray[np.int64]
 _SLACK = np.float32(4e-6)
 _PAIRS_AT_ONCE = 1 << 15
 _PRODUCTS_AT_ONCE = 1 << 22
-_CROWD = 16  # times as many candidates as neighbours are wanted: settled at once, to bound memory
+_CROWD = 16  # so many times more candidates than wanted neighbours are settled at once, to bound memory
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Items:
     vectors : float32, shape (m, dimensions)
     cells : int32, shape (m,)
         Ascending.
-    floors : float64, shape (m,): the cosine that a new track must have to enter an item's list, as it stands; inf
-        where nothing may enter.
+    floors : float64, shape (m,)
+        The cosine that a new track must have to enter an item's list, as it stands; inf where nothing may enter.
     """
 
     ids: pa.Array
@@ -178,7 +178,7 @@ def search(queries: Queries, items: Items, top_n: int) -> tuple[Pairs, Pairs]:
     Parameters
     ----------
     top_n : int
-        How many a query.
+        How many neighbours a query has.
 
     Returns
     -------
@@ -324,7 +324,7 @@ def _nonzero(hits: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
 
 
 def _row_by_row(vectors: Vectors) -> FloatArray:
-    """Return the vectors in float64, each contiguous: a sum over a row then does not depend on other rows."""
+    """Return the vectors in float64, each contiguous, so that a sum over a row does not depend on other rows."""
     return vectors.astype(np.float64, order="C")
 
 

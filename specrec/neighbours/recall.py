@@ -17,7 +17,7 @@ from specrec.neighbours.search import Batches, packed_tracks
 
 #: A neighbour of a track, and the cell that the neighbour lies in, in the words of SQL.
 TRUTH = "space string, track_id string, neighbour_id string, cosine double, cell int"
-#: Cosines nearer than this are as good: among copies of a track any may stand for another.
+#: Cosines that differ by less than this are the same: of copies of a track any may stand for another.
 _TIE = 1e-9
 
 
@@ -95,7 +95,7 @@ def comparing_with_all(samples: Mapping[str, pd.DataFrame], top_n: int) -> Calla
 
 
 def _nearest(ids: npt.NDArray[Any], vectors: Vectors, items: Items, top_n: int) -> pd.DataFrame:
-    """Compare with all: as if the items lay in one cell."""
+    """Compare some tracks with all items, as if these lay in one cell."""
     one_cell = Items(items.ids, items.vectors, np.zeros(len(items.ids), np.int32), items.floors)
     queries = Queries(
         vectors=vectors,

@@ -46,10 +46,13 @@ from specrec.neighbours.kernel import (
 
 Batches = Iterator[pa.RecordBatch]
 
-#: A track's state: its list stands; it must be searched anew; so must it, and the others do not know it yet.
+#: States of a track. SETTLED: its list stands. STALE: its list must be found anew. NEW: so must it, and besides the
+#: track may enter the lists of settled tracks, which do not know it yet.
 SETTLED, STALE, NEW = 0, 1, 2
 
-# Kinds of packed rows, in the order in which a task needs them.
+#: Kinds of packed rows, in the order in which a task needs them: tracks on their way to their block; the tracks of
+#: a block; their ids alone; tracks that look for neighbours in another block; neighbours that were found; new
+#: tracks that may enter a list.
 PIECE, _ITEMS, _IDS, _QUERIES, _NEAREST, _ENTERING = range(6)
 
 _QUERIES_AT_ONCE = 1 << 14
@@ -58,17 +61,17 @@ _ROWS_AT_ONCE = 1 << 16
 PACKED = pa.schema(
     {
         "space": pa.string(),
-        "target": pa.int32(),  # where it goes
+        "target": pa.int32(),  # the target that it goes to
         "kind": pa.int32(),
         "dimensions": pa.int32(),
         "ids": pa.list_(pa.string()),
         "hashes": pa.list_(pa.string()),
         "vectors": pa.binary(),  # float32
         "cells": pa.binary(),  # int32
-        "floors": pa.binary(),  # float64: of items, what a new neighbour must reach; of queries, the threshold
+        "floors": pa.binary(),  # float64: what a new neighbour of an item must reach; the threshold of a query
         "states": pa.binary(),  # int8
-        "places": pa.binary(),  # int64: of queries and what is found for them, in the home block
-        "home": pa.int32(),  # the target to answer to
+        "places": pa.binary(),  # int64: where a query, or what is found for one, is in its home block
+        "home": pa.int32(),  # the target that wants the answer
         "probe_rows": pa.binary(),  # int32
         "probe_cells": pa.binary(),  # int32
         "cosines": pa.binary(),  # float64
@@ -364,7 +367,7 @@ def _search_home(
     probed: npt.NDArray[np.int32],
     top_n: int,
 ) -> tuple[Queries, Pairs, Pairs]:
-    """Search in the track's own cell, and with what that gave as a threshold in the block's other cells."""
+    """Search in each track's own cell, and then, with what that gave as a threshold, in the block's other cells."""
     items = home.items
     here = (layout.first[probed] <= block) & (block < layout.first[probed] + layout.parts[probed])
     in_own_cell = here & (probed == items.cells[asking][probing])
@@ -372,7 +375,7 @@ def _search_home(
         vectors=items.vectors[asking],
         thresholds=np.full(len(asking), -np.inf),
         own=asking,
-        # one that has so many copies before it can enter no list, and a thousand copies not each other's
+        # a track with `top_n` copies before it can enter no list: so a thousand copies do not all meet each other
         is_new=((home.states == NEW) & (items.copy_number <= top_n))[asking],
         probe_rows=probing[in_own_cell],
         probe_cells=probed[in_own_cell],
