@@ -35,12 +35,19 @@ if TYPE_CHECKING:
 class SparkConfig(Section):
     """The Spark session, where spark-submit did not already decide."""
 
-    master: str | None = Field(default=None, description="null: as spark-submit says, else local[*]")
-    shuffle_partitions: PositiveInt = Field(default=4, description="partitions after a shuffle")
-    snapshot_partitions: PositiveInt = Field(default=2, description="Delta's own; 50 or more for large tables")
-    driver_memory: str = Field(default="2g", description="of the local mode")
+    master: str | None = Field(
+        default=None, description="Spark's master; null: what spark-submit says, else local[*]"
+    )
+    shuffle_partitions: PositiveInt = Field(default=4, description="number of partitions after a shuffle")
+    snapshot_partitions: PositiveInt = Field(
+        default=2,
+        description="number of partitions in which Delta keeps the state of a table; large tables need 50 or more",
+    )
+    driver_memory: str = Field(default="2g", description="memory of the JVM in Spark's local mode")
     jars_dir: str = Field(
-        default=".jars", description="where `specrec jars` put Delta and S3A; else Maven is asked"
+        default=".jars",
+        description="folder that `specrec jars` fetched the jars for Delta and S3 into; where there is none, "
+        "Spark asks Maven",
     )
     conf: dict[str, str] = Field(default_factory=dict, description="further spark.* settings")
 
@@ -48,8 +55,13 @@ class SparkConfig(Section):
 class LogConfig(Section):
     """Structured logs, one line an event."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level shown")
-    format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: console on a terminal")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level of the events that are logged"
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto",
+        description="console: for people; json: one object a line; auto: console on a terminal, else json",
+    )
 
 
 class Config(Section):

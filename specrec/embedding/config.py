@@ -29,13 +29,18 @@ class FitConfig(Section):
     """What is fitted to the catalogue, and when it is fitted anew."""
 
     sample_tracks: PositiveInt = Field(
-        default=20_000, description="tracks that scaler and statistics are fitted on"
+        default=20_000,
+        description="how many tracks the scaler of the features and the statistics of the catalogue are fitted on",
     )
-    sample_spectrograms: PositiveInt = Field(default=5_000, description="spectrograms that the PCA is fitted on")
+    sample_spectrograms: PositiveInt = Field(
+        default=5_000, description="how many mel spectrograms the principal component analysis (PCA) is fitted on"
+    )
     max_drift: PositiveFloat = Field(
-        default=0.5, description="mean shift of the features, in fitted standard deviations, that forces a new fit"
+        default=0.5,
+        description="all is fitted anew once the features have moved further than this, on average, from what"
+        " was fitted; in standard deviations",
     )
-    seed: int = Field(default=0, description="chooses the sample")
+    seed: int = Field(default=0, description="seed that chooses the samples")
 
 
 def _model_place(text: str) -> Location:
@@ -49,15 +54,15 @@ class ModelConfig(Section):
     """A model in ONNX that makes a vector of a mel spectrogram: a space, and a system, of its own."""
 
     path: ModelPlace = Field(
-        description=f"the .onnx file, on disk or s3://; {SHIPPED}: the encoder that comes with specrec"
+        description="the model's file, .onnx, on disk or in s3://; shipped: the encoder that comes with specrec"
     )
     patch_frames: PositiveInt | None = Field(
         default=None,
-        description="frames of its input; vectors of a clip's patches are averaged; "
-        "null: as the file says, else whole clips",
+        description="frames of the model's input; the vectors of a clip's patches are averaged; null: what "
+        "the file says, else whole clips",
     )
     mel: ModelMelConfig | None = Field(
-        default=None, description="what its input is; null: the stored mel spectrograms, scaled to 0 … 1"
+        default=None, description="the mel spectrogram that the model takes; null: the stored one, scaled to 0 … 1"
     )
 
     @model_validator(mode="after")
@@ -81,16 +86,21 @@ class EmbeddingConfig(Section):
         },
         description="weight of each family of features in the space `features`",
     )
-    clip_sd: PositiveFloat = Field(default=4.0, description="standardised features are clipped to ± this")
-    pca_components: PositiveInt = Field(default=64, description="dimensions of the space `spectrogram`")
+    clip_sd: PositiveFloat = Field(
+        default=4.0,
+        description="standardised features are limited to this many standard deviations on either side, lest "
+        "one extreme decides",
+    )
+    pca_components: PositiveInt = Field(default=64, description="number of dimensions of the space `spectrogram`")
     models: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], ModelConfig] = Field(
         default_factory=dict,
-        description="models by name, each a further system: {path: FILE.onnx}; "
-        f"{{encoder: {{path: {SHIPPED}}}}} is the encoder that comes with specrec",
+        description="models by name, {NAME: {path: FILE.onnx}}; each is a further space with lists of its "
+        "own; {encoder: {path: shipped}} is the encoder that comes with specrec",
     )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {FEATURES: 0.6, SPECTROGRAM: 0.4},
-        description="weight of each system in `hybrid`; they are divided by their sum; who is not named has none",
+        description="weight of each system in `hybrid`; the weights are divided by their sum; a system that "
+        "is not named has none",
     )
 
     @model_validator(mode="after")

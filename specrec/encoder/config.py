@@ -13,44 +13,74 @@ class EncoderConfig(Section):
     """The encoder that `specrec train-encoder` trains. Nothing here changes a night."""
 
     architecture: Literal["contrastive", "autoencoder"] = Field(
-        default="contrastive", description="contrastive: tells tracks apart; autoencoder: rebuilds a spectrogram"
+        default="contrastive",
+        description="contrastive: the encoder learns to tell tracks apart; autoencoder: it learns to rebuild "
+        "spectrograms",
     )
     dimensions: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
-        default=256, description="of its vectors, an even number"
+        default=256, description="number of dimensions of the encoder's vectors; it must be even"
     )
     patch_frames: Annotated[int, Field(ge=16)] = Field(
-        default=216, description="STFT frames of the excerpts that it is trained on; 216 are 5 s"
+        default=216,
+        description="length, in STFT frames, of the excerpts that the encoder is trained on; 216 frames are 5 s",
     )
-    sample_tracks: PositiveInt = Field(default=20_000, description="tracks that it is trained and judged on")
+    sample_tracks: PositiveInt = Field(
+        default=20_000, description="how many tracks the encoder is trained and judged on, at most"
+    )
     held_out_share: float = Field(
-        default=0.1, gt=0, le=0.5, description="share of the artists that it is judged by and not trained on"
+        default=0.1,
+        gt=0,
+        le=0.5,
+        description="share of the artists whose tracks the encoder is judged by, and not trained on",
     )
-    epochs: PositiveInt = Field(default=40, description="passes over the sample, at most")
+    epochs: PositiveInt = Field(default=40, description="how often training goes through the sample, at most")
     patience: PositiveInt = Field(
-        default=20, description="passes without a better held-out loss before training stops early"
+        default=20,
+        description="training ends after this many passes without a better loss on the tracks that are held out",
     )
-    excerpts_per_track: PositiveInt = Field(default=4, description="excerpts (or pairs) of each track in a pass")
-    batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="excerpts (or pairs) of one step")
+    excerpts_per_track: PositiveInt = Field(
+        default=4, description="how many excerpts of a track, or pairs of them, one pass draws"
+    )
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        default=64, description="how many excerpts, or pairs of them, one step of training sees"
+    )
     learning_rate: PositiveFloat = Field(
-        default=0.001, description="of AdamW, at its greatest; an autoencoder of thousands of tracks learns by 0.01"
+        default=0.001,
+        description="greatest learning rate of the optimiser AdamW; for an autoencoder and thousands of "
+        "tracks 0.01 is better",
     )
-    temperature: PositiveFloat = Field(default=0.1, description="of the contrastive loss")
+    temperature: PositiveFloat = Field(
+        default=0.1,
+        description="temperature of the contrastive loss; the lower it is, the more the hardest pairs count",
+    )
     distillation: Annotated[float, Field(ge=0)] = Field(
-        default=1.0, description="weight of a loss by which a contrastive encoder also tells the features; 0: none"
+        default=1.0,
+        description="weight of a second loss, by which a contrastive encoder also learns to tell the "
+        "features; 0: none",
     )
     whitening: float = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="of a contrastive encoder's vectors: 0 none, 1 all that changes within a clip alike",
+        description="how far a contrastive encoder's vectors are whitened; 0: not at all; 1: excerpts of one "
+        "clip then differ equally in all directions",
     )
     label_column: str | None = Field(
         default="track_genre",
-        description="column of the catalogue, for tracks that have a label: a contrastive encoder hears what "
-        "sets labels apart; null: none",
+        description="column of the catalogue that labels tracks, or some of them; a contrastive encoder then "
+        "hears what sets labels apart; null: it learns from no label",
     )
     label_weight: float = Field(
-        default=0.15, ge=0, lt=1, description="share of a vector's squared length given to what tells labels apart"
+        default=0.15,
+        ge=0,
+        lt=1,
+        description="share of the squared length of a contrastive encoder's vectors that is given to what "
+        "sets labels apart",
     )
-    threads: PositiveInt = Field(default=2, description="of the CPU, where there is no GPU")
-    seed: int = Field(default=0, description="chooses the sample, the split, the weights and the excerpts")
+    threads: PositiveInt = Field(
+        default=2, description="how many threads of the CPU training uses where there is no GPU"
+    )
+    seed: int = Field(
+        default=0,
+        description="seed that chooses the sample, the tracks held out, the first weights and the excerpts",
+    )

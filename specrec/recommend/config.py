@@ -17,31 +17,37 @@ Hubs = Literal["off", "local_scaling", "mutual_proximity"]
 class RecommendConfig(Section):
     """The lists that services read."""
 
-    top_n: PositiveInt = Field(default=10, description="recommendations a track")
+    top_n: PositiveInt = Field(default=10, description="how many tracks are recommended for a track")
     excerpt_seconds: Annotated[float, Field(ge=1)] = Field(
-        default=5.0, description="length of the excerpts that are matched; a change embeds and searches anew"
+        default=5.0,
+        description="length, in seconds, of the excerpts at which two tracks sound most alike; a change "
+        "embeds and searches anew",
     )
     hubs: Hubs = Field(
         default="mutual_proximity",
-        description="how tracks that are near to all others are kept from filling all lists",
+        description="how tracks that are near to all others are kept from filling all lists: "
+        "mutual_proximity, local_scaling, or off",
     )
-    max_per_artist: PositiveInt | None = Field(default=2, description="of one artist in a list; null: no limit")
+    max_per_artist: PositiveInt | None = Field(
+        default=2, description="how many tracks of one artist a list may hold; null: any number"
+    )
     max_per_album: PositiveInt | None = Field(
-        default=2, description="of one album of an artist in a list; null: no limit"
+        default=2, description="how many tracks of one album of an artist a list may hold; null: any number"
     )
     min_duration_seconds: PositiveFloat | None = Field(
-        default=None, description="shorter tracks, by the catalogue, are not recommended"
+        default=None, description="tracks that are shorter, by the catalogue, are not recommended; null: no limit"
     )
     max_duration_seconds: PositiveFloat | None = Field(
-        default=None, description="longer tracks, by the catalogue, are not recommended"
+        default=None, description="tracks that are longer, by the catalogue, are not recommended; null: no limit"
     )
     explicit: bool = Field(
-        default=True, description="false: explicit tracks, by the catalogue, are not recommended"
+        default=True, description="whether tracks that the catalogue calls explicit are recommended"
     )
     market: str | None = Field(
         default=None,
         pattern="^[A-Z]{2}$",
-        description='country code such as "DE"; tracks that are not available there are not recommended',
+        description='country code such as "DE": tracks that are not available there are not recommended; '
+        "null: no limit",
     )
 
     @field_validator("hubs", mode="before")

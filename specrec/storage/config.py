@@ -10,10 +10,16 @@ from specrec.settings import PositiveFloat, PositiveInt, Section
 class StorageConfig(Section):
     """How object storage is reached. Credentials come from the environment, never from here."""
 
-    endpoint_url: str | None = Field(default=None, description="an S3-compatible server; null: AWS")
+    endpoint_url: str | None = Field(default=None, description="URL of an S3-compatible server; null: AWS")
     region: str = Field(default="us-east-1", description="region of the buckets")
-    path_style: bool = Field(default=False, description="true for most S3-compatible servers")
-    max_attempts: PositiveInt = Field(default=5, description="tries of one request before it is a storage_error")
+    path_style: bool = Field(
+        default=False,
+        description="whether the bucket is named in the path of a URL and not in its host, as most "
+        "S3-compatible servers need it",
+    )
+    max_attempts: PositiveInt = Field(
+        default=5, description="how often one request is tried before it counts as a storage_error"
+    )
     deadline_seconds: PositiveFloat = Field(
-        default=120.0, description="time for one file, all tries together, before it is a storage_error"
+        default=120.0, description="seconds for one file, all tries together, before it counts as a storage_error"
     )

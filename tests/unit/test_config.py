@@ -211,6 +211,25 @@ def test_every_setting_is_described_and_its_default_valid():
     assert {"warehouse", "audio.clip_seconds", "embedding.family_weights"} <= names
 
 
+def test_the_file_of_all_settings_says_of_each_what_its_description_says():
+    described, commented, section, words = {name: text for name, text, _ in fields()}, {}, "", []
+    for line in (CONF / "local.yaml").read_text(encoding="utf-8").splitlines():
+        text, is_inner = line.strip(), line.startswith(" ")
+        if text.startswith("#") and not text.startswith("# path:"):  # which each user has to say
+            words.append(text.removeprefix("# "))
+            continue
+        if text:
+            key, _, value = text.removeprefix("# ").partition(":")
+            if not is_inner and not value:
+                section = f"{key}."
+            else:
+                commented[f"{section}{key}" if is_inner else key] = " ".join(words)
+        words = []
+    assert commented.keys() == described.keys()
+    for name, text in described.items():
+        assert commented[name].startswith(text), name  # the file may say more
+
+
 def test_secrets_have_no_key():
     words = ("secret", "password", "token", "credential", "access_key", "api_key")
     for name, _, _ in fields():
