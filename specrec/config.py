@@ -141,9 +141,12 @@ def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue
 
     Parameters
     ----------
-    path : path of a YAML file, or None to build it from overrides alone.
-    overrides : strings such as ``audio.clip_seconds=10``; the value is read as YAML, unless it is text anyway.
-    needs_catalogue : whether ``catalogue.path`` must be given; reading the tables does without.
+    path : str, Path or None
+        Path of a YAML file, or None to build it from overrides alone.
+    overrides : iterable of str
+        Strings such as ``audio.clip_seconds=10``; the value is read as YAML, unless it is text anyway.
+    needs_catalogue : bool
+        Whether ``catalogue.path`` must be given; reading the tables does without.
 
     Raises
     ------

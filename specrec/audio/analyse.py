@@ -47,9 +47,12 @@ def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> An
 
     Parameters
     ----------
-    source : bytes of the whole file, or the file itself, open for reading.
-    config : what is analysed, and how.
-    name : shown in messages, usually the file's name.
+    source : bytes or binary file
+        Bytes of the whole file, or the file itself, open for reading.
+    config : AudioConfig
+        What is analysed, and how.
+    name : str
+        Shown in messages, usually the file's name.
 
     Raises
     ------

@@ -57,8 +57,10 @@ def decode(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> Cli
     ----------
     source : bytes of the whole file, or the file itself, open for reading; more of a file than the excerpt is
         read only where its format demands it.
-    config : what is analysed.
-    name : shown in messages, usually the file's name.
+    config : AudioConfig
+        What is analysed.
+    name : str
+        Shown in messages, usually the file's name.
 
     Raises
     ------

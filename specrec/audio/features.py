@@ -81,8 +81,10 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
 
     Parameters
     ----------
-    clip : of :func:`specrec.audio.decode.decode`.
-    config : how it is analysed.
+    clip : Clip
+        Of :func:`specrec.audio.decode.decode`.
+    config : AudioConfig
+        How it is analysed.
 
     Raises
     ------

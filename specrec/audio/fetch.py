@@ -43,9 +43,12 @@ def fetch_ahead(
 
     Parameters
     ----------
-    files : what to fetch.
-    storage : how object storage is reached.
-    limits : ``prefetch`` and ``max_file_mb`` are used.
+    files : iterable of AudioFile
+        What to fetch.
+    storage : StorageConfig
+        How object storage is reached.
+    limits : ExtractConfig
+        ``prefetch`` and ``max_file_mb`` are used.
 
     Yields
     ------

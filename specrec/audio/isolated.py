@@ -51,8 +51,10 @@ class Analyst:
 
     Parameters
     ----------
-    audio : what is analysed, and how.
-    limits : ``time_limit_seconds`` and ``memory_limit_mb`` are used.
+    audio : AudioConfig
+        What is analysed, and how.
+    limits : ExtractConfig
+        ``time_limit_seconds`` and ``memory_limit_mb`` are used.
 
     Examples
     --------
@@ -95,8 +97,10 @@ class Analyst:
 
         Parameters
         ----------
-        file : a real file, open for reading; read from its beginning.
-        name : shown in messages.
+        file : binary file
+            A real file, open for reading; read from its beginning.
+        name : str
+            Shown in messages.
 
         Raises
         ------

@@ -35,7 +35,8 @@ def log_mel(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatAr
         Squared magnitudes of the STFT.
     sample_rate : int
         Hz.
-    config : n_fft, n_mels, fmin and fmax are read.
+    config : AudioConfig
+        Its ``n_fft``, ``n_mels``, ``fmin`` and ``fmax`` are read.
 
     Returns
     -------
@@ -78,8 +79,10 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
 
     Parameters
     ----------
-    data : bytes, of length n_mels * n_frames.
-    n_mels, n_frames : shape of the spectrogram.
+    data : bytes
+        Bytes, of length n_mels * n_frames.
+    n_mels, n_frames : int
+        Shape of the spectrogram.
 
     Returns
     -------

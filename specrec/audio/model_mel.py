@@ -62,10 +62,14 @@ def measure(source: bytes | BinaryIO, audio: AudioConfig, settings: ModelMelConf
 
     Parameters
     ----------
-    source : bytes of the whole file, or the file itself, open for reading.
-    audio : which part of the file is decoded, and what is too short or silent; its rate and frames are not used.
-    settings : of the mel spectrogram.
-    name : shown in messages, usually the file's name.
+    source : bytes or binary file
+        Bytes of the whole file, or the file itself, open for reading.
+    audio : AudioConfig
+        Which part of the file is decoded, and what is too short or silent; its rate and frames are not used.
+    settings : ModelMelConfig
+        Of the mel spectrogram.
+    name : str
+        Shown in messages, usually the file's name.
 
     Raises
     ------
@@ -99,7 +103,8 @@ def model_mel(samples: FloatArray, sample_rate: int, settings: ModelMelConfig) -
         Mono, full scale is 1.
     sample_rate : int
         Hz, of the samples; they are resampled if the model's is another.
-    settings : the model's parameters.
+    settings : ModelMelConfig
+        The model's parameters.
 
     Returns
     -------

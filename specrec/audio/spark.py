@@ -71,8 +71,10 @@ def to_analyse(
     ----------
     tracks, features, spectrograms, quarantine : the tables ``tracks``, ``audio_features``, ``mel_spectrograms`` and
         ``quarantine``.
-    audio_hash : of the current configuration.
-    decoders : versions of the current decoders.
+    audio_hash : SettingsHash
+        Of the current configuration.
+    decoders : str
+        Versions of the current decoders.
     """
     same = ["track_id", *_FILE]
     wanted = tracks.where("has_audio").select(*same)

@@ -75,10 +75,14 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage
 
     Parameters
     ----------
-    files : as :func:`audio_files` returns them.
-    known : the table ``tracks``: files that did not change since keep what was read of them then.
-    root : the folder; a file's path below it is its track_id.
-    storage : how the store is reached.
+    files : DataFrame
+        As :func:`audio_files` returns them.
+    known : DataFrame
+        The table ``tracks``: files that did not change since keep what was read of them then.
+    root : Location
+        The folder; a file's path below it is its track_id.
+    storage : StorageConfig
+        How the store is reached.
     """
     same = ["audio_uri", "audio_fingerprint"]
     tags = [F.col(name) for name in TAG_COLUMNS]

@@ -39,8 +39,10 @@ def sketch(mel_db: npt.NDArray[np.float32], frame_rate: float) -> Sketch:
 
     Parameters
     ----------
-    mel_db : float32, shape (n_mels, n_frames), dB against the maximum.
-    frame_rate : frames a second.
+    mel_db : float32, shape (n_mels, n_frames)
+        In dB against the maximum.
+    frame_rate : float
+        Frames a second.
 
     Returns
     -------
@@ -64,8 +66,10 @@ def repetition(steps: Sketch, frame_rate: float) -> float:
 
     Parameters
     ----------
-    steps : int8, shape (bands, frames), of :func:`sketch`.
-    frame_rate : frames a second.
+    steps : int8, shape (bands, frames)
+        Of :func:`sketch`.
+    frame_rate : float
+        Frames a second.
     """
     frames = steps.shape[1]
     lags = np.arange(math.ceil(_REPEAT_SECONDS * frame_rate), frames // 2 + 1)
@@ -94,7 +98,8 @@ def align(
         Sketches of both sides, padded with zeros to one length a side.
     frames_a, frames_b : int64, shape (n,)
         How many frames each really has.
-    min_overlap : share of the longer one's frames that must meet the other's.
+    min_overlap : float
+        Share of the longer one's frames that must meet the other's.
 
     Returns
     -------

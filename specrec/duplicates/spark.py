@@ -55,8 +55,10 @@ def describe(analysed: DataFrame, tracks: DataFrame) -> DataFrame:
 
     Parameters
     ----------
-    analysed : ``track_id, content_hash`` of the tracks that have audio.
-    tracks : the table ``tracks``.
+    analysed : DataFrame
+        ``track_id, content_hash`` of the tracks that have audio.
+    tracks : DataFrame
+        The table ``tracks``.
     """
     equal = Window.partitionBy("content_hash").orderBy("track_id")
     copies = analysed.select(
@@ -75,8 +77,10 @@ def find_candidates(described: DataFrame, neighbours: DataFrame, config: Duplica
 
     Parameters
     ----------
-    described : of :func:`describe`.
-    neighbours : ``track_id, rank, neighbour_id, cosine`` of the space ``spectrogram``.
+    described : DataFrame
+        Of :func:`describe`.
+    neighbours : DataFrame
+        ``track_id, rank, neighbour_id, cosine`` of the space ``spectrogram``.
     """
     near = neighbours.where(F.col("cosine") >= config.min_cosine).select("track_id", "neighbour_id", "cosine")
     original_of = described.where("track_id != original").select(F.col("track_id").alias("copy"), "original")
@@ -125,8 +129,10 @@ def compare_spectrograms(candidates: DataFrame, spectrograms: DataFrame, min_ove
 
     Parameters
     ----------
-    candidates : ``a, b``.
-    spectrograms : the table ``mel_spectrograms``.
+    candidates : DataFrame
+        ``a, b``.
+    spectrograms : DataFrame
+        The table ``mel_spectrograms``.
     """
     pair = F.struct("a", "b")
     wanted = candidates.select(pair.alias("pair"), F.explode(F.array("a", "b")).alias("track_id"))
@@ -163,8 +169,10 @@ def least_connected(edges: DataFrame, few: int = _FEW_PAIRS) -> DataFrame:
 
     Parameters
     ----------
-    edges : ``a, b``; read several times.
-    few : up to so many edges are connected in this process: a round in Spark takes as long as ten thousand of them.
+    edges : DataFrame
+        ``a, b``; read several times.
+    few : int
+        Up to so many edges are connected in this process: a round in Spark takes as long as ten thousand of them.
     """
     small = edges.select("a", "b").limit(few + 1).toPandas()  # bounded
     if len(small) > few:
@@ -212,8 +220,10 @@ def groups_of(described: DataFrame, confirmed: DataFrame) -> DataFrame:
 
     Parameters
     ----------
-    described : of :func:`describe`.
-    confirmed : ``a, b, similarity, repetition, lag_seconds`` of the pairs that are one recording.
+    described : DataFrame
+        Of :func:`describe`.
+    confirmed : DataFrame
+        ``a, b, similarity, repetition, lag_seconds`` of the pairs that are one recording.
     """
     said = ["similarity", "repetition", "lag_seconds"]
     turned = confirmed.select(F.col("b").alias("a"), F.col("a").alias("b"), *said)

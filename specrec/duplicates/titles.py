@@ -22,7 +22,8 @@ def clean_titles(titles: pd.Series) -> pd.Series:
 
     Parameters
     ----------
-    titles : text; may hold nulls.
+    titles : Series
+        Text; may hold nulls.
 
     Returns
     -------
@@ -37,7 +38,8 @@ def clean_artists(artists: pd.Series) -> pd.Series:
 
     Parameters
     ----------
-    artists : names separated by semicolons; may hold nulls.
+    artists : Series
+        Names separated by semicolons; may hold nulls.
     """
     first = _plain(artists).str.split(";").str[0].str.replace(_LEFT_OUT, " ", regex=True)
     return _words(first.str.replace(r"^\s*the\s+(?=\w)", "", regex=True))

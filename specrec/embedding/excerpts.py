@@ -48,9 +48,12 @@ def starts(n_frames: int, frame_rate: float, seconds: float) -> npt.NDArray[np.i
 
     Parameters
     ----------
-    n_frames : of the clip.
-    frame_rate : frames a second.
-    seconds : length of an excerpt.
+    n_frames : int
+        Of the clip.
+    frame_rate : float
+        Frames a second.
+    seconds : float
+        Length of an excerpt.
     """
     hop = seconds / 2
     count = max(0, int((n_frames / frame_rate - seconds) / hop)) + 1
@@ -80,11 +83,16 @@ def encode(
 
     Parameters
     ----------
-    mel_db : float32, shape (n_mels, n_frames), dB against the maximum.
-    frame_rate : frames a second.
-    seconds : length of an excerpt.
-    pca : of :func:`~specrec.embedding.spectrogram.fit_pca`.
-    classes : of :func:`pitch_classes`.
+    mel_db : float32, shape (n_mels, n_frames)
+        In dB against the maximum.
+    frame_rate : float
+        Frames a second.
+    seconds : float
+        Length of an excerpt.
+    pca : dict of str to float array
+        Of :func:`~specrec.embedding.spectrogram.fit_pca`.
+    classes : float32 array
+        Of :func:`pitch_classes`.
 
     Returns
     -------
@@ -109,7 +117,8 @@ def decode(excerpts: Sequence[bytes]) -> Codes:
 
     Parameters
     ----------
-    excerpts : of :func:`encode`, of each track.
+    excerpts : sequence of bytes
+        Of :func:`encode`, of each track.
     """
     counts = np.fromiter(map(len, excerpts), np.int64, len(excerpts)) // NUMBERS
     codes = np.zeros((len(excerpts), max(counts, default=0), NUMBERS), np.int8)

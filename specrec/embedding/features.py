@@ -95,11 +95,16 @@ def embed(
 
     Parameters
     ----------
-    matrix : float64, shape (rows, dimensions), raw feature values.
-    layout : names and sizes of the columns that the dimensions come from.
-    scaler : of :func:`fit_scaler`.
-    weights : of each family; one that is not named has weight 1.
-    clip_sd : standard deviations.
+    matrix : float64, shape (rows, dimensions)
+        Raw feature values.
+    layout : Layout
+        Names and sizes of the columns that the dimensions come from.
+    scaler : dict of str to float array
+        Of :func:`fit_scaler`.
+    weights : dict of str to float
+        Of each family; one that is not named has weight 1.
+    clip_sd : float
+        Standard deviations.
     """
     standard = standardise(matrix, layout, scaler, clip_sd)
     family = families(layout)

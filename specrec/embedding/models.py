@@ -61,12 +61,18 @@ class Model:
 
     Attributes
     ----------
-    name : of its space.
-    content : the ONNX file.
-    patch_frames : frames of its input; None: whole clips.
-    mel : parameters of its own mel spectrograms; None: the stored ones.
-    tags : names of its second output.
-    sha256 : of the content.
+    name : str
+        Of its space.
+    content : bytes
+        The ONNX file.
+    patch_frames : int or None
+        Frames of its input; None: whole clips.
+    mel : ModelMelConfig or None
+        Parameters of its own mel spectrograms; None: the stored ones.
+    tags : tuple of str
+        Names of its second output.
+    sha256 : str
+        Of the content, in hexadecimal.
     """
 
     name: str
@@ -92,9 +98,12 @@ class Heard:
 
     Attributes
     ----------
-    content_hash : SHA-256 of the file's bytes, in hexadecimal.
-    vector : float32, shape (dimensions,), finite.
-    tags : of :func:`top_tags`.
+    content_hash : str
+        SHA-256 of the file's bytes, in hexadecimal.
+    vector : float32, shape (dimensions,)
+        All its numbers are finite.
+    tags : list of Tag or None
+        Of :func:`top_tags`.
     """
 
     content_hash: str
@@ -157,7 +166,8 @@ def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | Non
 
     Parameters
     ----------
-    mel : float32, shape (n_mels, n_frames); as the model was trained on.
+    mel : float32, shape (n_mels, n_frames)
+        As the model was trained on.
 
     Returns
     -------
@@ -188,9 +198,12 @@ def hear(model: Model, analyst: Analyst, file: BinaryIO, name: str) -> Heard:
 
     Parameters
     ----------
-    model : one with mel parameters of its own.
-    file : a real file, open for reading; read from its beginning.
-    name : shown in messages.
+    model : Model
+        One with mel parameters of its own.
+    file : binary file
+        A real file, open for reading; read from its beginning.
+    name : str
+        Shown in messages.
 
     Raises
     ------
@@ -213,7 +226,8 @@ def top_tags(model: Model, scores: FloatArray | None) -> list[Tag] | None:
 
     Parameters
     ----------
-    scores : the second of :func:`outputs`.
+    scores : float array or None
+        The second of :func:`outputs`.
     """
     if not model.tags or scores is None:
         return None
@@ -232,8 +246,9 @@ def patches_of(mel: FloatArray, frames: int | None) -> FloatArray:
 
     Parameters
     ----------
-    mel : float32, shape (n_mels, n_frames).
-    frames : of a patch; None: the whole clip is one.
+    mel : float32, shape (n_mels, n_frames)
+    frames : int or None
+        Of a patch; None: the whole clip is one.
 
     Returns
     -------

@@ -117,10 +117,14 @@ def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks
 
     Parameters
     ----------
-    files : ``audio_uri, audio_fingerprint, track_ids``; see :func:`specrec.audio.spark.by_file`.
-    config : audio, extract and storage are used; of audio, which part of a file is heard.
-    model : one with mel parameters of its own, ``model.value.mel``.
-    tasks : how many Spark tasks the work is cut into.
+    files : DataFrame
+        ``audio_uri, audio_fingerprint, track_ids``; see :func:`specrec.audio.spark.by_file`.
+    config : Config
+        Sections ``audio``, ``extract`` and ``storage`` are used; of ``audio``, which part of a file is heard.
+    model : Broadcast of Model
+        One with mel parameters of its own, ``model.value.mel``.
+    tasks : int
+        How many Spark tasks the work is cut into.
     """
     return files.repartition(tasks, "audio_uri").mapInPandas(_embedder(config, model), HEARD)
 

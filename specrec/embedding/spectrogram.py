@@ -57,7 +57,8 @@ def describe(mel_db: npt.NDArray[np.float32]) -> FloatArray:
 
     Parameters
     ----------
-    mel_db : float32, shape (…, n_mels, n_frames), dB against the maximum.
+    mel_db : float32, shape (…, n_mels, n_frames)
+        In dB against the maximum.
 
     Returns
     -------
@@ -102,8 +103,9 @@ def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> F
 
     Parameters
     ----------
-    descriptions : float64, shape (rows, DESCRIPTORS, n_mels).
-    regions : of :func:`band_regions`.
+    descriptions : float64, shape (rows, DESCRIPTORS, n_mels)
+    regions : int64, shape (n_mels,)
+        Of :func:`band_regions`.
 
     Returns
     -------
@@ -122,8 +124,9 @@ def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
 
     Parameters
     ----------
-    descriptions : float64, shape (rows, DESCRIPTORS, n_mels).
-    components : at most so many; fewer where the sample has fewer rows or dimensions.
+    descriptions : float64, shape (rows, DESCRIPTORS, n_mels)
+    components : int
+        At most so many; fewer where the sample has fewer rows or dimensions.
 
     Returns
     -------
@@ -151,9 +154,11 @@ def embed(
 
     Parameters
     ----------
-    descriptions : float64, shape (rows, DESCRIPTORS, n_mels).
-    pca : of :func:`fit_pca`.
-    regions : of :func:`band_regions`.
+    descriptions : float64, shape (rows, DESCRIPTORS, n_mels)
+    pca : dict of str to float array
+        Of :func:`fit_pca`.
+    regions : int64, shape (n_mels,)
+        Of :func:`band_regions`.
 
     Returns
     -------

@@ -71,7 +71,8 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
 
     Parameters
     ----------
-    frame : columns :data:`COLUMNS`, each name after `prefix`.
+    frame : DataFrame
+        Columns :data:`COLUMNS`, each name after `prefix`.
 
     Returns
     -------
@@ -98,10 +99,14 @@ def fit_statistics(
 
     Parameters
     ----------
-    measures : of :func:`measure`, of a sample.
-    levels : float64, shape (rows, regions), of a sample; NaN where a region has no band.
-    attributes : :data:`ATTRIBUTES` of a sample; NaN where the catalogue says nothing.
-    tags : the share of the tracks that have a tag, by model and tag.
+    measures : dict of str to float array
+        Of :func:`measure`, of a sample.
+    levels : float64, shape (rows, regions)
+        Of a sample; NaN where a region has no band.
+    attributes : dict of str to float array
+        :data:`ATTRIBUTES` of a sample; NaN where the catalogue says nothing.
+    tags : mapping or None
+        The share of the tracks that have a tag, by model and tag.
 
     Returns
     -------

@@ -25,8 +25,10 @@ def augment(mels: Tensor, random: torch.Generator) -> Tensor:
 
     Parameters
     ----------
-    mels : float32, shape (batch, n_mels, n_frames), in [0, 1].
-    random : on the CPU, so that every device draws the same.
+    mels : float32, shape (batch, n_mels, n_frames)
+        In [0, 1].
+    random : torch.Generator
+        A generator on the CPU, so that every device draws the same.
     """
     n, bands, frames = mels.shape
     device = mels.device

@@ -77,12 +77,18 @@ def write_card(
 
     Parameters
     ----------
-    model : the exported file.
-    loss : what the losses are.
-    labelling : what the labels that it was fitted to did.
-    metrics : of :func:`measure`, by the side of the split.
-    parameters : numbers in the encoder.
-    parity : greatest difference of ONNX Runtime from PyTorch.
+    model : Path
+        The exported file.
+    loss : str
+        What the losses are.
+    labelling : Labelling
+        What the labels that it was fitted to did.
+    metrics : mapping
+        Of :func:`measure`, by the side of the split.
+    parameters : int
+        Numbers in the encoder.
+    parity : float
+        Greatest difference of ONNX Runtime from PyTorch.
     """
     settings = config.encoder
     card = {

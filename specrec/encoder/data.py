@@ -84,7 +84,8 @@ class Spectrograms:
 
         Parameters
         ----------
-        tracks, first : int64, shape (n,); which track, and from which of its frames on.
+        tracks, first : int64, shape (n,)
+            Which track, and from which of its frames on.
 
         Returns
         -------
@@ -127,8 +128,10 @@ def hold_out(groups: Sequence[str] | npt.NDArray[Any], share: float, seed: int) 
 
     Parameters
     ----------
-    groups : the group of each row, such as its artist.
-    share : of the groups that are held out, about; one group at least, if there are two.
+    groups : sequence of str or array
+        The group of each row, such as its artist.
+    share : float
+        Of the groups that are held out, about; one group at least, if there are two.
     """
     hashed = hash_of(groups, seed)
     held = hashed < np.uint64(int(share * 2**64 * (1 - 2**-53)))
@@ -165,14 +168,22 @@ def collect(
 
     Parameters
     ----------
-    reader : of the warehouse.
-    folder : of the files ``mels.u8`` and ``mels.json``; about 165 KB a track of 30 s.
-    size : tracks, at most.
-    held_out_share : of the groups of :func:`groups_of`.
-    song_column : column of the catalogue that names the song; tracks of one song are positives of each other.
-    label_column : column of the catalogue that labels tracks, such as ``track_genre``; None: no track has a label.
-    n_mfcc : of the configuration, which says what ``audio_features`` holds of a track; None: it is not read.
-    audio_hashes : that the configuration which the spectrograms are of goes by; None: any.
+    reader : Reader
+        Of the warehouse.
+    folder : Path
+        Of the files ``mels.u8`` and ``mels.json``; about 165 KB a track of 30 s.
+    size : int
+        Tracks, at most.
+    held_out_share : float
+        Of the groups of :func:`groups_of`.
+    song_column : str or None
+        Column of the catalogue that names the song; tracks of one song are positives of each other.
+    label_column : str or None
+        Column of the catalogue that labels tracks, such as ``track_genre``; None: no track has a label.
+    n_mfcc : int or None
+        Of the configuration, which says what ``audio_features`` holds of a track; None: it is not read.
+    audio_hashes : collection of str or None
+        Hashes of the audio configuration that the spectrograms may have; None: any.
 
     Raises
     ------
@@ -229,7 +240,8 @@ def groups_of(described: pd.DataFrame) -> npt.NDArray[Any]:
 
     Parameters
     ----------
-    described : ``artists, album_name, song``, text or None, by track_id.
+    described : DataFrame
+        ``artists, album_name, song``, text or None, by track_id.
     """
     names = pd.DataFrame(
         {

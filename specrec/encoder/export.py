@@ -37,8 +37,10 @@ def export(
 
     Parameters
     ----------
-    patch_frames : that it was trained on.
-    metadata : further properties.
+    patch_frames : int
+        How many it was trained on.
+    metadata : mapping of str to str or None
+        Further properties.
 
     Returns
     -------

@@ -63,9 +63,12 @@ def finish(
 
     Parameters
     ----------
-    network : changed in place, and on the CPU afterwards.
-    data, tracks : the sample, and which of it to fit on: those trained on. Of more than 4,000 some are drawn.
-    whitening : the power of its deviation within clips that each direction is divided by; 0 whitens nothing.
+    network : Contrastive
+        Changed in place, and on the CPU afterwards.
+    data, tracks : Spectrograms, int64 array
+        The sample, and which of it to fit on: those trained on. Of more than 4,000 some are drawn.
+    whitening : float
+        The power of its deviation within clips that each direction is divided by; 0 whitens nothing.
     label_weight : share of the mean squared length that is given to what tells labels apart, beside what its
         directions have of the rest. A label counts if five tracks or more have it, be they of one album or not,
         and if there is another one.

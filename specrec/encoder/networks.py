@@ -33,8 +33,10 @@ class Autoencoder(nn.Module):
 
     Parameters
     ----------
-    n_mels, n_frames : shape of a spectrogram.
-    dimensions : of the vector, an even number.
+    n_mels, n_frames : int
+        Shape of a spectrogram.
+    dimensions : int
+        Of the vector, an even number.
     """
 
     def __init__(self, n_mels: int, n_frames: int, dimensions: int = 256) -> None:
@@ -91,7 +93,8 @@ class Statistics(nn.Module):
 
     Parameters
     ----------
-    n_bands : bands of the spectrograms, any number of frames.
+    n_bands : int
+        Bands of the spectrograms, any number of frames.
     """
 
     def __init__(self, n_bands: int) -> None:
@@ -133,9 +136,12 @@ class Contrastive(nn.Module):
 
     Parameters
     ----------
-    n_mels : mel bands.
-    dimensions : of the vector.
-    width : channels of the first layer.
+    n_mels : int
+        Mel bands.
+    dimensions : int
+        Of the vector.
+    width : int
+        Channels of the first layer.
     """
 
     def __init__(self, n_mels: int, dimensions: int = 256, width: int = 12) -> None:
@@ -195,9 +201,12 @@ def linear_code(batches: Iterable[Tensor], n_frames: int, count: int) -> tuple[T
 
     Parameters
     ----------
-    batches : of spectrograms, float32 (batch, n_mels, n_frames), on the CPU; one is in memory at a time.
-    n_frames : of each.
-    count : at most n_mels * n_frames.
+    batches : iterable of Tensor
+        Of spectrograms, float32 (batch, n_mels, n_frames), on the CPU; one is in memory at a time.
+    n_frames : int
+        Frames of each.
+    count : int
+        At most n_mels * n_frames.
 
     Returns
     -------
@@ -229,9 +238,12 @@ def nt_xent(one: Tensor, other: Tensor, songs: Tensor, temperature: float) -> Te
 
     Parameters
     ----------
-    one, other : float32, shape (n, dimensions), of length 1; row i of either is of one song.
-    songs : int64, shape (n,); rows of the same song are not held against each other.
-    temperature : of the softmax.
+    one, other : float32, shape (n, dimensions)
+        Of length 1; row i of either is of one song.
+    songs : int64, shape (n,)
+        Rows of the same song are not held against each other.
+    temperature : float
+        Of the softmax.
 
     Returns
     -------

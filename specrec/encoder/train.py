@@ -139,7 +139,8 @@ def build(settings: EncoderConfig, data: Spectrograms, tracks: IntArray) -> Obje
 
     Parameters
     ----------
-    tracks : of the sample, those to train on: an autoencoder starts from the best linear code of excerpts of them.
+    tracks : int64 array
+        Of the sample, those to train on: an autoencoder starts from the best linear code of excerpts of them.
 
     Raises
     ------
@@ -180,11 +181,16 @@ def train(
 
     Parameters
     ----------
-    data : of :func:`specrec.encoder.data.collect`.
-    settings : section ``encoder`` of the configuration.
-    folder : of the checkpoint.
-    resume : continue from the checkpoint that is there, if there is one.
-    told : hears of each step.
+    data : Spectrograms
+        Of :func:`specrec.encoder.data.collect`.
+    settings : EncoderConfig
+        Section ``encoder`` of the configuration.
+    folder : Path
+        Of the checkpoint.
+    resume : bool
+        Continue from the checkpoint that is there, if there is one.
+    told : Told or None
+        Hears of each step.
 
     Raises
     ------

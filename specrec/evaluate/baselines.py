@@ -15,8 +15,9 @@ def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> Int
 
     Parameters
     ----------
-    tracks : int64, shape (n,).
-    pool : int64, shape (m,), what is drawn from, no track twice.
+    tracks : int64, shape (n,)
+    pool : int64, shape (m,)
+        What is drawn from, no track twice.
 
     Returns
     -------
@@ -46,7 +47,8 @@ def popular_lists(tracks: IntArray, popular: IntArray, width: int) -> IntArray:
 
     Parameters
     ----------
-    popular : int64, shape (m,), the most popular first; `width` + 1 of them, or all.
+    popular : int64, shape (m,)
+        The most popular first; `width` + 1 of them, or all.
     """
     lists = np.tile(popular, (len(tracks), 1))
     own = lists == tracks[:, None]

@@ -87,10 +87,14 @@ def fidelity(split: Split, tracks: IntArray, lists: IntArray, top: IntArray) -> 
 
     Parameters
     ----------
-    split : of the tracks and of those in their lists.
-    tracks : int64, shape (n,), rows of `split`; what a recommended track is ranked among.
-    lists : int64, shape (n, width), rows of `split`; -1 where a list has ended.
-    top : int64, shape (n, width), index of the part named first; -1 where the pair is left out.
+    split : Split
+        Of the tracks and of those in their lists.
+    tracks : int64, shape (n,)
+        Rows of `split`; what a recommended track is ranked among.
+    lists : int64, shape (n, width)
+        Rows of `split`; -1 where a list has ended.
+    top : int64, shape (n, width)
+        Index of the part named first; -1 where the pair is left out.
     """
     weighs = [i for i in range(len(split.names)) if np.abs(split.part(i)).max(initial=0.0) > 0]
     pairs = (lists >= 0) & np.isin(top, weighs)

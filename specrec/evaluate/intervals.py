@@ -79,8 +79,10 @@ class Bootstrap:
 
         Parameters
         ----------
-        counts : float64, shape (cells,), tracks in each cell.
-        statistic : of counts of shape (..., cells), along the last axis.
+        counts : float64, shape (cells,)
+            Tracks in each cell.
+        statistic : callable
+            Of counts of shape (..., cells), along the last axis.
         """
         total = counts.sum()
         if total <= 0:

@@ -84,8 +84,10 @@ def of_genre_prior(sizes: Mapping[str, int], tracks: int, k: int) -> Occurrence:
 
     Parameters
     ----------
-    sizes : tracks of each genre.
-    tracks : of the catalogue, those without a genre too, which are in no list and have none.
+    sizes : mapping of str to int
+        Tracks of each genre.
+    tracks : int
+        Of the catalogue, those without a genre too, which are in no list and have none.
     """
     of_times: dict[int, float] = {}
     for size in sizes.values():

@@ -117,9 +117,12 @@ def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, val
 
     Parameters
     ----------
-    tracks : int64, shape (n,), positions; no track twice.
-    frame : rank 1 is the first; ranks above `width`, and rows of other tracks, are left out.
-    values : int64, one of each row of `frame`.
+    tracks : int64, shape (n,)
+        Positions; no track twice.
+    frame : DataFrame
+        Rank 1 is the first; ranks above `width`, and rows of other tracks, are left out.
+    values : int64 array
+        One of each row of `frame`.
 
     Returns
     -------
@@ -142,7 +145,8 @@ def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[FloatArr
 
     Parameters
     ----------
-    relevant, allowed : bool, shape (n, width), in the order of rank.
+    relevant, allowed : bool, shape (n, width)
+        In the order of rank.
     """
     chosen = allowed & (np.cumsum(allowed, axis=1) <= k)
     found = chosen.sum(axis=1)
@@ -164,8 +168,9 @@ def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    lists : int64, shape (n, width), rows of `vectors`; -1 is left out, and so is a vector that is zero.
-    vectors : float64, shape (m, dimensions).
+    lists : int64, shape (n, width)
+        Rows of `vectors`; -1 is left out, and so is a vector that is zero.
+    vectors : float64, shape (m, dimensions)
     """
     length = np.sqrt((vectors**2).sum(axis=1))
     known = (lists >= 0) & (length > 0)[lists]

@@ -59,10 +59,14 @@ def values_of(
 
     Parameters
     ----------
-    features : ``track_id`` and :data:`FEATURES`, of the table ``audio_features``.
-    levels : ``track_id`` and ``levels``, of the space ``spectrogram``.
-    attributes : ``track_id`` and :data:`ATTRIBUTES`, of the table ``tracks``.
-    tags : ``track_id``, ``space`` and ``tags``, of ``embeddings``; null where a space has none.
+    features : DataFrame
+        ``track_id`` and :data:`FEATURES`, of the table ``audio_features``.
+    levels : DataFrame
+        ``track_id`` and ``levels``, of the space ``spectrogram``.
+    attributes : DataFrame
+        ``track_id`` and :data:`ATTRIBUTES`, of the table ``tracks``.
+    tags : DataFrame
+        ``track_id``, ``space`` and ``tags``, of ``embeddings``; null where a space has none.
     """
     rows = features.set_index("track_id")
     found = pd.DataFrame(
@@ -107,9 +111,12 @@ class TruthChecker:
 
     Parameters
     ----------
-    tracks : of :func:`values_of`, the tracks that are spoken of.
-    catalogue : of :func:`values_of`, the catalogue, or a sample of it, that shares of tracks are taken of.
-    slack : by how much a share may be off, such as 0.02 where `catalogue` is a sample of some thousand.
+    tracks : DataFrame
+        Of :func:`values_of`, the tracks that are spoken of.
+    catalogue : DataFrame
+        Of :func:`values_of`, the catalogue, or a sample of it, that shares of tracks are taken of.
+    slack : float
+        By how much a share may be off, such as 0.02 where `catalogue` is a sample of some thousand.
     """
 
     def __init__(self, tracks: pd.DataFrame, catalogue: pd.DataFrame, slack: float = 0.0) -> None:
@@ -214,7 +221,8 @@ class TruthChecker:
 
         Parameters
         ----------
-        parts : the contributions to the score, by family or region.
+        parts : mapping of str to float
+            The contributions to the score, by family or region.
         """
         if len(sentence) >= _LONGEST:
             return False

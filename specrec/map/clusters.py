@@ -27,10 +27,13 @@ def fit_clusters(
 
     Parameters
     ----------
-    points : float64, shape (n, 2).
-    before : int64, shape (n,): each track's cluster on the earlier map, :data:`NO_CLUSTER` where it has none.
-    least, most : how many clusters there may be; of few tracks there are fewer, of at least two tracks on average.
-    seed : of k-means.
+    points : float64, shape (n, 2)
+    before : int64, shape (n,)
+        Each track's cluster on the earlier map, :data:`NO_CLUSTER` where it has none.
+    least, most : int
+        How many clusters there may be; of few tracks there are fewer, of at least two tracks on average.
+    seed : int
+        Of k-means.
 
     Returns
     -------

@@ -27,8 +27,10 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
 
     Parameters
     ----------
-    points : columns ``x``, ``y``, ``cluster`` and ``cluster_name``, a row a track; all given.
-    labels : of the two axes.
+    points : DataFrame
+        Columns ``x``, ``y``, ``cluster`` and ``cluster_name``, a row a track; all given.
+    labels : tuple of str
+        Of the two axes.
 
     Raises
     ------

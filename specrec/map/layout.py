@@ -47,12 +47,16 @@ def fit_layout(
 
     Parameters
     ----------
-    vectors : float32, shape (n, dimensions), all of which have a direction.
+    vectors : float32, shape (n, dimensions)
+        None is zero: all have a direction.
     before : float64, shape (n, 2), of ``pca``, ``umap`` and ``tsne``: coordinates on the earlier map; NaN, or no
         such key, where there are none.
-    neighbours : that UMAP looks at, at most, and that tracks are placed by.
-    with_tsne : whether to fit t-SNE too, which takes time with the square of n.
-    seed : of UMAP and t-SNE.
+    neighbours : int
+        How many UMAP looks at, at most, and how many a track is placed by.
+    with_tsne : bool
+        Whether to fit t-SNE too, which takes time with the square of n.
+    seed : int
+        Of UMAP and t-SNE.
 
     Returns
     -------
@@ -95,10 +99,13 @@ def place(
 
     Parameters
     ----------
-    vectors : float32, shape (rows, components), of :func:`project`.
-    sample : float32, shape (n, components).
-    coordinates : float32, shape (n, 2), by name.
-    neighbours : how many of the sample are averaged, at most.
+    vectors : float32, shape (rows, components)
+        Of :func:`project`.
+    sample : float32, shape (n, components)
+    coordinates : dict of str to float32, shape (n, 2)
+        By name.
+    neighbours : int
+        How many of the sample are averaged, at most.
 
     Returns
     -------
@@ -150,7 +157,8 @@ def memberships(distances: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    distances : float64, shape (rows, neighbours), ascending.
+    distances : float64, shape (rows, neighbours)
+        Ascending.
     """
     target = np.log2(max(distances.shape[1], 2))
     low, high = np.zeros((len(distances), 1)), np.full((len(distances), 1), np.inf)
@@ -173,8 +181,9 @@ def align(coordinates: Vectors, before: FloatArray) -> Vectors:
 
     Parameters
     ----------
-    coordinates : float32, shape (n, 2).
-    before : float64, shape (n, 2); NaN for tracks that were not there. With fewer than two nothing is done.
+    coordinates : float32, shape (n, 2)
+    before : float64, shape (n, 2)
+        NaN for tracks that were not there. With fewer than two nothing is done.
     """
     from scipy.linalg import orthogonal_procrustes  # noqa: PLC0415
 

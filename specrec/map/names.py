@@ -40,9 +40,12 @@ def name_clusters(labels: IntArray, measures: Mapping[str, FloatArray], kept: Ma
 
     Parameters
     ----------
-    labels : int64, shape (n,): each track's cluster, by its number.
-    measures : float64, shape (n,) each, by the names in names.yaml; NaN where unknown.
-    kept : names that clusters have, and keep.
+    labels : int64, shape (n,)
+        Each track's cluster, by its number.
+    measures : mapping of str to float64, shape (n,)
+        By the names in names.yaml; NaN where unknown.
+    kept : mapping of int to str
+        Names that clusters have, and keep.
     """
     claims = _claims(labels, measures)
     names = {number: kept[number] for number in claims if number in kept}

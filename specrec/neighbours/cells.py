@@ -45,13 +45,17 @@ class CellLayout:
 
     Attributes
     ----------
-    centroids : float32, shape (cells, dimensions).
-    counts : int64, shape (cells,): tracks in each cell.
-    first, parts : int64, shape (cells,): each cell's first block, and how many it is split into.
-    shares : int64, shape (blocks,): how many tasks share the queries that come to a block.
+    centroids : float32, shape (cells, dimensions)
+    counts : int64, shape (cells,)
+        Tracks in each cell.
+    first, parts : int64, shape (cells,)
+        Each cell's first block, and how many it is split into.
+    shares : int64, shape (blocks,)
+        How many tasks share the queries that come to a block.
     first_target : the number of the space's first target. Each share of a block is a target, which is what Spark
         partitions by; targets are numbered through all spaces of a run.
-    probes, probes_of_new : how many cells a track probes, and a track whose neighbours do not know it yet.
+    probes, probes_of_new : int
+        How many cells a track probes, and a track whose neighbours do not know it yet.
     """
 
     centroids: Vectors
@@ -98,8 +102,9 @@ def lay_out(
 
     Parameters
     ----------
-    centroids : float32, shape (cells, dimensions).
-    counts : tracks in each cell.
+    centroids : float32, shape (cells, dimensions)
+    counts : int64 array
+        Tracks in each cell.
     visits : about how many queries probe each cell, where that is known: a block that many come to is worked on by
         several tasks.
     """
@@ -199,7 +204,8 @@ def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
 
     Parameters
     ----------
-    ranks : of each true neighbour, how many cells are nearer to the track than the one that holds the neighbour.
+    ranks : int64 array
+        Of each true neighbour, how many cells are nearer to the track than the one that holds the neighbour.
     """
     found: npt.NDArray[np.float64] = np.cumsum(np.bincount(ranks, minlength=cells)) / max(len(ranks), 1)
     return found

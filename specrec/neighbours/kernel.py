@@ -36,9 +36,11 @@ class Items:
 
     Attributes
     ----------
-    ids : track ids, Arrow strings, shape (m,).
-    vectors : float32, shape (m, dimensions).
-    cells : int32, shape (m,), ascending.
+    ids : Arrow array of strings, shape (m,)
+        Track ids.
+    vectors : float32, shape (m, dimensions)
+    cells : int32, shape (m,)
+        Ascending.
     floors : float64, shape (m,): the cosine that a new track must have to enter an item's list, as it stands; inf
         where nothing may enter.
     """
@@ -84,11 +86,15 @@ class Queries:
 
     Attributes
     ----------
-    vectors : float32, shape (q, dimensions).
-    thresholds : float64, shape (q,): nothing below it is of use; -inf where nothing is known.
-    own : int64, shape (q,): the query's own place among the items, -1 where it is not one of them.
-    is_new : bool, shape (q,): whether it may enter the lists of others.
-    probe_rows, probe_cells : int32, shape (probes,): which query probes which cell.
+    vectors : float32, shape (q, dimensions)
+    thresholds : float64, shape (q,)
+        Nothing below it is of use; -inf where nothing is known.
+    own : int64, shape (q,)
+        The query's own place among the items, -1 where it is not one of them.
+    is_new : bool, shape (q,)
+        Whether it may enter the lists of others.
+    probe_rows, probe_cells : int32, shape (probes,)
+        Which query probes which cell.
     """
 
     vectors: Vectors
@@ -171,7 +177,8 @@ def search(queries: Queries, items: Items, top_n: int) -> tuple[Pairs, Pairs]:
 
     Parameters
     ----------
-    top_n : how many a query.
+    top_n : int
+        How many a query.
 
     Returns
     -------

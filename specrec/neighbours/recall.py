@@ -43,7 +43,8 @@ def recall(found: pd.DataFrame, truth: pd.DataFrame) -> Recall:
 
     Parameters
     ----------
-    found, truth : ``track_id`` and ``cosine`` of the lists found and of the true ones, of one space.
+    found, truth : DataFrame
+        ``track_id`` and ``cosine`` of the lists found and of the true ones, of one space.
     """
     last = truth.groupby("track_id")["cosine"].agg(["min", "size"])
     near = found["cosine"] >= found["track_id"].map(last["min"]) - _TIE

@@ -18,7 +18,8 @@ def quarantine(run: Run, failed: DataFrame) -> None:
 
     Parameters
     ----------
-    failed : ``track_id, stage, code, message``, and of the table's other columns those that say something.
+    failed : DataFrame
+        ``track_id, stage, code, message``, and of the table's other columns those that say something.
     """
     now = F.lit(datetime.now(UTC))
     before = run.warehouse.read("quarantine").select(

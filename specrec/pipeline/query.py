@@ -26,11 +26,16 @@ def query(
 
     Parameters
     ----------
-    files : paths on disk, or ``s3://`` URIs.
-    config : that the night ran with.
-    analyst : analyses them, in a process of its own.
-    system : whose space is searched.
-    top : length of a list, at most.
+    files : iterable of str
+        Paths on disk, or ``s3://`` URIs.
+    config : Config
+        What the night ran with.
+    analyst : Analyst
+        Analyses them, in a process of its own.
+    system : str
+        Whose space is searched.
+    top : int
+        Length of a list, at most.
 
     Raises
     ------

@@ -58,11 +58,16 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
 
     Parameters
     ----------
-    config : that the night ran with.
-    source : a folder of audio files, or a CSV or Parquet with a column ``audio``: paths below its own folder.
-    to : folder or ``s3://`` prefix.
-    system : whose space is searched.
-    top : length of a list, at most.
+    config : Config
+        What the night ran with.
+    source : str
+        A folder of audio files, or a CSV or Parquet with a column ``audio``: paths below its own folder.
+    to : str
+        Folder or ``s3://`` prefix.
+    system : str
+        Whose space is searched.
+    top : int
+        Length of a list, at most.
 
     Raises
     ------

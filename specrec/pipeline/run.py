@@ -61,11 +61,16 @@ class Run:
 
     Parameters
     ----------
-    config : the configuration.
-    warehouse : the tables.
-    lock : that the run holds.
-    progress : shows a person how far it is.
-    refit : whether the artefacts are to be fitted anew.
+    config : Config
+        The configuration.
+    warehouse : Warehouse
+        The tables.
+    lock : WarehouseLock
+        The one that the run holds.
+    progress : Progress
+        Shows a person how far it is.
+    refit : bool
+        Whether the artefacts are to be fitted anew.
     """
 
     def __init__(

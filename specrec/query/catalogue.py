@@ -43,8 +43,10 @@ class Song:
 
     Attributes
     ----------
-    analysis : what the job measures of a file.
-    heard : by name, what the models that hear the audio itself make of it.
+    analysis : Analysis
+        What the job measures of a file.
+    heard : mapping of str to Heard
+        By name, what the models that hear the audio itself make of it.
     """
 
     analysis: Analysis
@@ -57,8 +59,10 @@ class Answer:
 
     Attributes
     ----------
-    recommendations : the columns of ``recommendations`` from ``rank`` to ``recommended_seconds``.
-    tracks : by track_id, the catalogue's columns of the tracks in it.
+    recommendations : Rows
+        The columns of ``recommendations`` from ``rank`` to ``recommended_seconds``.
+    tracks : dict
+        By track_id, the catalogue's columns of the tracks in it.
     """
 
     recommendations: Rows
@@ -76,13 +80,17 @@ class Catalogue:
 
     Parameters
     ----------
-    reader : its tables.
-    config : that the night ran with; `recommend` may differ, but for the length of excerpts.
-    system : whose space is searched.
+    reader : Reader
+        Its tables.
+    config : Config
+        What the night ran with; `recommend` may differ, but for the length of excerpts.
+    system : str
+        Whose space is searched.
 
     Attributes
     ----------
-    listeners : the models that must hear a song's audio itself.
+    listeners : list of Model
+        The models that must hear a song's audio itself.
 
     Raises
     ------
@@ -106,8 +114,10 @@ class Catalogue:
 
         Parameters
         ----------
-        songs : by name, each heard by all `listeners`.
-        top : length of a list, at most.
+        songs : mapping of str to Song
+            By name, each heard by all `listeners`.
+        top : int
+            Length of a list, at most.
         """
         system = self._system
         measured = _measured({name: song.analysis for name, song in songs.items()})

@@ -46,9 +46,12 @@ class Known:
 
     Attributes
     ----------
-    traits : of each of them; one that is in the catalogue no more has none.
-    near : of each, the nearest to it, and their cosines.
-    groups : the group of duplicates of each, and of each that is near to one, where it has any.
+    traits : mapping of str to Traits
+        Of each of them; one that is in the catalogue no more has none.
+    near : mapping
+        Of each, the nearest to it, and their cosines.
+    groups : mapping of str to str
+        The group of duplicates of each, and of each that is near to one, where it has any.
     """
 
     traits: Mapping[str, Traits]
@@ -61,7 +64,8 @@ def itself(nearest: Sequence[tuple[str, float]]) -> str | None:
 
     Parameters
     ----------
-    nearest : track ids and cosines, best first.
+    nearest : sequence of tuple of str and float
+        Track ids and cosines, best first.
     """
     return nearest[0][0] if nearest and nearest[0][1] >= SAME else None
 
@@ -76,7 +80,8 @@ def choose_list(
 
     Parameters
     ----------
-    nearest : track ids and cosines, best first.
+    nearest : sequence of tuple of str and float
+        Track ids and cosines, best first.
     """
     head = itself(nearest)
     others = list(nearest[1:] if head else nearest)

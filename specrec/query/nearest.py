@@ -29,9 +29,11 @@ class Nearest:
 
     Attributes
     ----------
-    rows : int64, shape (n,): whose they are.
-    ids : track ids, Arrow strings, shape (n,).
-    cosines : float64, shape (n,).
+    rows : int64, shape (n,)
+        Whose they are.
+    ids : Arrow array of strings, shape (n,)
+        Track ids.
+    cosines : float64, shape (n,)
     """
 
     rows: IntArray
@@ -49,8 +51,10 @@ def nearest(queries: Vectors, batches: Iterable[pa.RecordBatch], top_n: int) -> 
 
     Parameters
     ----------
-    queries : float32, shape (queries, dimensions); none may be zero.
-    batches : ``track_id, vector``. A track whose vector is zero or not finite is near to nothing.
+    queries : float32, shape (queries, dimensions)
+        None may be zero.
+    batches : iterable of pa.RecordBatch
+        ``track_id, vector``. A track whose vector is zero or not finite is near to nothing.
 
     Raises
     ------

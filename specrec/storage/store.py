@@ -37,9 +37,12 @@ class Store(Protocol):
 
         Parameters
         ----------
-        uri : the file.
-        into : what is written over from its start; whatever it held is gone, and its position is its end.
-        max_bytes : the largest size that is fetched; of a larger file, no more than that.
+        uri : Location
+            The file.
+        into : binary file
+            What is written over from its start; whatever it held is gone, and its position is its end.
+        max_bytes : int
+            The largest size that is fetched; of a larger file, no more than that.
 
         Raises
         ------

@@ -25,9 +25,12 @@ class Reader:
 
     Parameters
     ----------
-    root : folder or prefix of the tables.
-    storage : how the store is reached; credentials come from the environment.
-    versions : the Delta version at which a table is read, by its name; others are read as they stand.
+    root : Location
+        Folder or prefix of the tables.
+    storage : StorageConfig
+        How the store is reached; credentials come from the environment.
+    versions : mapping of str to int or None
+        The Delta version at which a table is read, by its name; others are read as they stand.
     """
 
     def __init__(self, root: Location, storage: StorageConfig, versions: Mapping[str, int] | None = None) -> None:
@@ -63,8 +66,10 @@ class Reader:
 
         Parameters
         ----------
-        filters : conditions that all hold, such as ``("track_id", "=", "…")``.
-        columns : all if None.
+        filters : list of tuple of str, str and object or None
+            Conditions that all hold, such as ``("track_id", "=", "…")``.
+        columns : list of str or None
+            All if None.
         """
         condition = None if not filters else filters_to_expression(filters)
         found = self._batches(name, columns, condition)
@@ -88,7 +93,8 @@ class Reader:
 
         Parameters
         ----------
-        part : column and value that rows must have; all rows if None.
+        part : tuple of str or None
+            Column and value that rows must have; all rows if None.
         """
         return self._batches(name, columns, None if part is None else pc.field(part[0]) == part[1])
 

@@ -32,9 +32,12 @@ class Warehouse:
 
     Parameters
     ----------
-    start_spark : returns the Spark session; called when it is first needed.
-    root : folder or prefix of the tables.
-    storage : how the store is reached.
+    start_spark : callable
+        Returns the Spark session; called when it is first needed.
+    root : Location
+        Folder or prefix of the tables.
+    storage : StorageConfig
+        How the store is reached.
     """
 
     def __init__(self, start_spark: Callable[[], SparkSession], root: Location, storage: StorageConfig) -> None:
@@ -158,8 +161,10 @@ class Warehouse:
 
         Parameters
         ----------
-        rows : all rows of these parts, and of no other.
-        states : of each part that is replaced, the state of what it was computed from.
+        rows : DataFrame
+            All rows of these parts, and of no other.
+        states : mapping of str to str
+            Of each part that is replaced, the state of what it was computed from.
         """
         parts = ", ".join(f"'{part}'" for part in states)
         writer = _shape(name, rows).write.format("delta").mode("overwrite")
@@ -197,8 +202,10 @@ def states_of(rows: DataFrame, part: str, *columns: str) -> dict[str, str]:
 
     Parameters
     ----------
-    part : column that names the part.
-    columns : what tells the rows apart.
+    part : str
+        Column that names the part.
+    columns : str
+        What tells the rows apart.
     """
     wide = "decimal(38,0)"
     first, second = F.xxhash64(*columns), F.hash(*columns).cast("long")
