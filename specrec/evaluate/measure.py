@@ -92,7 +92,8 @@ def overlap(facts: Facts, agreement: pd.DataFrame, bootstrap: Bootstrap) -> Meas
 
     Parameters
     ----------
-    agreement : ``track_id, jaccard, rank_biased_overlap`` of some tracks, rows of the table ``agreement``.
+    agreement : DataFrame
+        ``track_id, jaccard, rank_biased_overlap`` of some tracks, rows of the table ``agreement``.
     """
     genres = facts.genre[facts.positions(agreement["track_id"])]
     for metric, column in (("overlap_jaccard", "jaccard"), ("overlap_rank_biased", "rank_biased_overlap")):
