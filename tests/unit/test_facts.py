@@ -302,7 +302,7 @@ def test_an_attribute_is_high_or_low_beyond_its_bound_and_may_be_heard(rule):
     name, phrase, bound, sign, heard_in, heard = rule
     rng = np.random.default_rng(0)
     values = bound + rng.choice([-0.1, 0.0, 0.01, 0.1, np.nan], (2, 4000))
-    measured = rng.choice([5.0, 29, 31, 69, 71, 72, 95], (2, 4000))
+    measured = rng.choice([2.0, 28, 29, 71, 72, 95], (2, 4000))
     levels = rng.choice([20.0, 80], (2, 4000))[..., None] * np.ones(len(REGIONS))
     sides = [
         {name: values[i], "levels": levels[i]} | ({heard_in: measured[i]} if heard_in else {}) for i in range(2)
