@@ -206,6 +206,7 @@ def test_imbalance_is_the_factor_by_which_searches_are_longer():
 
 def test_imbalance_of_unequal_cells_and_of_none():
     assert imbalance(np.array([3, 1])) == 2 * (0.75**2 + 0.25**2)
+    assert imbalance(np.array([1])) == 1
     assert imbalance(np.array([0, 0])) == 0
 
 
@@ -213,6 +214,7 @@ def test_a_floor_is_reached_in_spite_of_rounding_and_may_be_out_of_reach():
     assert needed_probes([0.3 - 1e-14, 1.0], 0.3) == 1
     assert needed_probes([0.3 - 1e-9, 1.0], 0.3) == 2
     assert needed_probes([0.5, 0.6], 0.9) == 2
+    assert recall_by_probes(np.array([1]), 3).tolist() == [0, 1, 1]
     assert recall_by_probes(np.zeros(0, np.int64), 3).tolist() == [0, 0, 0]
 
 

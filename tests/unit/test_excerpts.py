@@ -274,6 +274,28 @@ def test_blocks_change_nothing(monkeypatch):
     assert [slow_best(x, y) for x, y in zip(a, b, strict=True)] == list(zip(*at_once, strict=True))
 
 
+@pytest.mark.parametrize(("block", "rows"), [(100, 2), (105, 3), (34, 1), (1, 1)])
+def test_no_more_cosines_are_in_memory_than_allowed(monkeypatch, block, rows):
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-60, 60, (7, count, NUMBERS), np.int8) for count in (5, 7))
+    at_once, sizes = best_pairs(a, b), []
+
+    def likeness(a, b, of=excerpts._likeness):
+        sizes.append(len(a))
+        return of(a, b)
+
+    monkeypatch.setattr(excerpts, "_BLOCK", block)
+    monkeypatch.setattr(excerpts, "_likeness", likeness)
+    np.testing.assert_array_equal(best_pairs(a, b), at_once)
+    assert sizes == [min(rows, 7 - start) for start in range(0, 7, rows)]
+
+
+def test_likeness_is_the_squared_cosine_with_its_sign():
+    a, b = np.array([[[3, 4], [0, 0], [-1, 0]]], np.int8), np.array([[[1, 0], [-4, 3]]], np.int8)
+    expected = [[0.36, 0.0], [-1, -1], [-1, 0.64]]
+    np.testing.assert_allclose(excerpts._likeness(a, b), [expected], rtol=1e-12)
+
+
 def test_a_track_matches_its_copy_at_its_first_excerpt(mels, pca):
     for mel in mels:
         assert match(mel, mel, pca) == (0, 0)

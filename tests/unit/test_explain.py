@@ -9,20 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from specrec.config import load
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.embedding import statistics
 from specrec.embedding.config import BUILT_IN
+from specrec.embedding.excerpts import NUMBERS
 from specrec.embedding.features import FAMILIES
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.evaluate import truth
 from specrec.recommend import facts
-from specrec.recommend.contributions import Families, Regions, Whole
-from specrec.recommend.explain import Explainer
+from specrec.recommend.contributions import Families, Regions, Whole, contributions, cosines_of
+from specrec.recommend.explain import Explainer, explain_pairs, explainer_of
 from specrec.recommend.facts import Usual
 from specrec.recommend.pairs import ListedPairs, Side
 from specrec.recommend.phrases import phrase
+from specrec.warehouse.artefacts import Artefact
 
 LAYOUT = feature_space.layout_of(20)
 FAMILY_OF = feature_space.families(LAYOUT)
@@ -212,6 +215,100 @@ def test_what_a_part_contributes_is_what_it_is_of_the_vector(catalogue, space):
     np.testing.assert_allclose(sum(split), vectors, atol=1e-4)
     products = np.stack([(part[a] * vectors[b]).sum(axis=1) for part in split], axis=1)
     np.testing.assert_allclose(parts.products(pairs), products, rtol=1e-6, atol=1e-6)
+
+
+def test_parts_must_add_up_and_what_rounding_leaves_goes_to_the_greatest():
+    catalogue = Catalogue()
+    a, b, pairs = catalogue.pairs(20)
+    cosines, scores = cosines_of("features", PARTS["features"], pairs), catalogue.scores("features", a, b)
+    exact = contributions([cosines], {"features": 1.0}, pairs, scores)
+    np.testing.assert_allclose(exact, cosines, atol=1e-6)
+    np.testing.assert_allclose(exact.sum(axis=1), scores, atol=1e-12)
+    shifted = contributions([cosines], {"features": 1.0}, pairs, scores + 9e-6) - exact
+    greatest = np.abs(cosines).argmax(axis=1)
+    np.testing.assert_allclose(shifted, np.where(np.arange(6) == greatest[:, None], 9e-6, 0), atol=1e-12)
+    for wrong in (1.2e-5, -1.2e-5):
+        off = scores + wrong * (np.arange(20) == 7)
+        with pytest.raises(
+            ValueError, match=r"contributions miss the score by 1\.[12]e-05: vectors and scores disagree"
+        ):
+            contributions([cosines], {"features": 1.0}, pairs, off)
+    _, _, none = catalogue.pairs(0)
+    assert contributions([np.zeros((0, 6))], {"features": 1.0}, none, np.zeros(0)).shape == (0, 6)
+    with pytest.raises(ValueError, match="zip"):
+        contributions([cosines], {"features": 0.5, "spectrogram": 0.5}, pairs, scores)
+
+
+def test_the_parts_by_region_must_be_given():
+    with pytest.raises(ValueError, match="the parts by region of these vectors are needed, and are not given"):
+        Regions().part(0, np.zeros((2, 3)), None)
+
+
+def test_what_explains_a_configuration_is_what_its_lists_are_made_of():
+    models = "{ours: {path: ours.onnx}, theirs: {path: theirs.onnx}}"
+    settings = [f"embedding.models={models}", "embedding.hybrid_weights={features: 1, ours: 3}"]
+    config = load(None, ["warehouse=w", *settings], needs_catalogue=False)
+    explainer = explainer_of(config, Artefact("s", 1, {"tempo": np.arange(101.0)}, 9))
+    assert explainer.shares == {
+        "features": {"features": 1.0},
+        "spectrogram": {"spectrogram": 1.0},
+        "ours": {"ours": 1.0},
+        "theirs": {"theirs": 1.0},
+        "hybrid": {"features": 0.25, "spectrogram": 0.0, "ours": 0.75},
+    }
+    assert {space: type(of) for space, of in explainer.parts.items()} == {
+        "features": Families,
+        "spectrogram": Regions,
+        "ours": Whole,
+        "theirs": Whole,
+    }
+    assert explainer.parts["ours"] == Whole("ours")
+    np.testing.assert_array_equal(explainer.parts["features"].of_dimensions, FAMILY_OF)
+    assert explainer.beside == ["features", "spectrogram"]
+    assert [explainer.needed(system) for system in ("features", "theirs", "hybrid")] == [
+        ["features"],
+        ["features", "spectrogram"],
+        ["features", "spectrogram", "ours"],
+    ]
+    assert explainer.usual.statistics["tempo"][7] == 7
+
+
+def test_rows_are_explained_as_their_pairs_are_and_say_which_excerpts_match():
+    catalogue, n = Catalogue(n=30), 12
+    a, b, pairs = catalogue.pairs(n)
+    scores = catalogue.scores("hybrid", a, b)
+    codes = np.zeros((30, 4, NUMBERS), np.int8)
+    codes[np.arange(30)[:, None], np.arange(4), np.arange(30)[:, None] % 7 + np.arange(4)] = (
+        127  # one direction each
+    )
+    columns = {name: list(values) for name, values in catalogue.columns.items()}
+    columns |= {f"catalogue_{name}": values for name, values in catalogue.attributes.items()}
+    columns |= {f"vector_{space}": list(getattr(catalogue, space)) for space in ("features", "spectrogram")}
+    columns |= {
+        "levels": list(catalogue.levels),
+        "tags": catalogue.tags,
+        "excerpts": [of.tobytes() for of in codes],
+    }
+    profile = pd.DataFrame(columns | {"parts": [of.ravel() for of in catalogue.parts]})
+    chosen = pd.DataFrame(
+        {"system": "hybrid", "track_id": a, "rank": np.arange(n), "recommended_track_id": b, "score": scores}
+    ).assign(affinity=scores / 2)
+    of_both = [
+        profile.iloc[rows].reset_index(drop=True).add_prefix(prefix) for rows, prefix in ((a, "a_"), (b, "b_"))
+    ]
+    settings = ["warehouse=w", "audio.offset_seconds=7", "recommend.excerpt_seconds=6"]
+    config = load(None, settings, needs_catalogue=False)
+    found = explain_pairs(pd.concat([chosen, *of_both], axis=1), "hybrid", catalogue.explainer, config)
+    sentences, reasons = catalogue.explainer.explain("hybrid", pairs, scores)
+    assert list(found)[6:] == ["explanation", "reasons", "track_seconds", "recommended_seconds"]
+    pd.testing.assert_frame_equal(found[list(chosen)], chosen)
+    assert found["explanation"].tolist() == sentences
+    assert found["reasons"].tolist() == reasons
+    for i, j, ours, theirs in zip(a, b, found["track_seconds"], found["recommended_seconds"], strict=True):
+        directions = [{int(np.argmax(excerpt)): k for k, excerpt in enumerate(codes[t])} for t in (i, j)]
+        shared = directions[0].keys() & directions[1].keys()
+        match = min(((directions[0][d], directions[1][d]) for d in shared), default=(0, 0))
+        assert (ours, theirs) == (7 + 3 * match[0], 7 + 3 * match[1])
 
 
 def test_a_new_space_is_one_part_and_needs_no_other_code():
