@@ -28,7 +28,7 @@ PACKAGES = (
     *(package for scheme in SCHEMES for package in scheme.packages),
 )
 
-#: The AWS SDK's bundle, and what the packages pull in that Spark already ships in other versions.
+#: What is not fetched: the AWS SDK's bundle, and what the packages ask for but Spark ships in other versions.
 EXCLUDED = (
     "software.amazon.awssdk:bundle",
     "com.fasterxml.jackson.core:jackson-annotations",
@@ -61,10 +61,12 @@ EXCLUDED = (
     "org.xerial.snappy:snappy-java",
 )
 
-#: glibc's arenas: the JVM's threads would hold one each, and a third of its memory in them, freed but not returned.
+#: glibc gives each thread an arena of its own. The JVM has many threads, and a third of its memory would lie in
+#: their arenas, freed but not returned to the system.
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 
-#: A batch job waits for no pause: against G1 a tenth less time, and a sixth less memory, for the same update.
+#: A batch job may pause to collect garbage. For the same update this collector takes a tenth less time, and a sixth
+#: less memory, than G1.
 COLLECTOR = "-XX:+UseParallelGC"
 _TELLING_JAVA = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
@@ -86,7 +88,7 @@ def get_spark(config: Config) -> SparkSession:
         return active
     settings = session_settings(config)
     builder = SparkSession.builder.appName("specrec")
-    if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit: its own word first
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit, whose own settings come first
         SparkContext._ensure_initialized()  # SparkConf sees what spark-submit was told only once the JVM is there
         submitted = SparkConf()
         settings = {key: value for key, value in settings.items() if not submitted.contains(key)}
@@ -115,7 +117,7 @@ def session_settings(config: Config) -> dict[str, str]:
         own.get("spark.driver.defaultJavaOptions", ""),
         *(os.environ.get(of, "") for of in _TELLING_JAVA),
     ]
-    collector = "" if re.search(r"-XX:\+Use\w*GC\b", " ".join(told)) else COLLECTOR  # Java refuses two
+    collector = "" if re.search(r"-XX:\+Use\w*GC\b", " ".join(told)) else COLLECTOR  # Java starts with one only
     java = (f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}", collector, own_java)
     environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS
     environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
@@ -125,13 +127,13 @@ def session_settings(config: Config) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(config.spark.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": str(config.spark.snapshot_partitions),
-        # ids and a number of half a million tracks: cheaper sent to all than their vectors shuffled
+        # to send the ids of half a million tracks to every executor costs less than to shuffle their vectors
         "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
-        # ten thousand spectrograms in one batch, which is the default, would be 1.6 GB
+        # by default a batch has ten thousand rows: of spectrograms, these are 1.6 GB
         "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
-        # nor are 4,096 of them read at once into one array: fewer take a tenth less time to embed
+        # by default 4,096 rows are read into one array: with fewer, embedding takes a tenth less time
         "spark.sql.parquet.columnarReaderBatchSize": "256",
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "specrec-spark-warehouse"),
         "spark.redaction.regex": "(?i)secret|password|token|credential|access[._]?key",
@@ -186,7 +188,7 @@ def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
     if jars and not local_mode:
         return {"spark.jars": ",".join(jars)}
     if jars:
-        # the driver is all there is: a class path costs nothing, spark.jars copies every jar at every start
+        # the driver is all there is: a class path costs nothing, whereas spark.jars copies every jar at every start
         return {"spark.driver.extraClassPath": os.pathsep.join(jars)}
     return {"spark.jars.packages": ",".join(PACKAGES), "spark.jars.excludes": ",".join(EXCLUDED)}
 

@@ -16,9 +16,15 @@ from specrec.config import Config, load
 
 
 @click.command()
-@click.option("--folder", default="demo", show_default=True, type=click.Path(path_type=Path), help="where it goes")
+@click.option(
+    "--folder",
+    default="demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="folder that all of it is written to",
+)
 @click.option("--clips", default=60, show_default=True, help="how many clips are rendered")
-@click.option("--seconds", default=10.0, show_default=True, help="length of a clip")
+@click.option("--seconds", default=10.0, show_default=True, help="length of each clip in seconds")
 @click.option("--config", "config_path", type=click.Path(), help="other settings than the demo's own")
 @set_option
 def demo(folder: Path, clips: int, seconds: float, config_path: str | None, overrides: tuple[str, ...]) -> None:

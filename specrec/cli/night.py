@@ -12,13 +12,15 @@ from specrec.pipeline.stages import STAGES, in_order
 @click.command()
 @config_option
 @set_option
-@click.option("--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute what hangs on them")
+@click.option(
+    "--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute all that depends on them"
+)
 @click.option(
     "--stage",
     "stages",
     multiple=True,
     type=click.Choice(list(STAGES)),
-    help="run this stage alone; repeatable, in order",
+    help="run this stage alone; repeatable: stages run in the order of a night",
 )
 def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool, stages: tuple[str, ...]) -> None:
     """Run the whole job: what is new or changed is extracted, and every list is brought up to date.

@@ -18,7 +18,7 @@ from specrec.starting import importing
 @click.argument("files", nargs=-1, required=True)
 @click.option("--system", default="hybrid", show_default=True, help="whose space is searched: hybrid, features, …")
 @click.option("--top", type=click.IntRange(min=1), help="length of a list; default: recommend.top_n")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object a file and line, for programs")
+@click.option("--json", "as_json", is_flag=True, help="print a line of JSON for each file, for programs")
 @warehouse_option
 @config_option
 @set_option

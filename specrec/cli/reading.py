@@ -16,7 +16,7 @@ from specrec.errors import SpecrecError
 
 @click.command()
 @click.argument("track_id")
-@click.option("--system", help="one system's list (hybrid, features, …) with the parts of its scores")
+@click.option("--system", help="print the list of one system (hybrid, features, …) with the parts of its scores")
 @warehouse_option
 @config_option
 @set_option
@@ -55,7 +55,7 @@ def show(
 
 
 @click.command()
-@click.option("--last", default=5, show_default=True, help="how many runs")
+@click.option("--last", default=5, show_default=True, help="how many runs are printed")
 @warehouse_option
 @config_option
 @set_option
@@ -90,7 +90,7 @@ def runs(last: int, warehouse: str | None, config_path: str | None, overrides: t
 
 
 @click.command()
-@click.option("--code", help="only this error code")
+@click.option("--code", help="print only what failed with this code")
 @warehouse_option
 @config_option
 @set_option
@@ -118,7 +118,7 @@ def quarantine(
 
 
 @click.command("map")
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="draw it, to this file")
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="draw the map to this file")
 @click.option("--by", type=click.Choice(["umap", "pca", "tsne"]), default="umap", show_default=True)
 @warehouse_option
 @config_option

@@ -10,9 +10,16 @@ from specrec.cli.options import config_option, logged, read_config, set_option, 
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="folder of the model")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="folder that the model and its card are written to",
+)
 @click.option("--resume", is_flag=True, help="continue a training that was stopped")
-@click.option("--workers", default=1, show_default=True, help="processes that train, by Spark's TorchDistributor")
+@click.option(
+    "--workers", default=1, show_default=True, help="how many processes train; more than one are started by Spark"
+)
 @warehouse_option
 @config_option
 @set_option

@@ -35,7 +35,17 @@ _VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "s
 
 @dataclass
 class StageReport:
-    """What a stage tells ``runs`` of itself."""
+    """What a stage says of itself in the table ``runs``.
+
+    Attributes
+    ----------
+    status : str
+        ``done``, ``unchanged`` or ``failed``.
+    rows_in, rows_out, rows_failed : int or None
+        How many rows it had to deal with, wrote, and sent to quarantine; None: it does not count them.
+    details : dict
+        What else it counted, by name.
+    """
 
     status: str = "done"
     rows_in: int | None = None
@@ -57,7 +67,7 @@ class StageReport:
 
 
 class Run:
-    """A run of one or all stages on a warehouse.
+    """A run of one or more stages on a warehouse.
 
     Parameters
     ----------
@@ -150,7 +160,7 @@ class Run:
             log.error("stage_failed", seconds=round(seconds, 1), error=str(told or repr(error)))
             try:
                 self._record(name, report, started, seconds, str(told or repr(error))[:2000])
-            except Exception as failure:  # the first error is the one to tell
+            except Exception as failure:  # the first error is the one that matters
                 log.warning("stage_not_recorded", error=str(failure).strip().split("\n", 1)[0])
             if told is not None and told is not error:
                 raise told from error

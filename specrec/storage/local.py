@@ -54,7 +54,7 @@ class LocalStore(Store):
                 if entry.is_file():
                     status = entry.stat()
                     yield StoredFile(Location(entry.path), f"{status.st_size}-{status.st_mtime_ns}", status.st_size)
-            except OSError:  # gone since, or a link that leads nowhere: as if it were not there
+            except OSError:  # it is gone by now, or is a link that leads nowhere: as if there were none
                 continue
 
     def folders(self, folder: Location) -> Iterator[Location]:
@@ -76,7 +76,7 @@ class LocalStore(Store):
         """See :class:`Store`."""
         try:
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
-            # Link a finished file into place: nobody ever reads a half-written lock.
+            # a finished file is linked into place, so that nobody ever reads half of a lock
             temporary = _write_beside(uri, data)
             try:
                 os.link(temporary, uri)
@@ -92,7 +92,7 @@ class LocalStore(Store):
         """See :class:`Store`."""
         try:
             with open(f"{uri}.guard", "w", encoding="utf-8") as guard:
-                fcntl.flock(guard, fcntl.LOCK_EX)  # the kernel lets go of it, whatever becomes of this process
+                fcntl.flock(guard, fcntl.LOCK_EX)  # the kernel frees it, whatever becomes of this process
                 if Path(uri).read_bytes() != old:
                     return False
                 os.replace(_write_beside(uri, data), uri)

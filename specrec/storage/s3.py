@@ -107,12 +107,12 @@ class S3Store(Store):
         bucket, key = _bucket_and_key(uri)
         try:
             answer = _s3_client(self._config, own_retries=False).get_object(Bucket=bucket, Key=key, **part)
-            size = answer.get("ContentLength")  # a gateway may leave it out
+            size = answer.get("ContentLength")  # gateways may leave the length out
             with answer["Body"] as body:
                 require_size(size or 0, max_bytes)
                 fetched = copy(self._arriving(body, deadline), into, max_bytes)
         except ClientError as error:
-            if _status(error) in (404, 416):  # 416: it was longer when it was listed
+            if _status(error) in (404, 416):  # 416: the object is shorter now than when it was listed
                 raise TrackError("not_found", "no such object on the store") from None
             if _PASSING & {_status(error), _code(error)}:
                 raise _PassingFault(_reason(error)) from None
@@ -121,7 +121,7 @@ class S3Store(Store):
             raise _PassingFault(_reason(error)) from None
         except HTTPError as error:
             raise _PassingFault(f"the connection broke: {_reason(error.__cause__ or error)}") from None
-        except (BotoCoreError, OSError) as error:  # no credentials, or nothing more can be written
+        except (BotoCoreError, OSError) as error:  # there are no credentials, or the disk takes no more
             raise TrackError("storage_error", f"cannot be read: {_reason(error)}") from None
         if size is not None and fetched != size:
             raise _PassingFault(f"the answer ended after {fetched} of {size} bytes")
@@ -281,7 +281,7 @@ def _new_s3_client(config: StorageConfig, own_retries: bool) -> S3Client:
     from botocore.config import Config as BotoConfig  # noqa: PLC0415
 
     attempts = config.max_attempts if own_retries else 1
-    # a server that falls silent leaves time for the other tries, and for the waits between them
+    # when a server falls silent, time must be left for the other tries and the waits between them
     silence = min(60.0, max(1.0, config.deadline_seconds / (config.max_attempts + 1)))
     return boto3.Session().client(  # boto3's default session is not for threads
         "s3",
