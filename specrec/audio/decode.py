@@ -228,7 +228,13 @@ def _concatenate(blocks: list[FloatArray]) -> FloatArray:
 
 
 def resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatArray:
-    """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included."""
+    """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included.
+
+    Examples
+    --------
+    >>> resample(np.zeros(44_100, np.float32), 44_100, 22_050).shape
+    (22050,)
+    """
     import soxr  # noqa: PLC0415
 
     size = math.ceil(samples.size * (float(sample_rate) / native_rate))

@@ -21,7 +21,13 @@ _GIVE_UP_AFTER = 10
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """A file to analyse, and the tracks that it is the audio of."""
+    """A file to analyse, and the tracks that it is the audio of.
+
+    Examples
+    --------
+    >>> AudioFile(Location("s3://music/live/song.mp3"), "an ETag", ["t1"]).name
+    'song.mp3'
+    """
 
     uri: Location
     fingerprint: str

@@ -110,6 +110,13 @@ def model_mel(samples: FloatArray, sample_rate: int, settings: ModelMelConfig) -
     Returns
     -------
     float32 array, shape (n_mels, 1 + resampled samples // hop_length)
+
+    Examples
+    --------
+    >>> from specrec.audio.config import ModelMelConfig
+    >>> settings = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log_10000")
+    >>> model_mel(np.zeros(16_000, np.float32), 16_000, settings).shape
+    (96, 63)
     """
     import librosa  # noqa: PLC0415
 

@@ -22,7 +22,13 @@ _LISTING_ROWS = 10_000
 
 
 def is_hidden(folder: Location) -> bool:
-    """Tell folders that hold nobody's music: hidden ones, trash, and what file systems keep for themselves."""
+    """Tell folders that hold nobody's music: hidden ones, trash, and what file systems keep for themselves.
+
+    Examples
+    --------
+    >>> is_hidden(Location("/music/.trash")), is_hidden(Location("/music/live"))
+    (True, False)
+    """
     name = posixpath.basename(folder)
     return name.startswith(".") or name in ("lost+found", "@eaDir", "__MACOSX")
 

@@ -109,6 +109,15 @@ def align(
     similarities : float64, shape (n,), -1 to 1
         Correlation of the two where they overlap, in the least alike third of it (thirds of equal movement, so that
         silence does not count); 0 where no lag leaves overlap enough.
+
+    Examples
+    --------
+    >>> clip = np.random.default_rng(0).uniform(-40, 0, (64, 300)).astype(np.float32)
+    >>> a, b = (sketch(part, frame_rate=43.0)[None] for part in (clip[:, :290], clip[:, 10:]))
+    >>> frames = np.array([290])
+    >>> lags, similarities = align(a, b, frames, frames, min_overlap=0.9)
+    >>> int(lags[0]), bool(similarities[0] > 0.9)
+    (10, True)
     """
     found = [
         _align(a[rows], b[rows], frames_a[rows], frames_b[rows], min_overlap)

@@ -28,6 +28,11 @@ def clean_titles(titles: pd.Series) -> pd.Series:
     Returns
     -------
     Text, null where nothing is left.
+
+    Examples
+    --------
+    >>> clean_titles(pd.Series(["Où va la Nuit (2011 Remaster)", "Ou va la nuit - Live"])).to_list()
+    ['ou va la nuit', 'ou va la nuit live']
     """
     text = _plain(titles).str.replace(_LEFT_OUT, " ", regex=True)
     return _words(text)
@@ -40,6 +45,11 @@ def clean_artists(artists: pd.Series) -> pd.Series:
     ----------
     artists : Series
         Names separated by semicolons; may hold nulls.
+
+    Examples
+    --------
+    >>> clean_artists(pd.Series(["The Weavers;Guest", "weavers feat. Guest"])).to_list()
+    ['weavers', 'weavers']
     """
     first = _plain(artists).str.split(";").str[0].str.replace(_LEFT_OUT, " ", regex=True)
     return _words(first.str.replace(r"^\s*the\s+(?=\w)", "", regex=True))

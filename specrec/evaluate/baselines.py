@@ -49,6 +49,11 @@ def popular_lists(tracks: IntArray, popular: IntArray, width: int) -> IntArray:
     ----------
     popular : int64, shape (m,)
         The most popular first; `width` + 1 of them, or all.
+
+    Examples
+    --------
+    >>> popular_lists(np.array([4, 9]), np.array([9, 7, 5]), width=2).tolist()
+    [[9, 7], [7, 5]]
     """
     lists = np.tile(popular, (len(tracks), 1))
     own = lists == tracks[:, None]

@@ -46,7 +46,13 @@ class Bootstrap:
     seed: int = 0
 
     def mean(self, values: npt.ArrayLike) -> Figure | None:
-        """Return the mean of one value a track, NaN left out; None where there is none."""
+        """Return the mean of one value a track, NaN left out; None where there is none.
+
+        Examples
+        --------
+        >>> Bootstrap(resamples=200).mean([1.0, 2.0, float("nan"), 3.0]).value
+        2.0
+        """
         return self._of(values, np.mean)
 
     def median(self, values: npt.ArrayLike) -> Figure | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import pandas as pd
 from specrec.evaluate.explanations import Split, fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap, Figure
 from specrec.evaluate.metrics import METRICS, TOGETHER, Measurement, Question, SystemLists
-from specrec.evaluate.occurrence import Occurrence
+from specrec.evaluate.occurrence import ListCounts, Occurrence
 from specrec.evaluate.ranking import BoolArray, Facts, FloatArray, IndexedVectors, IntArray
+from specrec.evaluate.truth import TruthChecker
 from specrec.recommend.contributions import Parts
 from specrec.settings import System
 
@@ -43,6 +44,12 @@ class ListsBySystem:
         return ListsBySystem(
             self.facts, self.tracks[chosen], {name: rows[chosen] for name, rows in self.of.items()}
         )
+
+    def track_ids(self, systems: Collection[str] | None = None) -> pd.Series:
+        """Return the track_ids of the tracks and of all in their lists, or in those of some systems."""
+        rows = [of.ravel() for system, of in self.of.items() if systems is None or system in systems]
+        found = np.unique(np.concatenate([self.tracks, *rows]))
+        return pd.Series(self.facts.ids[found[found >= 0]])
 
 
 def row(
@@ -106,6 +113,83 @@ def occurrence(system: str, of: Occurrence, bootstrap: Bootstrap) -> Measurement
     """Measure what follows from how often each recording is recommended."""
     for metric, figure in of.figures(bootstrap).items():
         yield from row(system, metric, figure)
+
+
+def whole_lists(
+    system: System,
+    occurring: pd.DataFrame,
+    lengths: pd.DataFrame,
+    *,
+    tracks: int,
+    surplus: int,
+    top_n: int,
+    groups_are_known: bool,
+    bootstrap: Bootstrap,
+) -> Measurements:
+    """Measure all lists of a system: how often recordings are in them, which are short, which have duplicates.
+
+    Parameters
+    ----------
+    system : str
+        Whose lists they are.
+    occurring : DataFrame
+        ``times, count``: how many recordings are recommended how many times, from once up.
+    lengths : DataFrame
+        ``length, duplicates, count``: how many lists are how long, with how many needless members.
+    tracks : int
+        How many tracks there are, with a list or without.
+    surplus : int
+        How many more these are than recordings.
+    top_n : int
+        Length of a full list.
+    groups_are_known : bool
+        Whether the catalogue has any recording twice, so that duplicates can be told.
+    bootstrap : Bootstrap
+        How figures are resampled.
+    """
+    # in the order of their times: the resamples are drawn cell by cell
+    histogram = dict(sorted(zip(occurring["times"].tolist(), occurring["count"].tolist(), strict=True)))
+    with_list = lengths["count"].sum()
+    yield from occurrence(system, Occurrence.of(histogram, tracks - surplus, float(with_list)), bootstrap)
+    lengths = lengths.sort_values(["length", "duplicates"])
+    cells = ListCounts(
+        np.array([0.0, *lengths["length"]]),
+        np.array([0.0, *lengths["duplicates"]]),
+        np.array([max(tracks - with_list, 0.0), *lengths["count"]]),
+    )
+    yield from row(system, "lists_not_full", cells.not_full(top_n, bootstrap))
+    if groups_are_known:
+        yield from row(system, "duplicate_rate", cells.duplicate_rate(bootstrap))
+
+
+def truth(
+    system: System, rows: Iterable[Mapping[str, Any]], checker: TruthChecker, bootstrap: Bootstrap
+) -> Measurements:
+    """Measure which of a system's explanations are true: each track's share of them, over tracks.
+
+    Parameters
+    ----------
+    system : str
+        Whose explanations they are.
+    rows : iterable of mapping
+        Rows of ``recommendations``.
+    checker : TruthChecker
+        Knows the tracks that they speak of.
+    bootstrap : Bootstrap
+        How figures are resampled.
+    """
+    rows = sorted(rows, key=lambda row: str(row["track_id"]))
+    untrue = checker.untrue(rows)
+    false = {(one.track_id, one.recommended_track_id) for one in untrue}
+    holds = pd.DataFrame(
+        {
+            "track_id": [row["track_id"] for row in rows],
+            "true": [(row["track_id"], row["recommended_track_id"]) not in false for row in rows],
+        }
+    )
+    by_track = holds.groupby("track_id")["true"].mean().to_numpy(np.float64)
+    details = {"untrue": untrue[0].statement} if untrue else {}
+    yield from row(system, "explanation_truth", bootstrap.mean(by_track), details=details)
 
 
 def sentences(counts: Iterable[Any]) -> Measurements:

@@ -102,7 +102,14 @@ def of_genre_prior(sizes: Mapping[str, int], tracks: int, k: int) -> Occurrence:
 
 
 def of_popularity(tracks: int, k: int) -> Occurrence:
-    """Return what comes of recommending the `k` most popular to everybody; to one of them, the next."""
+    """Return what comes of recommending the `k` most popular to everybody; to one of them, the next.
+
+    Examples
+    --------
+    >>> everybody = of_popularity(tracks=100, k=10)  # to the ten themselves the eleventh is recommended
+    >>> dict(zip(everybody.times.tolist(), everybody.tracks.tolist(), strict=True))
+    {0.0: 89.0, 99.0: 10.0, 10.0: 1.0}
+    """
     k = min(k, tracks - 1)
     if k < 1:
         return Occurrence.of({}, tracks, tracks)

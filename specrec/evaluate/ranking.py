@@ -148,6 +148,13 @@ def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[FloatArr
     ----------
     relevant, allowed : bool, shape (n, width)
         In the order of rank.
+
+    Examples
+    --------
+    >>> relevant, allowed = np.array([[True, False, True]]), np.array([[True, True, False]])
+    >>> shares, found = precision(relevant, allowed, k=10)
+    >>> shares.tolist(), found.tolist()
+    ([0.5], [2])
     """
     chosen = allowed & (np.cumsum(allowed, axis=1) <= k)
     found = chosen.sum(axis=1)

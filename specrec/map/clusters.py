@@ -70,7 +70,14 @@ def fit_clusters(
 
 
 def assign(points: npt.NDArray[np.floating], centroids: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return the nearest centroid of each point, by its place, and the distance to it; ties go to the first."""
+    """Return the nearest centroid of each point, by its place, and the distance to it; ties go to the first.
+
+    Examples
+    --------
+    >>> nearest, distances = assign(np.array([[0.0, 3.0]]), np.array([[9.0, 0.0], [0.0, 0.0]]))
+    >>> nearest.tolist(), distances.tolist()
+    ([1], [3.0])
+    """
     squares = [np.square(points.astype(np.float64) - centroid) for centroid in centroids]
     distances = np.sqrt(np.stack([of[:, 0] + of[:, 1] for of in squares], axis=1))
     nearest = distances.argmin(axis=1)

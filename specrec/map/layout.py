@@ -159,6 +159,11 @@ def memberships(distances: FloatArray) -> FloatArray:
     ----------
     distances : float64, shape (rows, neighbours)
         Each row ascending.
+
+    Examples
+    --------
+    >>> memberships(np.array([[1.0, 1.0]])).tolist()
+    [[0.5, 0.5]]
     """
     target = np.log2(max(distances.shape[1], 2))
     low, high = np.zeros((len(distances), 1)), np.full((len(distances), 1), np.inf)

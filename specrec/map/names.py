@@ -61,6 +61,12 @@ def standing(labels: IntArray, measures: Mapping[str, FloatArray]) -> dict[int, 
     """Return each cluster's median of each measure, as the share of the catalogue that lies below it, 0 to 1.
 
     What is known of too few tracks, or the same for all, is left out.
+
+    Examples
+    --------
+    >>> loud = np.array([-30.0, -20.0, -10.0, -5.0])
+    >>> standing(np.array([0, 0, 1, 1]), {"rms_mean": loud})
+    {0: {'rms_mean': 0.25}, 1: {'rms_mean': 0.75}}
     """
     found: dict[int, dict[str, float]] = {int(number): {} for number in np.unique(labels)}
     for name, values in measures.items():

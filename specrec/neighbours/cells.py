@@ -135,6 +135,11 @@ def default_cells(tracks: int) -> int:
     """Return how many cells suit a catalogue: a power of two near twice the root of the number of tracks.
 
     To compare a track with all centroids then costs a fraction of comparing it with the tracks of the probed cells.
+
+    Examples
+    --------
+    >>> default_cells(278_000)
+    1024
     """
     return min(1 << max(round(math.log2(2 * math.sqrt(max(tracks, 1)))), 2), MOST_CELLS)
 
@@ -176,7 +181,13 @@ def one_cell() -> Vectors:
 
 
 def imbalance(counts: IntArray) -> float:
-    """Return how much longer searches take than with cells of equal size; 1 for equal ones."""
+    """Return how much longer searches take than with cells of equal size; 1 for equal ones.
+
+    Examples
+    --------
+    >>> imbalance(np.array([5, 5, 5, 5])), imbalance(np.array([20, 0, 0, 0]))
+    (1.0, 4.0)
+    """
     shares = counts / max(counts.sum(), 1)
     return float(len(counts) * (shares**2).sum())
 
@@ -215,5 +226,11 @@ def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
 
 
 def needed_probes(recalls: Sequence[float] | npt.NDArray[np.float64], floor: float) -> int:
-    """Return the least number of probes whose recall is not below the floor."""
+    """Return the least number of probes whose recall is not below the floor.
+
+    Examples
+    --------
+    >>> needed_probes([0.5, 0.9, 1.0], floor=0.9)
+    2
+    """
     return min(int(np.searchsorted(np.asarray(recalls), floor - 1e-12)) + 1, len(recalls))

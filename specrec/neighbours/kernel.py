@@ -147,6 +147,12 @@ def cosine(a: Vectors, b: Vectors) -> FloatArray:
 
     Each value depends on its two rows alone, not on what else is in the arrays, so that it is the same to the last
     bit however the catalogue is cut into blocks.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [1, 1], [0, 2]], np.float32)
+    >>> cosine(vectors[[0, 0]], vectors[[1, 2]]).round(3).tolist()
+    [0.707, 0.0]
     """
     a64, b64 = _row_by_row(a), _row_by_row(b)
     length = np.sqrt((a64 * a64).sum(axis=1)) * np.sqrt((b64 * b64).sum(axis=1))
@@ -239,7 +245,13 @@ def best_first(group: IntArray, score: FloatArray, tie: npt.NDArray[Any], top_n:
 
 
 def positions(group: npt.NDArray[Any]) -> IntArray:
-    """Return each element's position, from 0, in its run of equal values."""
+    """Return each element's position, from 0, in its run of equal values.
+
+    Examples
+    --------
+    >>> positions(np.array([7, 7, 2, 2, 2])).tolist()
+    [0, 1, 0, 1, 2]
+    """
     if not len(group):
         return np.zeros(0, np.int64)
     starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])

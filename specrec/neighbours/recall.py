@@ -45,6 +45,12 @@ def recall(found: pd.DataFrame, truth: pd.DataFrame) -> Recall:
     ----------
     found, truth : DataFrame
         ``track_id`` and ``cosine`` of the lists found and of the true ones, of one space.
+
+    Examples
+    --------
+    >>> truth = pd.DataFrame({"track_id": ["a", "a"], "cosine": [0.9, 0.8]})
+    >>> print(recall(truth.head(1), truth))
+    0.5000 ± 0.0000 (1 tracks)
     """
     last = truth.groupby("track_id")["cosine"].agg(["min", "size"])
     near = found["cosine"] >= found["track_id"].map(last["min"]) - _TIE

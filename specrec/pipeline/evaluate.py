@@ -29,7 +29,7 @@ from specrec.evaluate import measure as M
 from specrec.evaluate import truth
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.metrics import BASELINES, METRICS, Measurement, Metric
-from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
+from specrec.evaluate.occurrence import of_genre_prior, of_popularity, of_random
 from specrec.evaluate.ranking import Facts, IndexedVectors
 from specrec.evaluate.sample import Sample, assemble
 from specrec.evaluate.spark import (
@@ -218,22 +218,16 @@ def _whole_lists(
     lists = in_recordings(run.warehouse.read("recommendations"), groups)
     occurring, lengths = count_times(lists), count_lengths(lists)
     for system in run.config.systems:
-        tracks = counts.get(system, 0)
-        of = lengths[lengths["system"] == system]
-        listed = occurring[occurring["system"] == system]
-        # in the order of their times: the resamples are drawn cell by cell
-        histogram = dict(sorted(zip(listed["times"].tolist(), listed["count"].tolist(), strict=True)))
-        occurrence = Occurrence.of(histogram, tracks - surplus, float(of["count"].sum()))
-        yield from M.occurrence(system, occurrence, bootstrap)
-        of = of.sort_values(["length", "duplicates"])
-        cells = ListCounts(
-            np.array([0.0, *of["length"]]),
-            np.array([0.0, *of["duplicates"]]),
-            np.array([max(tracks - of["count"].sum(), 0.0), *of["count"]]),
+        of_system = (frame[frame["system"] == system] for frame in (occurring, lengths))
+        yield from M.whole_lists(
+            system,
+            *of_system,
+            tracks=counts.get(system, 0),
+            surplus=surplus,
+            top_n=top_n,
+            groups_are_known=groups is not None,
+            bootstrap=bootstrap,
         )
-        yield from M.row(system, "lists_not_full", cells.not_full(top_n, bootstrap))
-        if groups is not None:
-            yield from M.row(system, "duplicate_rate", cells.duplicate_rate(bootstrap))
     tracks = counts["features"]
     yield from M.occurrence("random", of_random(tracks - surplus, top_n), bootstrap)
     if "popularity" not in reasons:
@@ -245,8 +239,7 @@ def _whole_lists(
 def _vectors(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, str]) -> Iterator[Measurement]:
     """Measure what needs vectors: the diversity of lists, and the fidelity of explanations."""
     facts, lists = sample.facts, sample.recommended.only(sample.asked["any"])
-    used = np.unique(np.concatenate([lists.tracks, *(of.ravel() for of in lists.of.values())]))
-    wanted = few_tracks(run.warehouse.spark, pd.Series(facts.ids[used[used >= 0]]))
+    wanted = few_tracks(run.warehouse.spark, lists.track_ids())
     rows = run.warehouse.read("embeddings").select("space", "track_id", "vector", "parts")
     frame = collected(rows.join(wanted, "track_id", "left_semi"))
     spaces = {space: IndexedVectors.of(facts, frame[frame["space"] == space]) for space in run.config.systems}
@@ -279,9 +272,8 @@ def _overlap(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
     """Measure how far the two systems agree, by the table ``agreement``."""
     for metric in ("overlap_jaccard", "overlap_rank_biased"):
         reasons[metric] = "the table agreement is empty"
-    chosen = few_tracks(
-        run.warehouse.spark, pd.Series(sample.facts.ids[sample.recommended.tracks[sample.asked["any"]]])
-    )
+    asked = sample.recommended.tracks[sample.asked["any"]]
+    chosen = few_tracks(run.warehouse.spark, pd.Series(sample.facts.ids[asked]))
     rows = run.warehouse.read("agreement").join(chosen, "track_id", "left_semi")
     frame = collected(rows.select("track_id", "jaccard", "rank_biased_overlap"))
     yield from M.overlap(sample.facts, frame.sort_values("track_id", ignore_index=True), bootstrap)
@@ -290,9 +282,7 @@ def _overlap(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
 def _truth(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measurement]:
     """Measure, on the sample's lists, which explanations another reader of the tables finds true."""
     facts, lists = sample.facts, sample.recommended.only(sample.asked["any"])
-    listed = [of.ravel() for system, of in lists.of.items() if system in run.config.systems]
-    spoken_of = np.unique(np.concatenate([lists.tracks, *listed]))
-    tracks = _values(run, few_tracks(run.warehouse.spark, pd.Series(facts.ids[spoken_of[spoken_of >= 0]])))
+    tracks = _values(run, few_tracks(run.warehouse.spark, lists.track_ids(run.config.systems)))
     fit = run.config.fit
     drawn = sample_tracks(run.warehouse.read("audio_features").select("track_id"), fit.sample_tracks, fit.seed)
     catalogue = _values(run, drawn)
@@ -303,18 +293,8 @@ def _truth(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measureme
     rows = run.warehouse.read("recommendations").select(*columns).join(chosen, "track_id", "left_semi").collect()
     told = [row.asDict(recursive=True) for row in rows]
     for system in run.config.systems:
-        of_system = sorted((row for row in told if row["system"] == system), key=lambda row: str(row["track_id"]))
-        untrue = checker.untrue(of_system)
-        false = {(one.track_id, one.recommended_track_id) for one in untrue}
-        holds = pd.DataFrame(
-            {
-                "track_id": [row["track_id"] for row in of_system],
-                "true": [(row["track_id"], row["recommended_track_id"]) not in false for row in of_system],
-            }
-        )
-        by_track = holds.groupby("track_id")["true"].mean().to_numpy(np.float64)
-        details = {"untrue": untrue[0].statement} if untrue else {}
-        yield from M.row(system, "explanation_truth", bootstrap.mean(by_track), details=details)
+        of_system = [row for row in told if row["system"] == system]
+        yield from M.truth(system, of_system, checker, bootstrap)
 
 
 def _values(run: Run, tracks: DataFrame) -> pd.DataFrame:

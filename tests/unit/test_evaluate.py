@@ -14,9 +14,10 @@ from specrec.evaluate import measure as M
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
 from specrec.evaluate.explanations import fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap
-from specrec.evaluate.metrics import METRICS
+from specrec.evaluate.metrics import METRICS, QUESTIONS
 from specrec.evaluate.occurrence import ListCounts, Occurrence, of_genre_prior, of_popularity, of_random
 from specrec.evaluate.ranking import Facts, IndexedVectors, as_lists, diversity, mean_of_list, precision
+from specrec.evaluate.sample import assemble
 from specrec.recommend.contributions import Families, Regions, Whole
 
 BOOTSTRAP = Bootstrap(resamples=500, seed=1)
@@ -412,3 +413,100 @@ def test_means_that_only_rounding_tells_apart_are_ties():
     means = [0.2, 0.2, 2.2 / 3, 1.7 / 3]
     expected = stats.spearmanr([0.0, 0.1, 0.5, 1.0], means).statistic
     assert found["listener_agreement", ""].value == pytest.approx(expected)
+
+
+# --- what was collected -------------------------------------------------------------------------------------
+
+
+def collected(**changes):
+    """Return a sample of two systems, in which t0 to t2 are asked, of a catalogue with two more tracks."""
+    frames = {
+        "facts": Facts(
+            pd.DataFrame(
+                {
+                    "track_id": ["t0", "t1", "t2", "t3", "t4"],
+                    "artists": ["A", "B", "C", "D", "E"],
+                    "album_name": [None] * 5,
+                    "track_genre": ["x", "x", "y", "x", "y"],
+                    "song": [None] * 5,
+                    "liked": [math.nan] * 5,
+                }
+            )
+        ),
+        "chosen": pd.DataFrame(
+            {"track_id": ["t0", "t1", "t2", "t0", "t1"], "asked": ["any", "any", "any", "genre", "genre"]}
+        ),
+        "nearest": pd.DataFrame(
+            {
+                "system": ["hybrid", "hybrid", "hybrid", "features"],
+                "track_id": ["t0", "t0", "t2", "t1"],
+                "rank": [1, 2, 1, 1],
+                "listed": ["t3", "t4", "t4", "t0"],
+            }
+        ),
+        "listed": pd.DataFrame(
+            {"system": ["hybrid"], "track_id": ["t0"], "rank": [1], "listed": ["t4"], "top": ["timbre"]}
+        ),
+        "popular": pd.Series(["t3", "t0", "t1"]),
+        "parts": {"features": ["rhythm"], "hybrid": ["rhythm", "timbre"], "unheard": []},
+        "top_n": 1,
+        "seed": 0,
+    }
+    return assemble(**(frames | changes))
+
+
+def test_a_sample_holds_the_lists_of_the_systems_and_of_the_baselines():
+    sample = collected()
+    assert list(sample.candidates.of) == ["features", "hybrid", "random", "popularity", "genre_prior"]
+    assert list(sample.recommended.of) == ["hybrid", "random", "popularity", "genre_prior"]
+    assert sample.candidates.tracks.tolist() == [0, 1, 2]
+    assert sample.candidates.of["hybrid"].tolist() == [[3, 4], [-1, -1], [4, -1]]
+    assert sample.candidates.of["popularity"].tolist() == [[3, 1], [3, 0], [3, 0]]
+    assert sample.recommended.of["popularity"].tolist() == [[3], [3], [3]]
+    assert sample.recommended.of["hybrid"].tolist() == [[4], [-1], [-1]]
+    assert {name: asked.tolist() for name, asked in sample.asked.items()} == {
+        "any": [True, True, True],
+        "genre": [True, True, False],
+        "song": [False] * 3,
+        "listeners": [False] * 3,
+    }
+    assert {system: top.tolist() for system, top in sample.top.items()} == {"hybrid": [[1], [-1], [-1]]}
+    assert sample.left_out == {}
+    assert sample.candidates.track_ids(["features"]).to_list() == ["t0", "t1", "t2"]
+    assert sample.candidates.track_ids(["hybrid"]).to_list() == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_baselines_that_the_catalogue_gives_nothing_for_are_left_out_with_the_reason():
+    sample = collected(
+        popular=pd.Series([], dtype=object), chosen=pd.DataFrame({"track_id": ["t0"], "asked": ["any"]})
+    )
+    assert list(sample.candidates.of) == ["features", "hybrid", "random"]
+    assert sample.left_out.keys() == {"popularity", "genre", "genre_prior"}
+
+
+def test_whole_lists_are_measured_from_their_histograms():
+    times = pd.DataFrame({"times": [3, 1], "count": [1, 5]})  # t0 three times, five others once, four never
+    lengths = pd.DataFrame({"length": [2, 1], "duplicates": [1, 0], "count": [3, 2]})  # and five tracks without
+    settings = {"tracks": 10, "surplus": 0, "top_n": 2, "bootstrap": BOOTSTRAP}
+    found = figures(M.whole_lists("hybrid", times, lengths, groups_are_known=True, **settings))
+    assert found["coverage", ""].value == pytest.approx(6 / 10)
+    assert found["never_recommended", ""].value == pytest.approx(4 / 10)
+    assert found["hubness", ""].value == pytest.approx(stats.skew([3, 1, 1, 1, 1, 1, 0, 0, 0, 0]))
+    assert found["lists_not_full", ""].value == pytest.approx(7 / 10)
+    assert found["duplicate_rate", ""].value == pytest.approx(3 / 8)
+    of_recordings = figures(
+        M.whole_lists("hybrid", times, lengths, groups_are_known=False, **(settings | {"surplus": 2}))
+    )
+    assert of_recordings["coverage", ""].value == pytest.approx(6 / 8)
+    assert ("duplicate_rate", "") not in of_recordings
+
+
+def test_every_metric_of_lists_answers_a_question_that_is_asked():
+    asked = {name: metric.of_lists.question for name, metric in METRICS.items() if metric.of_lists}
+    assert set(asked.values()) == set(QUESTIONS)
+    sample = collected()
+    vectors = pd.DataFrame({"track_id": ["t0", "t3", "t4"], "vector": [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]})
+    for question in QUESTIONS:
+        index = IndexedVectors.of(sample.facts, vectors)
+        found = {of.metric for of in M.of_lists(question, sample.candidates, BOOTSTRAP, index)}
+        assert found <= {name for name, of in asked.items() if of == question}
