@@ -228,7 +228,14 @@ def _concatenate(blocks: list[FloatArray]) -> FloatArray:
 
 
 def resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatArray:
-    """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included."""
+    """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included.
+
+    Examples
+    --------
+    >>> second = np.sin(np.linspace(0, 2764.6, 44_100)).astype(np.float32)
+    >>> resample(second, 44_100, 22_050).shape
+    (22050,)
+    """
     import soxr  # noqa: PLC0415
 
     size = math.ceil(samples.size * (float(sample_rate) / native_rate))

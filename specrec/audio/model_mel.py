@@ -110,6 +110,14 @@ def model_mel(samples: FloatArray, sample_rate: int, settings: ModelMelConfig) -
     Returns
     -------
     float32 array, shape (n_mels, 1 + resampled samples // hop_length)
+
+    Examples
+    --------
+    >>> from specrec.audio.config import ModelMelConfig
+    >>> second = np.sin(np.arange(16_000) * 0.17).astype(np.float32)
+    >>> settings = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log")
+    >>> model_mel(second, 16_000, settings).shape
+    (96, 63)
     """
     import librosa  # noqa: PLC0415
 

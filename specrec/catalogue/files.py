@@ -22,7 +22,13 @@ _LISTING_ROWS = 10_000
 
 
 def is_hidden(folder: Location) -> bool:
-    """Tell folders that hold nobody's music: hidden ones, trash, and what file systems keep for themselves."""
+    """Tell folders that hold nobody's music: hidden ones, trash, and what file systems keep for themselves.
+
+    Examples
+    --------
+    >>> is_hidden("/music/.Trash-1000"), is_hidden("/music/Abba")
+    (True, False)
+    """
     name = posixpath.basename(folder)
     return name.startswith(".") or name in ("lost+found", "@eaDir", "__MACOSX")
 

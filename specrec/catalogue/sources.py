@@ -9,7 +9,15 @@ from specrec.storage.config import StorageConfig
 
 
 def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
-    """Return ``csv``, ``parquet``, ``delta`` or ``folder``."""
+    """Return ``csv``, ``parquet``, ``delta`` or ``folder``.
+
+    Examples
+    --------
+    >>> source_format(CatalogueConfig(path="tracks.csv"), is_folder_of_audio=False)
+    'csv'
+    >>> source_format(CatalogueConfig(path="/music"), is_folder_of_audio=True)
+    'folder'
+    """
     if config.format != "auto":
         return config.format
     ending = config.path.rstrip("/").rpartition(".")[2].lower()

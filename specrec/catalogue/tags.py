@@ -67,6 +67,11 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
     ------
     StorageError
         If the store failed: tags that were not read must not pass for tags that are not there.
+
+    Examples
+    --------
+    >>> read_tags(io.BytesIO(b"no audio at all"), "03. Intro (live).flac")
+    {'track_name': '03. Intro (live)'}
     """
     found: dict[str, str | int] = {"track_name": posixpath.splitext(name)[0]}
     tagged = _try(lambda: _parse(_plain_id3(file), name, tags=True))

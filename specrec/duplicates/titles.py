@@ -28,6 +28,11 @@ def clean_titles(titles: pd.Series) -> pd.Series:
     Returns
     -------
     Text, null where nothing is left.
+
+    Examples
+    --------
+    >>> clean_titles(pd.Series(["Déjà Vu (2009 Remaster)", "Déjà vu - Live", "DEJA VU feat. Jay-Z"])).to_list()
+    ['deja vu', 'deja vu live', 'deja vu']
     """
     text = _plain(titles).str.replace(_LEFT_OUT, " ", regex=True)
     return _words(text)

@@ -49,6 +49,12 @@ def popular_lists(tracks: IntArray, popular: IntArray, width: int) -> IntArray:
     ----------
     popular : int64, shape (m,)
         The most popular first; `width` + 1 of them, or all.
+
+    Examples
+    --------
+    >>> popular_lists(np.array([0, 1]), popular=np.array([1, 4, 2]), width=2)
+    array([[1, 4],
+           [4, 2]])
     """
     lists = np.tile(popular, (len(tracks), 1))
     own = lists == tracks[:, None]

@@ -46,7 +46,14 @@ class Bootstrap:
     seed: int = 0
 
     def mean(self, values: npt.ArrayLike) -> Figure | None:
-        """Return the mean of one value a track, NaN left out; None where there is none."""
+        """Return the mean of one value a track, NaN left out; None where there is none.
+
+        Examples
+        --------
+        >>> figure = Bootstrap(200, np.random.default_rng(0)).mean([0.0, 1.0, 1.0, np.nan])
+        >>> round(figure.value, 3), figure.n
+        (0.667, 3)
+        """
         return self._of(values, np.mean)
 
     def median(self, values: npt.ArrayLike) -> Figure | None:

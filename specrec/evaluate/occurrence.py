@@ -102,7 +102,13 @@ def of_genre_prior(sizes: Mapping[str, int], tracks: int, k: int) -> Occurrence:
 
 
 def of_popularity(tracks: int, k: int) -> Occurrence:
-    """Return what comes of recommending the `k` most popular to everybody; to one of them, the next."""
+    """Return what comes of recommending the `k` most popular to everybody; to one of them, the next.
+
+    Examples
+    --------
+    >>> of_popularity(tracks=100, k=10)
+    Occurrence(times=array([ 0., 99., 10.]), tracks=array([89., 10.,  1.]), lists=100)
+    """
     k = min(k, tracks - 1)
     if k < 1:
         return Occurrence.of({}, tracks, tracks)

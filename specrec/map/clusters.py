@@ -70,7 +70,14 @@ def fit_clusters(
 
 
 def assign(points: npt.NDArray[np.floating], centroids: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return the nearest centroid of each point, by its place, and the distance to it; ties go to the first."""
+    """Return the nearest centroid of each point, by its place, and the distance to it; ties go to the first.
+
+    Examples
+    --------
+    >>> points, centroids = np.array([[0.0, 1.0], [9.0, 0.0]]), np.array([[0.0, 0.0], [8.0, 0.0]])
+    >>> assign(points, centroids)
+    (array([0, 1]), array([1., 1.]))
+    """
     squares = [np.square(points.astype(np.float64) - centroid) for centroid in centroids]
     distances = np.sqrt(np.stack([of[:, 0] + of[:, 1] for of in squares], axis=1))
     nearest = distances.argmin(axis=1)

@@ -75,6 +75,12 @@ def placing(arrays: dict[str, Any], neighbours: int) -> Callable[[Frames], Frame
 
 
 def plane_of(arrays: dict[str, Any]) -> list[str]:
-    """Return the coordinates that clusters are of: UMAP's, or the first two components where there are none."""
+    """Return the coordinates that clusters are of: UMAP's, or the first two components where there are none.
+
+    Examples
+    --------
+    >>> plane_of({})
+    ['pca_x', 'pca_y']
+    """
     method = "umap" if "umap" in arrays else "pca"
     return [f"{method}_x", f"{method}_y"]

@@ -215,5 +215,15 @@ def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
 
 
 def needed_probes(recalls: Sequence[float] | npt.NDArray[np.float64], floor: float) -> int:
-    """Return the least number of probes whose recall is not below the floor."""
+    """Return the least number of probes whose recall is not below the floor.
+
+    Examples
+    --------
+    >>> ranks = np.array([0, 0, 0, 1, 2, 0, 0, 1, 0, 0])
+    >>> recalls = recall_by_probes(ranks, cells=4)
+    >>> recalls
+    array([0.7, 0.9, 1. , 1. ])
+    >>> needed_probes(recalls, floor=0.9)
+    2
+    """
     return min(int(np.searchsorted(np.asarray(recalls), floor - 1e-12)) + 1, len(recalls))

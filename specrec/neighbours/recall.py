@@ -45,6 +45,13 @@ def recall(found: pd.DataFrame, truth: pd.DataFrame) -> Recall:
     ----------
     found, truth : DataFrame
         ``track_id`` and ``cosine`` of the lists found and of the true ones, of one space.
+
+    Examples
+    --------
+    >>> truth = pd.DataFrame({"track_id": ["a", "a"], "cosine": [0.9, 0.8]})
+    >>> found = pd.DataFrame({"track_id": ["a", "a"], "cosine": [0.9, 0.7]})
+    >>> recall(found, truth).mean
+    0.5
     """
     last = truth.groupby("track_id")["cosine"].agg(["min", "size"])
     near = found["cosine"] >= found["track_id"].map(last["min"]) - _TIE
