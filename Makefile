@@ -42,10 +42,12 @@ test: UNIT_COVERAGE := --cov --cov-report= --cov-fail-under=0
 test: INTEGRATION_COVERAGE := --cov --cov-append
 test: lint unit integration e2e ## Run all checks and tests (20 minutes on two cores), and measure what they cover
 
-lint: setup ## Check style and types
+lint: setup ## Check style, types, who imports whom, and licences
 	$(BIN)/ruff check specrec jobs tests deploy
 	$(BIN)/ruff format --check specrec jobs tests deploy
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python deploy/licences.py
 
 unit: setup train ## Tests without a JVM (60 s)
 	$(BIN)/pytest tests/unit $(UNIT_COVERAGE)

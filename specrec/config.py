@@ -164,6 +164,12 @@ def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue
     ------
     ConfigError
         In one line: unreadable file, unknown key (with the nearest valid one), or bad value.
+
+    Examples
+    --------
+    >>> config = load(None, ["warehouse=/music/warehouse", "audio.clip_seconds=10"], needs_catalogue=False)
+    >>> config.audio.clip_seconds, config.systems
+    (10.0, ('features', 'spectrogram', 'hybrid'))
     """
     data: dict[str, Any] = {}
     if path is not None:

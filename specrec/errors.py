@@ -45,7 +45,13 @@ class TrackError(Exception):
 
 
 def first_line(error: BaseException | str) -> str:
-    """Return what an exception says, in one line of 500 characters at most; its type if it says nothing."""
+    """Return what an exception says, in one line of 500 characters at most; its type if it says nothing.
+
+    Examples
+    --------
+    >>> first_line(OSError("the disk is full")), first_line(KeyError())
+    ('the disk is full', 'KeyError()')
+    """
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (said or [repr(error)])[0][:500]
 

@@ -37,6 +37,12 @@ class Section(BaseModel):
 
         It is what is hashed, so that a new setting with a neutral default changes no hash. Whoever changes a
         default raises the version that is hashed beside it.
+
+        Examples
+        --------
+        >>> from specrec.audio.config import AudioConfig
+        >>> AudioConfig(n_mels=64).differing(), AudioConfig().differing()
+        ({'n_mels': 64}, {})
         """
         return self.model_dump(mode="json", include=set(names) or None, exclude_defaults=True)
 
@@ -124,7 +130,13 @@ def _previous(part: Any) -> Any:
 
 
 def nearest_name(name: str, valid: Iterable[str]) -> str:
-    """Return, to be added to an error, the valid name that a wrong one was probably meant to be."""
+    """Return, to be added to an error, the valid name that a wrong one was probably meant to be.
+
+    Examples
+    --------
+    >>> nearest_name("neigbours", ["neighbours", "map"])
+    ": did you mean 'neighbours'?"
+    """
     names = list(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if not close:  # the right key in the wrong section

@@ -13,6 +13,13 @@ def importing() -> Iterator[None]:
 
     Imports make some hundred thousand objects, all of which stay. Python would look through them for garbage again
     and again meanwhile, and at times ever after.
+
+    Examples
+    --------
+    >>> with importing():
+    ...     import json
+    >>> gc.isenabled()
+    True
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -59,6 +59,19 @@ def analyse(source: bytes | BinaryIO, config: AudioConfig, name: str = "") -> An
     TrackError
         What :func:`~specrec.audio.decode.decode` and :func:`~specrec.audio.features.extract` raise; and
         ``not_finite`` rather than return a value that is NaN or infinite.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from specrec.demo.clips import render_clip
+    >>> from specrec.demo.files import write_audio
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "clip.flac")
+    ...     write_audio(path, render_clip(0, seconds=3.0))
+    ...     analysis = analyse(path.read_bytes(), AudioConfig())
+    >>> analysis.n_mels, analysis.n_frames, len(analysis.mel) == analysis.n_mels * analysis.n_frames
+    (128, 130, True)
     """
     # the process that hands files to specrec.audio.isolated needs none of librosa
     from specrec.audio.decode import decode, opened  # noqa: PLC0415

@@ -75,7 +75,15 @@ class AudioConfig(Section):
 
     @property
     def settings_hash(self) -> SettingsHash:
-        """What features and mel spectrograms depend on, besides the audio itself."""
+        """What features and mel spectrograms depend on, besides the audio itself.
+
+        Examples
+        --------
+        >>> AudioConfig().settings_hash == AudioConfig(clip_seconds=30.0).settings_hash
+        True
+        >>> AudioConfig().settings_hash == AudioConfig(n_mels=64).settings_hash
+        False
+        """
         before = self.former(
             "sample_rate", "offset_seconds", "clip_seconds", "min_seconds", "silence_db", "n_fft", "hop_length",
             "window", "pad_mode", "n_mels", "fmin", "fmax", "n_mfcc",

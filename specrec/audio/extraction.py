@@ -79,7 +79,14 @@ def analyst_of(audio: AudioConfig, limits: ExtractConfig) -> Analyst:
 
 
 def files_of(batches: Frames) -> Iterator[AudioFile]:
-    """Yield the files that frames of ``audio_uri, audio_fingerprint, track_ids`` name."""
+    """Yield the files that frames of ``audio_uri, audio_fingerprint, track_ids`` name.
+
+    Examples
+    --------
+    >>> rows = {"audio_uri": ["/music/a.mp3"], "audio_fingerprint": ["4096-17"], "track_ids": [["a", "b"]]}
+    >>> [(file.name, file.track_ids) for file in files_of([pd.DataFrame(rows)])]
+    [('a.mp3', ['a', 'b'])]
+    """
     for batch in batches:
         yield from map(AudioFile, batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"])
 

@@ -91,6 +91,14 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
     TrackError
         ``too_short`` if the clip has fewer than nine frames, ``low_sample_rate`` if it has no mel band,
         ``not_finite`` if its samples are so far beyond full scale that their powers overflow.
+
+    Examples
+    --------
+    >>> sine = np.sin(np.arange(66_150) * 0.0627).astype(np.float32)
+    >>> clip = Clip(sine, sample_rate=22_050, seconds=3.0, native_rate=22_050, decoder="none")
+    >>> features = extract(clip, AudioConfig())
+    >>> features.values["mfcc_mean"].shape, round(float(features.values["spectral_centroid_mean"]))
+    ((20,), 233)
     """
     samples, rate, hop = clip.samples, clip.sample_rate, config.hop_length
     if config.fmin >= rate / 2:

@@ -35,7 +35,13 @@ class AudioFile:
 
     @property
     def name(self) -> str:
-        """Last part of the URI, for messages: in one line."""
+        """Last part of the URI, for messages: in one line.
+
+        Examples
+        --------
+        >>> AudioFile("s3://music/Abba/Waterloo.mp3", "e1", ["a"]).name
+        'Waterloo.mp3'
+        """
         return "".join(letter if letter.isprintable() else "?" for letter in self.uri.rpartition("/")[2])
 
 

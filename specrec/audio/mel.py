@@ -67,6 +67,16 @@ def encode_mel(db: FloatArray) -> bytes:
     Returns
     -------
     bytes, of length n_mels * frames, band by band.
+
+    Examples
+    --------
+    >>> db = np.array([[0.0, -10.0, -20.0], [-40.0, -60.0, -80.0]], np.float32)
+    >>> data = encode_mel(db)
+    >>> len(data)
+    6
+    >>> decode_mel(data, 2, 3).round(1)
+    array([[ -0. , -10.1, -19.9],
+           [-40.2, -60.1, -80. ]], dtype=float32)
     """
     codes = np.clip(np.rint(db / np.float32(-STEP_DB)), 0, 255).astype(np.uint8)
     zero = np.uint8(0)

@@ -11,7 +11,13 @@ from specrec.storage import Place
 
 
 class CatalogueConfig(Section):
-    """Where the tracks are listed, and where their audio lies."""
+    """Where the tracks are listed, and where their audio lies.
+
+    Examples
+    --------
+    >>> CatalogueConfig(path="/music/tracks.csv", max_removed_share=0.2).differing()
+    {'path': '/music/tracks.csv', 'max_removed_share': 0.2}
+    """
 
     path: Place = Field(
         description="where the catalogue is: a CSV file, a Parquet or Delta table, or a folder of audio files"

@@ -60,6 +60,12 @@ def render_clip(index: int, seconds: float = 10.0, seed: int = 0) -> DemoClip:
     Returns
     -------
     DemoClip
+
+    Examples
+    --------
+    >>> clip = render_clip(3, seconds=2.0)
+    >>> clip.samples.shape, clip.sample_rate, clip.samples.dtype
+    ((88200,), 44100, dtype('float32'))
     """
     rng = np.random.default_rng([seed, index])
     name = list(STYLES)[index % len(STYLES)]

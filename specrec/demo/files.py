@@ -13,7 +13,18 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def write_audio(path: Path, clip: DemoClip) -> None:
-    """Write a clip in the format that its path ends with, 16 bits where the format has bits."""
+    """Write a clip in the format that its path ends with, 16 bits where the format has bits.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from specrec.demo.clips import render_clip
+    >>> with TemporaryDirectory() as folder:
+    ...     write_audio(Path(folder, "clip.wav"), render_clip(0, seconds=1.0))
+    ...     Path(folder, "clip.wav").stat().st_size
+    88244
+    """
     with soundfile.SoundFile(path, "w", clip.sample_rate, channels=1) as file:
         # A second at a time: libsndfile's Vorbis encoder overflows the stack on minutes at once.
         for start in range(0, len(clip.samples), clip.sample_rate):

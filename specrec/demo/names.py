@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 def name_of(number: int, forms: str, first: str, second: str) -> str:
-    """Join words from lists whose lengths have no common factor, so that names take long to come again."""
+    """Join words from lists whose lengths have no common factor, so that names take long to come again.
+
+    Examples
+    --------
+    >>> name_of(2, "{} of {}|{} and {}", "Carousel Thread Colour", "Embers Avenues")
+    'Colour of Embers'
+    """
     choices = forms.split("|"), first.split(), second.split()
     form, one, other = (words[number % len(words)] for words in choices)
     return form.format(one, other)

@@ -84,7 +84,15 @@ class Score:
         return self.beat * self.chord_beats
 
     def hz(self, degree: ArrayLike, octave: int) -> Signal:
-        """Frequency in Hz of scale degrees (0 = tonic) from the tonic of ``octave`` (4 has middle C) up."""
+        """Frequency in Hz of scale degrees (0 = tonic) from the tonic of ``octave`` (4 has middle C) up.
+
+        Examples
+        --------
+        >>> of_style = {"n": 44_100, "tempo": 120.0, "meter": 4, "chord_beats": 4, "progression": (0, 4, 5, 3)}
+        >>> score = Score(np.random.default_rng(0), key=9, mode=1, **of_style)
+        >>> score.hz(np.array([0, 4, 7]), octave=3)
+        array([220.     , 329.62756, 440.     ], dtype=float32)
+        """
         octaves, step = np.divmod(np.asarray(degree), 7)
         midi = 12 * (octave + 1 + octaves) + self.key + SCALES[self.mode][step]
         return wave(440.0 * 2.0 ** ((midi - 69) / 12))

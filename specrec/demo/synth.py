@@ -78,7 +78,13 @@ def gate(levels: ArrayLike, step: float, n: int, decay: float, attack: float = 0
 
 
 def adsr(n: int, attack: float, decay: float, sustain: float, release: float) -> Signal:
-    """Attack–decay–sustain–release envelope of ``n`` samples; times in seconds, the level in 0…1."""
+    """Attack–decay–sustain–release envelope of ``n`` samples; times in seconds, the level in 0…1.
+
+    Examples
+    --------
+    >>> adsr(samples(1.0), attack=0.1, decay=0.2, sustain=0.5, release=0.3)[[0, 2205, 11_025]]
+    array([0.   , 0.5  , 0.625], dtype=float32)
+    """
     end = n / RATE
     corners = np.array([0.0, attack, attack + decay, max(end - release, attack + decay), end])
     # A note shorter than its corners keeps its shape, quicker.

@@ -49,6 +49,12 @@ def sketch(mel_db: npt.NDArray[np.float32], frame_rate: float) -> Sketch:
     -------
     int8, shape (BANDS, n_frames), or fewer bands where the spectrogram has fewer: quarters of a dB about the mean
     of the second around.
+
+    Examples
+    --------
+    >>> mel = np.random.default_rng(0).uniform(-60, 0, (128, 430)).astype(np.float32)
+    >>> sketch(mel, frame_rate=43.07).shape
+    (64, 430)
     """
     heard = np.maximum(mel_db, np.float32(_FLOOR_DB))
     edges = np.linspace(0, len(heard), min(BANDS, len(heard)) + 1).astype(int)

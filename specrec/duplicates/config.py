@@ -13,7 +13,13 @@ DUPLICATES_VERSION = 1
 
 
 class DuplicatesConfig(Section):
-    """When two tracks are one recording. To miss a duplicate is the lesser error."""
+    """When two tracks are one recording. To miss a duplicate is the lesser error.
+
+    Examples
+    --------
+    >>> DuplicatesConfig(min_overlap=0.8).differing()
+    {'min_overlap': 0.8}
+    """
 
     min_cosine: float = Field(
         default=0.8,

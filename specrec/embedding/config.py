@@ -73,7 +73,13 @@ class ModelConfig(Section):
 
 
 class EmbeddingConfig(Section):
-    """The vector spaces."""
+    """The vector spaces.
+
+    Examples
+    --------
+    >>> EmbeddingConfig().hybrid_shares
+    {'features': 0.6, 'spectrogram': 0.4}
+    """
 
     family_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {

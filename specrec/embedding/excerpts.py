@@ -54,6 +54,11 @@ def starts(n_frames: int, frame_rate: float, seconds: float) -> npt.NDArray[np.i
         Frames a second.
     seconds : float
         Length of an excerpt.
+
+    Examples
+    --------
+    >>> starts(n_frames=1292, frame_rate=43.07, seconds=5.0)
+    array([  0, 108, 215, 323, 431, 538, 646, 754, 861, 969])
     """
     hop = seconds / 2
     count = max(0, int((n_frames / frame_rate - seconds) / hop)) + 1

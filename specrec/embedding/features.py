@@ -102,6 +102,15 @@ def embed(
         Of each family; one that is not named has weight 1.
     clip_sd : float
         Standard deviations.
+
+    Examples
+    --------
+    >>> layout = layout_of(n_mfcc=20)
+    >>> sample = np.random.default_rng(0).normal(1.0, 0.1, (50, sum(size for _, size in layout)))
+    >>> scaler = fit_scaler(sample, layout)
+    >>> vectors = embed(sample, layout, scaler, weights={"timbre": 3.0}, clip_sd=3.0)
+    >>> vectors.shape == sample.shape, vectors.dtype
+    (True, dtype('float32'))
     """
     standard = standardise(matrix, layout, scaler, clip_sd)
     family = families(layout)

@@ -253,6 +253,14 @@ def patches_of(mel: FloatArray, frames: int | None) -> FloatArray:
     Returns
     -------
     float32, shape (patches, n_mels, frames), a view where it can be.
+
+    Examples
+    --------
+    >>> mel = np.zeros((128, 1000), np.float32)
+    >>> patches_of(mel, 400).shape
+    (4, 128, 400)
+    >>> patches_of(mel, None).shape
+    (1, 128, 1000)
     """
     if frames is None:
         return mel[None]

@@ -132,6 +132,18 @@ def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
     -------
     ``mean`` (DESCRIPTORS · n_mels), ``scale`` (DESCRIPTORS · n_mels), ``components`` (components, DESCRIPTORS ·
     n_mels) and ``explained`` (components): the share of the variance.
+
+    Examples
+    --------
+    >>> mels = np.random.default_rng(0).uniform(-60, 0, (20, 128, 400)).astype(np.float32)
+    >>> descriptions = describe(mels)
+    >>> descriptions.shape
+    (20, 6, 128)
+    >>> pca = fit_pca(descriptions, components=8)
+    >>> regions = band_regions(AudioConfig(), 22_050)
+    >>> vectors, parts = embed(descriptions, pca, regions)
+    >>> vectors.shape, parts.shape
+    ((20, 8), (20, 6, 8))
     """
     rows = descriptions.reshape(len(descriptions), -1)
     mean = rows.mean(axis=0)

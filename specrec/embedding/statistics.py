@@ -135,7 +135,14 @@ def key_number(measures: dict[str, FloatArray]) -> npt.NDArray[np.int64]:
 
 
 def percentile(values: FloatArray, quantiles: FloatArray) -> FloatArray:
-    """Return the share of the catalogue, 0 to 1, that lies below each value; half of what equals it counts."""
+    """Return the share of the catalogue, 0 to 1, that lies below each value; half of what equals it counts.
+
+    Examples
+    --------
+    >>> tempos = np.linspace(60.0, 160.0, 101)
+    >>> percentile(np.array([60.0, 110.0, 200.0]), tempos)
+    array([0.005, 0.5  , 1.   ])
+    """
     return (share_below(values, quantiles) + 1 - share_above(values, quantiles)) / 2
 
 

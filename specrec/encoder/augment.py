@@ -29,6 +29,12 @@ def augment(mels: Tensor, random: torch.Generator) -> Tensor:
         In [0, 1].
     random : torch.Generator
         A generator on the CPU, so that every device draws the same.
+
+    Examples
+    --------
+    >>> mels = torch.full((4, 128, 300), 0.5)
+    >>> augment(mels, torch.Generator().manual_seed(0)).shape
+    torch.Size([4, 128, 300])
     """
     n, bands, frames = mels.shape
     device = mels.device

@@ -10,7 +10,13 @@ from specrec.settings import PositiveFloat, PositiveInt, Section
 
 
 class EncoderConfig(Section):
-    """The encoder that `specrec train-encoder` trains. Nothing here changes a night."""
+    """The encoder that `specrec train-encoder` trains. Nothing here changes a night.
+
+    Examples
+    --------
+    >>> EncoderConfig(epochs=5).differing()
+    {'epochs': 5}
+    """
 
     architecture: Literal["contrastive", "autoencoder"] = Field(
         default="contrastive",

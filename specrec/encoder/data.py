@@ -132,6 +132,12 @@ def hold_out(groups: Sequence[str] | npt.NDArray[Any], share: float, seed: int) 
         The group of each row, such as its artist.
     share : float
         Of the groups that are held out, about; one group at least, if there are two.
+
+    Examples
+    --------
+    >>> held = hold_out(["Abba", "Abba", "Björk", "Can", "Can"], share=0.3, seed=0)
+    >>> bool(held[0] == held[1]), bool(held[3] == held[4])
+    (True, True)
     """
     hashed = hash_of(groups, seed)
     held = hashed < np.uint64(int(share * 2**64 * (1 - 2**-53)))

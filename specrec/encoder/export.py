@@ -84,7 +84,14 @@ def export(
 
 
 def open_session(model: bytes | str | os.PathLike[str]) -> onnxruntime.InferenceSession:
-    """Open a model for one thread of the CPU, as the job runs it."""
+    """Open a model for one thread of the CPU, as the job runs it.
+
+    Examples
+    --------
+    >>> from specrec.embedding.models import ENCODER
+    >>> [(of.name, of.shape) for of in open_session(ENCODER.read_bytes()).get_outputs()]
+    [('embedding', ['batch', 256])]
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

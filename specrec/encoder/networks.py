@@ -248,6 +248,14 @@ def nt_xent(one: Tensor, other: Tensor, songs: Tensor, temperature: float) -> Te
     Returns
     -------
     float32, the mean over the 2 n rows of -log of the softmax of its pair among all rows but itself.
+
+    Examples
+    --------
+    >>> one = torch.eye(3)
+    >>> round(float(nt_xent(one, one, songs=torch.arange(3), temperature=0.5)), 2)
+    0.43
+    >>> round(float(nt_xent(one, one.flip(0), songs=torch.arange(3), temperature=0.5)), 2)
+    1.77
     """
     n = len(one)
     both, song = torch.cat([one, other]), torch.cat([songs, songs])

@@ -264,7 +264,14 @@ def held_out_loss(
 
 
 def scale(codes: Any, device: torch.device) -> Tensor:
-    """Return excerpts, uint8 (n, frames, n_mels), as float32 (n, n_mels, frames) in [0, 1]."""
+    """Return excerpts, uint8 (n, frames, n_mels), as float32 (n, n_mels, frames) in [0, 1].
+
+    Examples
+    --------
+    >>> codes = np.full((2, 300, 128), 51, np.uint8)
+    >>> scale(codes, torch.device("cpu")).shape
+    torch.Size([2, 128, 300])
+    """
     mels = torch.from_numpy(codes).to(device).transpose(1, 2).contiguous()
     return (1 - mels.float() * STEP).clamp_(min=0)
 

@@ -9,7 +9,13 @@ from specrec.storage import Place
 
 
 class EvaluateConfig(Section):
-    """What `specrec evaluate` measures. Nothing here changes a list."""
+    """What `specrec evaluate` measures. Nothing here changes a list.
+
+    Examples
+    --------
+    >>> EvaluateConfig(resamples=200).differing()
+    {'resamples': 200}
+    """
 
     sample_tracks: PositiveInt = Field(default=2_000, description="tracks on which a metric is measured, at most")
     song_column: str = Field(

@@ -98,6 +98,14 @@ def fidelity(split: Split, tracks: IntArray, lists: IntArray, top: IntArray) -> 
         Rows of `split`; -1 where a list has ended.
     top : int64, shape (n, width)
         Index of the part named first; -1 where the pair is left out.
+
+    Examples
+    --------
+    >>> vectors = np.array([[2.0, 1.0], [2.0, -1.0], [0.1, 2.0]])
+    >>> halves = Split(("left", "right"), vectors, lambda i: vectors * (np.arange(2) == i))
+    >>> found = fidelity(halves, tracks=np.array([0, 1]), lists=np.array([[1], [0]]), top=np.array([[0], [0]]))
+    >>> bool(found.score[0] > found.score_others[0]), found.score_wins
+    (True, array([1., 1.]))
     """
     weighs = [i for i in range(len(split.names)) if np.abs(split.part(i)).max(initial=0.0) > 0]
     pairs = (lists >= 0) & np.isin(top, weighs)

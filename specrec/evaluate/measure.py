@@ -55,7 +55,16 @@ class ListsBySystem:
 def row(
     system: str, metric: str, figure: Figure | None, of_slice: str = "", details: Mapping[str, str] | None = None
 ) -> Measurements:
-    """Yield a figure as a measurement, if there is one."""
+    """Yield a figure as a measurement, if there is one.
+
+    Examples
+    --------
+    >>> from specrec.evaluate.intervals import Figure
+    >>> [(of.system, of.metric, of.value) for of in row("hybrid", "coverage", Figure(0.84, 0.81, 0.87, 385))]
+    [('hybrid', 'coverage', 0.84)]
+    >>> list(row("hybrid", "coverage", None))
+    []
+    """
     if figure is not None:
         yield Measurement(
             system, metric, figure.value, figure.low, figure.high, figure.n, of_slice, dict(details or {})

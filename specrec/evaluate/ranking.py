@@ -179,6 +179,12 @@ def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
     lists : int64, shape (n, width)
         Rows of `vectors`; -1 is left out, and so is a vector that is zero.
     vectors : float64, shape (m, dimensions)
+
+    Examples
+    --------
+    >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    >>> diversity(np.array([[0, 1, -1], [0, 2, -1], [1, -1, -1]]), vectors)
+    array([ 1.,  0., nan])
     """
     length = np.sqrt((vectors**2).sum(axis=1))
     known = (lists >= 0) & (length > 0)[lists]

@@ -16,7 +16,13 @@ _NO_RESULT = {"refit_share"}
 
 
 class MapConfig(Section):
-    """The map: two coordinates a track, and clusters."""
+    """The map: two coordinates a track, and clusters.
+
+    Examples
+    --------
+    >>> MapConfig(space="features").differing()
+    {'space': 'features'}
+    """
 
     space: System = Field(default="hybrid", description="the space that is drawn")
     sample_tracks: PositiveInt = Field(

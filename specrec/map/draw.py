@@ -36,6 +36,17 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
     ------
     SpecrecError
         If matplotlib is not there, or the file cannot be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import pandas as pd
+    >>> points = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "cluster": 0, "cluster_name": "calm"})
+    >>> with TemporaryDirectory() as folder:
+    ...     draw(points, "Two tracks", Path(folder, "map.png"), labels=("UMAP 1", "UMAP 2"))
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['map.png']
     """
     try:
         from matplotlib.collections import PathCollection  # noqa: PLC0415

@@ -189,6 +189,15 @@ def align(coordinates: Vectors, before: FloatArray) -> Vectors:
     coordinates : float32, shape (n, 2)
     before : float64, shape (n, 2)
         NaN for tracks that were not there. If fewer than two were, nothing is done.
+
+    Examples
+    --------
+    >>> before = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    >>> turned = before @ np.array([[0.0, 1.0], [-1.0, 0.0]]) + 5.0
+    >>> align(turned.astype(np.float32), before).round(3) + 0.0
+    array([[0., 0.],
+           [2., 0.],
+           [0., 1.]], dtype=float32)
     """
     from scipy.linalg import orthogonal_procrustes  # noqa: PLC0415
 

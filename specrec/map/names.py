@@ -124,7 +124,13 @@ def _free(names: list[str], taken: set[str]) -> str:
 
 
 def measures_named() -> list[str]:
-    """Return the measures that names are made of."""
+    """Return the measures that names are made of.
+
+    Examples
+    --------
+    >>> measures_named()[:3]
+    ['valence', 'energy', 'acousticness']
+    """
     return [measure for words in _texts()["words"].values() for measure in words]
 
 

@@ -13,7 +13,13 @@ NO_RESULT = {"block_rows", "rebuild_share", "recall_sample", "update_from"}
 
 
 class NeighboursConfig(Section):
-    """The search for the nearest tracks."""
+    """The search for the nearest tracks.
+
+    Examples
+    --------
+    >>> NeighboursConfig(top_n=50).differing()
+    {'top_n': 50}
+    """
 
     method: Literal["auto", "exact", "approximate"] = Field(
         default="auto",

@@ -191,6 +191,16 @@ def search(queries: Queries, items: Items, top_n: int) -> tuple[Pairs, Pairs]:
     nearest : each query's `top_n` nearest items that reach its threshold, grouped by query, best first; equal
         cosines by item id.
     entering : the pairs of a new query and an item whose floor it reaches, in no order.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [1, 1], [0, 1]], np.float32)
+    >>> one_cell, every = np.zeros(3, np.int32), np.arange(3, dtype=np.int32)
+    >>> items = Items(pa.array(["a", "b", "c"]), vectors, one_cell, floors=np.full(3, np.inf))
+    >>> queries = Queries(vectors, np.full(3, -np.inf), every, np.zeros(3, bool), every, one_cell)
+    >>> found, _ = search(queries, items, top_n=1)
+    >>> found.rows, found.columns, found.cosines.round(3)
+    (array([0, 1, 2]), array([1, 0, 1]), array([0.707, 0.707, 0.707]))
     """
     unit_queries = unit(queries.vectors)
     rows, columns, products, entering_rows, entering_columns = _scan(queries, unit_queries, items, top_n)

@@ -175,6 +175,15 @@ def packing(centroids: dict[str, Vectors]) -> Callable[[Batches], Batches]:
     callable
         Takes ``space, track_id, input_hash, vector, state, floor`` and yields rows of :data:`PACKED`; tracks whose
         vectors have no direction are in rows of their own, without the vectors.
+
+    Examples
+    --------
+    >>> columns = {"space": ["features"] * 2, "track_id": ["a", "b"], "input_hash": ["1", "2"]}
+    >>> columns |= {"vector": [[0.0, 1.0], [1.0, 0.0]], "state": [NEW, NEW], "floor": [-1.0, -1.0]}
+    >>> cells = {"features": np.eye(2, dtype=np.float32)}
+    >>> [packed] = packing(cells)(iter([pa.RecordBatch.from_pydict(columns)]))
+    >>> packed.column("ids").to_pylist()
+    [['b', 'a']]
     """
 
     def pack_batches(batches: Batches) -> Batches:

@@ -70,7 +70,18 @@ class Answer:
 
 
 def check_query(config: Config, system: str) -> None:
-    """Raise ConfigError if no song can be looked for in a system."""
+    """Raise ConfigError if no song can be looked for in a system.
+
+    Examples
+    --------
+    >>> from specrec.config import load
+    >>> config = load(None, ["warehouse=/music/warehouse"], needs_catalogue=False)
+    >>> check_query(config, "hybrid")
+    >>> check_query(config, "hybird")
+    Traceback (most recent call last):
+        ...
+    specrec.errors.ConfigError: there is no system 'hybird'; there are: features, spectrogram, hybrid
+    """
     if system not in config.systems:
         raise ConfigError(f"there is no system {system!r}; there are: {', '.join(config.systems)}")
 

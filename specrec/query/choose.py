@@ -66,6 +66,11 @@ def itself(nearest: Sequence[tuple[str, float]]) -> str | None:
     ----------
     nearest : sequence of tuple of str and float
         Track ids and cosines, best first.
+
+    Examples
+    --------
+    >>> itself([("a", 1.0), ("b", 0.9)]), itself([("a", 0.97)])
+    ('a', None)
     """
     return nearest[0][0] if nearest and nearest[0][1] >= SAME else None
 

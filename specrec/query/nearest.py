@@ -60,6 +60,13 @@ def nearest(queries: Vectors, batches: Iterable[pa.RecordBatch], top_n: int) -> 
     ------
     SpecrecError
         If the vectors are not of the queries' length.
+
+    Examples
+    --------
+    >>> tracks = {"track_id": ["a", "b", "c"], "vector": [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]}
+    >>> found = nearest(np.array([[1, 0]], np.float32), [pa.RecordBatch.from_pydict(tracks)], top_n=2)
+    >>> [(name, round(cosine, 3)) for name, cosine in found.of(0)]
+    [('a', 1.0), ('b', 0.8)]
     """
     unit_queries, last = unit(queries), np.full(len(queries), -np.inf, np.float32)
     found = Nearest(np.zeros(0, np.int64), pa.array([], pa.string()), np.zeros(0))

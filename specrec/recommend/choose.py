@@ -60,6 +60,13 @@ def choose(
     Returns
     -------
     int64, shape (candidates,).
+
+    Examples
+    --------
+    >>> affinity, everything = np.array([0.9, 0.8, 0.7]), np.ones(3, bool)
+    >>> one_artist = Limit(candidate=np.array([0, 1, 2]), name=np.array([5, 5, 6]), most=1)
+    >>> choose(np.zeros(3, np.int64), affinity, everything, top_n=2, limits=[one_artist])
+    array([1, 0, 2])
     """
     order = np.lexsort((-affinity, track))
     step = np.empty_like(order)

@@ -15,7 +15,13 @@ Hubs = Literal["off", "local_scaling", "mutual_proximity"]
 
 
 class RecommendConfig(Section):
-    """The lists that services read."""
+    """The lists that services read.
+
+    Examples
+    --------
+    >>> RecommendConfig(top_n=20).differing()
+    {'top_n': 20}
+    """
 
     top_n: PositiveInt = Field(default=10, description="how many tracks are recommended for a track")
     excerpt_seconds: Annotated[float, Field(ge=1)] = Field(

@@ -170,6 +170,13 @@ def shares_of(system: System, config: Config) -> dict[System, float]:
     """Return the spaces whose parts are those of a system's scores, with the share of each; they sum to 1.
 
     A system that is made of others has their parts. Spaces that explain others are among them even with share 0.
+
+    Examples
+    --------
+    >>> from specrec.config import load
+    >>> config = load(None, ["warehouse=/music/warehouse"], needs_catalogue=False)
+    >>> shares_of("features", config)
+    {'features': 1.0}
     """
     spaces = config.spaces
     if not spaces[system].parts:

@@ -25,6 +25,13 @@ def best_pairs(
     Returns
     -------
     int64, shape (pairs,), twice : index of the excerpt of `a`, and of `b`.
+
+    Examples
+    --------
+    >>> a = np.array([[[0, 100], [100, 0]]], np.int8)
+    >>> b = np.array([[[90, 10], [60, 60]]], np.int8)
+    >>> best_pairs(a, b)
+    (array([1]), array([0]))
     """
     best = np.zeros(len(a), np.int64)
     rows = max(1, _BLOCK // max(1, a.shape[1] * b.shape[1]))

@@ -87,7 +87,16 @@ class Fact:
     words: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self, rows: IntArray) -> list[str]:
-        """Return the statement for some of the pairs, whether it holds or not."""
+        """Return the statement for some of the pairs, whether it holds or not.
+
+        Examples
+        --------
+        >>> tempo = np.array([120.0, 90.0])
+        >>> holds = np.array([True, False])
+        >>> fact = Fact("rhythm.same_tempo", "tempo", tempo, tempo + 1, holds, chance=np.array([0.05, 0.05]))
+        >>> fact.told(np.array([0]))
+        ['nearly the same tempo (120 and 121 BPM)']
+        """
         form = phrase(self.phrase).format
         names = ["a", "b", *self.words]
         columns = [self.a, self.b, *self.words.values()]

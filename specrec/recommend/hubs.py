@@ -49,6 +49,12 @@ def affinity(hubs: Hubs, cosine: FloatArray, track: Nearness, other: Nearness) -
     ----------
     .. [1] Conneau, Lample, Ranzato, Denoyer, Jégou: Word Translation Without Parallel Data. ICLR 2018.
     .. [2] Schnitzer, Flexer, Schedl, Widmer: Local and Global Scaling Reduce Hubs in Space. JMLR 13, 2012.
+
+    Examples
+    --------
+    >>> track, hub = Nearness(np.array(0.5), np.array(0.1)), Nearness(np.array(0.8), np.array(0.1))
+    >>> round(float(affinity("local_scaling", np.array(0.7), track, hub)), 3)
+    0.05
     """
     if hubs == "local_scaling":
         return np.asarray(cosine - (track.mean + other.mean) / 2)

@@ -63,6 +63,14 @@ def tell(scored: Sequence[Trait], beside: Sequence[Trait], stated: Sequence[Trai
     beside : other traits of the sound.
     stated : what the catalogue states.
     count : number of pairs.
+
+    Examples
+    --------
+    >>> from specrec.recommend.facts import Fact
+    >>> tempo = np.array([120.0])
+    >>> fact = Fact("rhythm.same_tempo", "tempo", tempo, tempo + 1, np.array([True]), np.array([0.05]))
+    >>> tell([Trait("rhythm", "rhythm", [fact])], [], [], count=1).words.tolist()
+    [['nearly the same tempo (120 and 121 BPM)']]
     """
     traits = [*scored, *beside, *stated]
     words = np.full((count, len(traits)), None, object)

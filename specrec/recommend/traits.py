@@ -29,7 +29,14 @@ class Traits:
 
 
 def traits_of(track: Mapping[str, Any], config: RecommendConfig) -> Traits:
-    """Return the traits of a row of ``tracks``."""
+    """Return the traits of a row of ``tracks``.
+
+    Examples
+    --------
+    >>> row = {"artists": "Abba;Cher", "album_name": "Gold", "duration_ms": 200_000, "explicit": None}
+    >>> traits_of(row | {"extra": None}, RecommendConfig(max_per_album=1))
+    Traits(allowed=True, artists=['abba', 'cher'], albums=['gold;abba', 'gold;cher'])
+    """
     artists = list(dict.fromkeys(filter(None, map(_clean, (track["artists"] or "").split(";")))))
     album = _clean(track["album_name"] or "")
     albums = [f"{album};{artist}" for artist in artists or [""]] if album else []

@@ -8,7 +8,13 @@ from specrec.settings import PositiveFloat, PositiveInt, Section
 
 
 class StorageConfig(Section):
-    """How object storage is reached. Credentials come from the environment, never from here."""
+    """How object storage is reached. Credentials come from the environment, never from here.
+
+    Examples
+    --------
+    >>> StorageConfig(endpoint_url="http://127.0.0.1:9000", path_style=True).region
+    'us-east-1'
+    """
 
     endpoint_url: str | None = Field(default=None, description="URL of an S3-compatible server; null: AWS")
     region: str = Field(default="us-east-1", description="region of the buckets")

@@ -20,6 +20,14 @@ class LocalStore(Store):
 
     Links are followed, also those that lead out of a catalogue's root: they are made by who owns the disk, and
     not by a catalogue.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     store, place = LocalStore(), f"{folder}/lock"
+    ...     store.create(place, b"mine"), store.create(place, b"theirs"), store.read(place)
+    (True, False, b'mine')
     """
 
     def fetch(self, uri: Location, into: BinaryIO, max_bytes: int) -> int:

@@ -134,7 +134,14 @@ def require_size(size: int, limit: int) -> None:
 
 
 def copy(chunks: Iterator[bytes], into: BinaryIO, max_bytes: int) -> int:
-    """Write chunks over whatever `into` held; return their size. Files may turn out longer than they said."""
+    """Write chunks over whatever `into` held; return their size. Files may turn out longer than they said.
+
+    Examples
+    --------
+    >>> into = io.BytesIO()
+    >>> copy(iter([b"one ", b"two"]), into, max_bytes=100), into.getvalue()
+    (7, b'one two')
+    """
     into.seek(0)
     into.truncate()
     size = 0

@@ -142,7 +142,14 @@ class ArtefactStore:
 
 
 def pack(arrays: Mapping[str, FloatArray]) -> bytes:
-    """Return arrays as the bytes of an .npz file; the same arrays give the same bytes."""
+    """Return arrays as the bytes of an .npz file; the same arrays give the same bytes.
+
+    Examples
+    --------
+    >>> payload = pack({"mean": np.zeros(3), "std": np.ones(3)})
+    >>> {name: array.shape for name, array in unpack(payload).items()}
+    {'mean': (3,), 'std': (3,)}
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **dict(sorted(arrays.items())), allow_pickle=False)
     return buffer.getvalue()

@@ -35,6 +35,13 @@ class WarehouseLock:
     ------
     WarehouseLockedError
         On entering, if another run holds it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, WarehouseLock(folder, StorageConfig(), "tonight"):
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['_specrec_lock.json']
     """
 
     def __init__(self, warehouse: Location, storage: StorageConfig, run_id: str) -> None:

@@ -31,6 +31,15 @@ class Reader:
         How the store is reached; credentials come from the environment.
     versions : mapping of str to int or None
         The Delta version at which a table is read, by its name; others are read as they stand.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from deltalake import write_deltalake
+    >>> with TemporaryDirectory() as folder:
+    ...     write_deltalake(f"{folder}/tracks", pa.table({"track_id": ["a", "b"], "artists": ["Abba", "Can"]}))
+    ...     Reader(folder, StorageConfig()).rows("tracks", filters=[("track_id", "=", "b")])
+    [{'track_id': 'b', 'artists': 'Can'}]
     """
 
     def __init__(self, root: Location, storage: StorageConfig, versions: Mapping[str, int] | None = None) -> None:

@@ -26,7 +26,15 @@ _BUILT_IN: dict[System, Callable[[Config], Space]] = {FEATURES: FeatureSpace, SP
 
 
 def spaces_of(config: Config) -> dict[System, Space]:
-    """Return the spaces of a configuration by name, each after those that it is made of."""
+    """Return the spaces of a configuration by name, each after those that it is made of.
+
+    Examples
+    --------
+    >>> from specrec.config import load
+    >>> config = load(None, ["warehouse=/music/warehouse"], needs_catalogue=False)
+    >>> {name: space.source for name, space in spaces_of(config).items()}
+    {'features': 'audio_features', 'spectrogram': 'mel_spectrograms', 'hybrid': 'embeddings'}
+    """
     made = [_BUILT_IN[name](config) for name in BUILT_IN]
     made += [ModelSpace(config, name) for name in sorted(config.embedding.models)]
     by_name = {space.name: space for space in made}

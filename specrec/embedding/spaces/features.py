@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 
 class FeatureSpace(FittedSpace):
-    """Features, each family bounded and with its own weight."""
+    """Features, each family bounded and with its own weight.
+
+    Examples
+    --------
+    >>> from specrec.config import load
+    >>> space = FeatureSpace(load(None, ["warehouse=/music/warehouse"], needs_catalogue=False))
+    >>> space.source, space.artefact.name, space.columns[:2]
+    ('audio_features', 'features_scaler', ('mfcc_mean', 'mfcc_std'))
+    """
 
     explains_others = True
 

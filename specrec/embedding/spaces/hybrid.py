@@ -82,6 +82,12 @@ def join(vectors: Mapping[System, Vectors], shares: Mapping[System, float]) -> V
     Returns
     -------
     float32, shape (tracks, sum of the dimensions)
+
+    Examples
+    --------
+    >>> one, other = np.array([[3.0, 4.0]], np.float32), np.array([[2.0]], np.float32)
+    >>> join({"features": one, "spectrogram": other}, {"features": 0.75, "spectrogram": 0.25}).round(3)
+    array([[0.52 , 0.693, 0.5  ]], dtype=float32)
     """
     parts = []
     for space, rows in vectors.items():

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 
 class ModelSpace(Space):
-    """What a model makes of the stored mel spectrograms, or of the audio itself."""
+    """What a model makes of the stored mel spectrograms, or of the audio itself.
+
+    Examples
+    --------
+    >>> from specrec.config import load
+    >>> settings = ["warehouse=/music/warehouse", "embedding.models={encoder: {path: shipped}}"]
+    >>> space = ModelSpace(load(None, settings, needs_catalogue=False), "encoder")
+    >>> space.source, space.makers
+    ('mel_spectrograms', ('encoder',))
+    """
 
     def __init__(self, config: Config, name: System) -> None:
         super().__init__(name)

@@ -169,6 +169,14 @@ def embedded(
     vectors : float32, shape (rows, dimensions)
     tags : list
         Of each row, if its model names tags.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"track_id": ["a", "b"]})
+    >>> embedded(rows, np.eye(2, dtype=np.float32))[["track_id", "vector"]]
+      track_id      vector
+    0        a  [1.0, 0.0]
+    1        b  [0.0, 1.0]
     """
     nothing = dict.fromkeys(OPTIONAL_COLUMNS)
     return pd.DataFrame({"track_id": rows["track_id"], "vector": list(vectors), **nothing, "tags": tags})

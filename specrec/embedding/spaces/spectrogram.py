@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 
 class SpectrogramSpace(FittedSpace):
-    """Principal components of what each mel band does; it also keeps what regions and excerpts are told by."""
+    """Principal components of what each mel band does; it also keeps what regions and excerpts are told by.
+
+    Examples
+    --------
+    >>> from specrec.config import load
+    >>> space = SpectrogramSpace(load(None, ["warehouse=/music/warehouse"], needs_catalogue=False))
+    >>> space.source, space.artefact.name, space.columns[:3]
+    ('mel_spectrograms', 'spectrogram_pca', ('sample_rate', 'mel', 'n_mels'))
+    """
 
     explains_others = True
 

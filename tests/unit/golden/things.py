@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from onnx_models import write_model
 
 from golden import inputs
 from golden.digests import digest
-from onnx_models import write_model
 from specrec.audio.analyse import analyse
 from specrec.audio.config import ModelMelConfig
 from specrec.audio.measures import columns
