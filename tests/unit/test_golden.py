@@ -33,9 +33,8 @@ def test_a_default_changes_only_with_its_version() -> None:
     now = record.defaults()
     wrong = list(record.wrong_defaults(DEFAULTS, now))
     assert not wrong, "\n".join(wrong)
-    stale = {name for name in now if now[name] != DEFAULTS["defaults"].get(name)} | DEFAULTS[
-        "defaults"
-    ].keys() - now
+    known = DEFAULTS["defaults"]
+    stale = sorted(name for name in now if name not in known or now[name] != known[name])
     assert not stale, f"new settings, or new defaults with a new version ({stale}): run `{record.RENEW}`"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from golden.inputs import random_bits
 
-#: Relative to the root mean square of an array: far more than processors and builds differ by (about 1e-5), far less
-#: than what anybody would call a change.
+#: Relative to the root mean square of an array: far more than processors and builds differ by, far less than what
+#: anybody would call a change.
 TOLERANCE = 3e-4
 #: float32 makes no less of what is about 1.
 _LEAST = 2e-6
@@ -22,8 +22,8 @@ _DIRECTIONS = 4
 def digest(value: Any) -> Any:
     """Return plain JSON: texts, truths and integers as they are; arrays of floats, and floats, rounded.
 
-    A large array is told by its shape, its root mean square, its mean, and its projections on a few fixed directions
-    of random signs, in which a change of any part shows.
+    A large array is told by its shape, its root mean square, its mean, and its projections on a few fixed
+    directions of random signs, in which a change of any part shows.
     """
     if isinstance(value, dict):
         return {str(name): digest(of) for name, of in value.items()}

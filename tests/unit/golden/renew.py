@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from golden.record import renew
+from golden.record import renew  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit("\n".join(renew()) or None)

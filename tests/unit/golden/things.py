@@ -275,8 +275,8 @@ def _duplicates() -> dict[str, Any]:
             "same": bool(same),
         }
     titles = [
-        "Song (feat. Guest) [2011 Remaster]", "Song – Remastered 2009", "Søng ft. Someone", "Song (Live)", "R&B: 'til",
-        "The Song - Radio Edit", "노래 (Album Version)", "…", "Song, Pt. 2 (Explicit Version)",
+        "Song (feat. Guest) [2011 Remaster]", "Song – Remastered 2009", "Søng ft. Someone", "Song (Live)",
+        "R&B: 'til", "The Song - Radio Edit", "노래 (Album Version)", "…", "Song, Pt. 2 (Explicit Version)",
     ]  # fmt: skip
     artists = ["The Beatles;Guest", "Beyoncé feat. Jay-Z", "AC/DC", "  the  Who ", "The The"]
     groups = connect(pd.DataFrame({"a": ["t3", "t2", "t5", "t9"], "b": ["t1", "t3", "t4", "t2"]}))
