@@ -26,7 +26,7 @@ CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio
 #: Names of row numbers, which pandas and Spark write beside the data. They are left out, as they change whenever
 #: rows are in another order.
 _INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|)", re.IGNORECASE)
-#: Columns of ``tracks`` that tell nothing of the catalogue.
+#: Columns of ``tracks`` that say nothing of what the catalogue holds, and are not hashed.
 _NOT_HASHED = ("row_hash", "run_id", "updated_at")
 
 
@@ -39,7 +39,7 @@ def read_table(spark: SparkSession, path: Location, kind: str) -> DataFrame:
         If there is none, or it is not of that kind.
     """
     reader = spark.read.format(kind)
-    if kind == "csv":  # quotes doubled, line breaks inside quotes: as pandas and spreadsheets write it
+    if kind == "csv":  # as pandas and spreadsheets write it: quotes doubled, line breaks inside quotes
         reader = reader.options(header=True, multiLine=True, quote='"', escape='"', encoding="UTF-8")
     try:
         return reader.load(for_spark(path))
@@ -150,7 +150,7 @@ def with_audio_uri(tracks: DataFrame, root: Location) -> DataFrame:
         for alias in other.aliases:
             path = F.regexp_replace(path, f"^{re.escape(alias)}", other.prefix)
     path = F.regexp_replace(path, r"^(\./+)+", "")
-    # column by column: as one expression, each step would be written out again wherever the next uses it
+    # Each step is a column of its own: within one expression it would be computed again wherever the next uses it.
     tracks = tracks.withColumn("_path", path)
     absolute = F.col("_path").startswith(scheme.prefix)
     relative = ~F.col("_path").rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://")
@@ -178,7 +178,7 @@ def with_files(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
     files = fingerprints(tracks, storage)
     tracks = tracks.join(files, "audio_uri", "left").withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
     hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]
-    # a map has no order of its own, and must not have one in the hash
+    # the entries of a map have no order of their own: they are sorted, so that none gets into the hash
     plain = [F.array_sort(F.map_entries(name)).alias(name) if name == "extra" else F.col(name) for name in hashed]
     return tracks.withColumn("row_hash", F.sha2(F.to_json(F.struct(*plain)), 256))
 
@@ -226,7 +226,7 @@ def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFr
     content = F.to_json(F.struct(*(name for name in rows.columns if name != "extra")))
     nameless = rows.where("track_id is null").select(
         F.concat(F.lit("row "), F.sha2(content, 256)).alias("track_id"),
-        F.coalesce("audio", F.lit("")).alias("audio_uri"),  # never null: rows are told apart by it
+        F.coalesce("audio", F.lit("")).alias("audio_uri"),  # never null, as rows of quarantine are compared by it
         F.lit("missing_track_id").alias("code"),
         F.lit("the catalogue's row has no track_id: give it one").alias("message"),
     )

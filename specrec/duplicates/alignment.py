@@ -141,17 +141,18 @@ def _align(
     frames_b: npt.NDArray[np.int64],
     min_overlap: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    # float64, and rounded: sums of products of integers, which do not depend on how long a batch's longest clip is
+    # In float64 and rounded, sums of products of integers are exact: they do not depend on the length of the
+    # longest clip in the batch.
     left, right = a.astype(np.float64), b.astype(np.float64)
     longest = max(left.shape[2], right.shape[2])
-    reach = math.ceil((1 - min_overlap) * longest)  # no lag beyond it leaves overlap enough
+    reach = math.ceil((1 - min_overlap) * longest)  # a greater lag leaves too little overlap
     lags = np.arange(-reach, reach + 1)
     size = fft.next_fast_len(longest + reach + 1, real=True)
     spectrum = np.einsum("nbf,nbf->nf", fft.rfft(left, size), np.conj(fft.rfft(right, size)))
     products = np.rint(fft.irfft(spectrum, size))[:, lags % size]
 
     na, nb = frames_a[:, None], frames_b[:, None]
-    start, stop = np.maximum(lags, 0), np.minimum(na, nb + lags)  # of the overlap, in a
+    start, stop = np.maximum(lags, 0), np.minimum(na, nb + lags)  # where the overlap lies in a
     enough = stop - start >= np.ceil(min_overlap * np.maximum(na, nb)).clip(min=1)
     start, stop = np.where(enough, start, 0), np.where(enough, stop, 0)
     energy_a = _between(_energy(left), start, stop)
@@ -178,7 +179,7 @@ def _least_alike(
     xy, xx, yy = (
         np.einsum("nbt,nbt->nt", u, v).astype(np.float64) for u, v in ((left, right), (left, left), (right, right))
     )
-    # where in the movement of both, 0 to 1, a frame lies
+    # how much of all movement, of both clips, comes before each frame: 0 to 1
     place = sum(np.cumsum(z, axis=1) / np.maximum(z.sum(axis=1, keepdims=True), 1.0) for z in (xx, yy)) / 2
     part = np.minimum((place * _PARTS * (1 - 1e-12)).astype(np.int64), _PARTS - 1)
     of_part = (part[:, None, :] == np.arange(_PARTS)[:, None]).astype(np.float64)

@@ -22,9 +22,9 @@ from specrec.duplicates.titles import clean_artists, clean_titles
 
 Frames = Iterator[pd.DataFrame]
 
-#: What groups depend on beside the spectrograms.
+#: Columns of tracks and features that groups depend on, besides the spectrograms.
 KNOWN = ("content_hash", "track_name", "artists", "duration_ms")
-#: A track is compared with so many others of the same title and artist: those whose length is next to its own.
+#: A track is compared with so many others of the same title and artist: those whose lengths follow its own.
 _SAME_TITLE = 3
 _FEW_PAIRS = 100_000
 _DESCRIBED = "track_id string, original string, next_copy string, title string, artist string, duration_ms long"
@@ -90,7 +90,7 @@ def find_candidates(described: DataFrame, neighbours: DataFrame, config: Duplica
     near = near.select(
         *(F.coalesce(f"original_{name}", name).alias(name) for name in ("track_id", "neighbour_id")), "cosine"
     )
-    # ranked anew: the nearest of a file that there is ten times are its copies
+    # They are ranked anew, since the nearest neighbours of a file that is there ten times are its own copies.
     near = (
         near.where("track_id != neighbour_id")
         .groupBy("track_id", "neighbour_id")
@@ -174,7 +174,7 @@ def least_connected(edges: DataFrame, few: int = _FEW_PAIRS) -> DataFrame:
     few : int
         Up to so many edges are connected in this process: a round in Spark takes as long as ten thousand of them.
     """
-    small = edges.select("a", "b").limit(few + 1).toPandas()  # bounded
+    small = edges.select("a", "b").limit(few + 1).toPandas()  # bounded by `few`
     if len(small) > few:
         return _connect_in_rounds(edges)
     return edges.sparkSession.createDataFrame(connect(small), "track_id string, group_id string")

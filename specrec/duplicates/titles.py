@@ -58,7 +58,7 @@ def clean_artists(artists: pd.Series) -> pd.Series:
 def _plain(text: pd.Series) -> pd.Series:
     """Fold case and compatibility forms (NFKD, Unicode TR15) and take off the accents."""
     folded = text.astype("string").str.normalize("NFKD").str.casefold()
-    # letters are put together again: a Korean syllable is one
+    # NFKC puts letters together again, as a Korean syllable is several in NFKD
     plain: pd.Series = folded.str.replace(r"[\u0300-\u036f]", "", regex=True).str.normalize("NFKC")
     return plain.str.replace(r"\s+", " ", regex=True)
 

@@ -32,7 +32,7 @@ def genre_lists(tracks: IntArray, pool: IntArray, genre: IntArray, width: int, s
     rng = np.random.default_rng(seed)
     lists = np.full((len(tracks), width), -1)
     drawn = min(width, len(pool))
-    for start in range(0, len(tracks), _ROWS):  # the draws of all rows at once would be rows times pool
+    for start in range(0, len(tracks), _ROWS):  # a few at a time, as each row draws a number for all of the pool
         own = tracks[start : start + _ROWS, None]
         keys = rng.random((len(own), len(pool)))
         keys[(pool == own) | (genre[pool] != genre[own]) | (genre[own] < 0)] = np.inf
@@ -57,7 +57,7 @@ def popular_lists(tracks: IntArray, popular: IntArray, width: int) -> IntArray:
     """
     lists = np.tile(popular, (len(tracks), 1))
     own = lists == tracks[:, None]
-    order = np.argsort(own, axis=1, kind="stable")  # the own goes last, the others keep their order
+    order = np.argsort(own, axis=1, kind="stable")  # the track itself goes last, the others keep their order
     lists = np.take_along_axis(np.where(own, -1, lists), order, axis=1)
     padding = np.full((len(tracks), max(width - lists.shape[1], 0)), -1)
     return np.concatenate([lists[:, :width], padding], axis=1)

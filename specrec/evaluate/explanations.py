@@ -159,5 +159,5 @@ def _length(vectors: FloatArray) -> FloatArray:
 
 
 def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
-    # what deletion leaves of a vector that was all one part is rounding, and has no direction
+    # where all of a vector was one part, its deletion leaves rounding errors, which have no direction
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b > 1e-12)

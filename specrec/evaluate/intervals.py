@@ -71,7 +71,7 @@ class Bootstrap:
             centred = [r - r.mean(axis=axis, keepdims=True) for r in ranks]
             covariance = (centred[0] * centred[1]).sum(axis=axis)
             spread = np.sqrt((centred[0] ** 2).sum(axis=axis) * (centred[1] ** 2).sum(axis=axis))
-            # a resample of one value alone tells of no correlation
+            # a resample in which all values are the same shows no correlation
             return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 0)
 
         low, high = self._interval((x, y), correlation, paired=True)

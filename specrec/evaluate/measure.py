@@ -156,7 +156,7 @@ def whole_lists(
     bootstrap : Bootstrap
         How figures are resampled.
     """
-    # in the order of their times: the resamples are drawn cell by cell
+    # sorted, since resamples are drawn cell by cell: another order would give another interval
     histogram = dict(sorted(zip(occurring["times"].tolist(), occurring["count"].tolist(), strict=True)))
     with_list = lengths["count"].sum()
     yield from occurrence(system, Occurrence.of(histogram, tracks - surplus, float(with_list)), bootstrap)

@@ -140,7 +140,7 @@ def _song_is_among_ten(of: SystemLists) -> TrackValues:
 def _likes_of_list(of: SystemLists) -> TrackValues:
     means = mean_of_list(of.facts.liked, of.lists)
     rounded: FloatArray = means.round(12)
-    return TrackValues(rounded)  # or rounding errors would rank what is the same
+    return TrackValues(rounded)  # or rounding errors would rank means that are the same
 
 
 def _agreement(of: SystemLists, likes: FloatArray, bootstrap: Bootstrap) -> Figure | None:

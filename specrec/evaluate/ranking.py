@@ -129,7 +129,7 @@ def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, val
     -------
     int64, shape (n, width).
     """
-    row_of = np.full(len(facts.ids) + 1, -1)  # the last is for tracks that are not known
+    row_of = np.full(len(facts.ids) + 1, -1)  # the last, at -1, is that of tracks that are not known
     row_of[tracks] = np.arange(len(tracks))
     row = row_of[facts.positions(frame["track_id"])]
     column = frame["rank"].to_numpy(np.int64) - 1
@@ -190,11 +190,11 @@ def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
     known = (lists >= 0) & (length > 0)[lists]
     unit = np.divide(vectors, length[:, None], out=np.zeros_like(vectors), where=(length > 0)[:, None])
     sums = np.zeros((len(lists), vectors.shape[1]))
-    for column in range(lists.shape[1]):  # a rank at a time: all at once would be ten times the memory
+    for column in range(lists.shape[1]):  # one rank at a time, to hold one copy of the vectors and not one a rank
         sums += np.where(known[:, column, None], unit[lists[:, column]], 0.0)
     n = known.sum(axis=1)
     pairs = n * (n - 1)
-    cosines = (sums**2).sum(axis=1) - n  # of all ordered pairs, without each track with itself
+    cosines = (sums**2).sum(axis=1) - n  # over all ordered pairs, but not of a track with itself
     mean: FloatArray = np.divide(cosines, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
     return 1 - mean
 

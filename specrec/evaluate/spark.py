@@ -129,7 +129,7 @@ def in_recordings(recommendations: DataFrame, groups: DataFrame | None) -> DataF
         of_own = groups.select("track_id", F.col("group_id").alias("own_group"))
         of_listed = groups.select(F.col("track_id").alias("recommended_track_id"), "group_id")
         lists = lists.join(of_own, "track_id", "left").join(of_listed, "recommended_track_id", "left")
-        # a prefix: a group may be called as a track is
+        # prefixes tell them apart, since a group has the name of one of its tracks
         own, recording = (
             F.coalesce(F.concat(F.lit("group "), group), F.concat(F.lit("track "), track))
             for group, track in (("own_group", "track_id"), ("group_id", "recommended_track_id"))

@@ -272,7 +272,7 @@ class TruthChecker:
             both = [sign * a[name], sign * b[name]]
             below = np.searchsorted(values, both, side="left")
             enough = below / max(len(values) - 1, 1) >= n / m - self._slack - 1e-9
-            return bool(np.isfinite(both).all() and enough.all())  # NaN would be sorted above all
+            return bool(np.isfinite(both).all() and enough.all())  # NaN would be sorted above all numbers
 
         return check
 
@@ -367,7 +367,7 @@ def _tagged(a: Values, b: Values, words: Sequence[str]) -> bool:
     def have(tag: str) -> bool:
         return all(np.isfinite(side.get(f"{tag} by {model}", np.nan)) for side in (a, b))
 
-    # a tag may have an "and" of its own
+    # every "and" may join two tags or be a part of one
     cuts = re.finditer(" and ", named)
     return have(named) or any(have(named[: cut.start()]) and have(named[cut.end() :]) for cut in cuts)
 

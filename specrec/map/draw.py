@@ -92,7 +92,7 @@ def _name(figure: Any, axes: Any, named: list[tuple[float, float, str, str]]) ->
     figure.draw_without_rendering()  # settles the layout, so that sizes are known
     to_data = axes.transData.inverted()
     placed: list[Any] = []
-    for text in texts:  # from the lowest up, each above those that it would cover
+    for text in texts:  # from the lowest up, each is put above those that it would cover
         box = text.get_bbox_patch().get_window_extent().padded(2)
         for other in sorted(placed, key=lambda of: of.y0):
             if box.overlaps(other):

@@ -17,9 +17,9 @@ from specrec.neighbours.kernel import has_direction
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Columns of the map before that a new one is made like.
+#: Columns of an earlier map that make a new one like it.
 BEFORE = (*(f"{of}_{axis}" for of in ("pca", *METHODS) for axis in "xy"), "cluster", "cluster_name")
-#: Columns of the catalogue that names are made of.
+#: Columns of the catalogue that clusters are named by.
 ATTRIBUTES = tuple(name for name in measures_named() if name not in (*MEASURES, *LEVELS))
 
 

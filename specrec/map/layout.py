@@ -27,7 +27,7 @@ _PERPLEXITY = 30.0
 #: float32 products of vectors of length 2 err by less than this, in squared distance.
 _SLACK = np.float32(1e-4)
 _PRODUCTS_AT_ONCE = 1 << 22
-#: The methods whose coordinates are kept, other than PCA, whose coordinates are components.
+#: The methods whose coordinates are kept in the artefact. Those of PCA are components of the vectors.
 METHODS = ("umap", "tsne")
 
 
@@ -168,13 +168,13 @@ def memberships(distances: FloatArray) -> FloatArray:
     target = np.log2(max(distances.shape[1], 2))
     low, high = np.zeros((len(distances), 1)), np.full((len(distances), 1), np.inf)
     sigma = np.ones((len(distances), 1))
-    for _ in range(64):  # bisection, of all rows at once
+    for _ in range(64):  # bisection, for all rows at once
         is_over = np.exp(-distances[:, 1:] / sigma).sum(axis=1, keepdims=True) > target
         low, high = np.where(is_over, low, sigma), np.where(is_over, sigma, high)
         sigma = np.where(np.isinf(high), sigma * 2, (low + high) / 2)
         sigma = np.maximum(sigma, 1e-300)
     sigma = np.maximum(sigma, 1e-3 * distances.mean(axis=1, keepdims=True))
-    weights = np.exp(-(distances - distances[:, :1]) / sigma)  # the nearest's is 1: no sum is zero
+    weights = np.exp(-(distances - distances[:, :1]) / sigma)  # that of the nearest is 1, so no sum is zero
     scaled: FloatArray = weights / weights.sum(axis=1, keepdims=True)
     return scaled
 
@@ -250,7 +250,7 @@ def _fit_umap(projected: Vectors, start: Vectors, neighbours: int, seed: int) ->
     import warnings  # noqa: PLC0415
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a search index, which only its own transform would need
+        warnings.simplefilter("ignore")  # that there is no search index, which only its own transform would need
         from umap import UMAP  # noqa: PLC0415 (seconds)
 
         at, distances = nearest(projected, projected, min(neighbours, len(projected)))
@@ -260,7 +260,7 @@ def _fit_umap(projected: Vectors, start: Vectors, neighbours: int, seed: int) ->
             random_state=seed,
             n_jobs=1,
             precomputed_knn=(at.astype(np.int32), distances.astype(np.float32), None),
-            force_approximation_algorithm=True,  # below 4,096 rows it would not look at them
+            force_approximation_algorithm=True,  # below 4,096 rows it would not use the precomputed neighbours
         ).fit_transform(projected)
     coordinates: Vectors = fitted.astype(np.float32)
     return coordinates

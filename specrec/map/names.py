@@ -21,9 +21,9 @@ import yaml
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-#: How far from the middle of the catalogue, as a share of it, a cluster's median is where a word is true.
+#: A word is true of a cluster whose median lies at least this far, as a share of the catalogue, from its middle.
 STANDS_OUT = 1 / 6
-#: A measure that is known of fewer of a cluster's tracks says nothing of it.
+#: A measure says nothing of a cluster if it is known of a smaller share of its tracks.
 _KNOWN = 0.5
 
 

@@ -72,7 +72,7 @@ class Items:
         random = np.random.default_rng(0)
         weights = random.integers(1 << 63, size=(1, bits.shape[1]), dtype=np.uint64)[0]
         of_vector = np.zeros(len(bits), np.uint64)
-        for column in range(bits.shape[1]):  # a sum that wraps around: the vector's hash
+        for column in range(bits.shape[1]):  # a weighted sum that wraps around serves as the vector's hash
             of_vector += bits[:, column] * weights[column]
         order = np.lexsort((self.rank_of, of_vector))
         numbers = np.empty(len(bits), np.int64)
@@ -156,7 +156,7 @@ def cosine(a: Vectors, b: Vectors) -> FloatArray:
     """
     a64, b64 = _row_by_row(a), _row_by_row(b)
     length = np.sqrt((a64 * a64).sum(axis=1)) * np.sqrt((b64 * b64).sum(axis=1))
-    products = (a64 * b64).sum(axis=1)  # not einsum, whose buffers cut rows where the batch has it
+    products = (a64 * b64).sum(axis=1)  # einsum would add in an order that depends on the batch
     cosines: FloatArray = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
     return cosines.clip(-1.0, 1.0)
 
@@ -323,7 +323,7 @@ def _limits(thresholds: FloatArray, products: Vectors, top_n: int) -> Vectors:
         place = products.shape[1] - top_n
         of_unknown = products if len(unknown) == len(products) else products[unknown]
         limits[unknown] = np.partition(of_unknown, place, axis=1)[:, place]
-    # a product of unit vectors is never below -2, which what is left out has
+    # no product of unit vectors is as low as -2; what is left out is -inf, and stays below it
     limited: Vectors = np.maximum(limits - _SLACK, np.float32(-2))
     return limited
 

@@ -151,7 +151,7 @@ def why_rebuild(
     old_settings, old_method, _ = before.split(":", 2)
     if old_settings not in settings.accepted:
         return "settings"
-    if (old_method, method) == ("approximate", "exact"):  # what stands was not found by comparing with all
+    if (old_method, method) == ("approximate", "exact"):  # the lists that stand may lack neighbours
         return "exact from now on"
     return "few tracks" if tracks < config.update_from else None
 
@@ -250,7 +250,7 @@ def lay_out(spaces: Mapping[str, SpacePlan], block_rows: int) -> dict[str, CellL
             block_rows,
             first_target=target,
             probes=space.probes,
-            # a pair is found from either side: with more probes on the one, none is lost to the other
+            # settled tracks do not look for a new one: it looks further, to meet those that would have found it
             probes_of_new=min(2 * space.probes, len(space.centroids)),
             visits=visits,
         )

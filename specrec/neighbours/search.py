@@ -307,7 +307,7 @@ def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Bat
 
     def meet(batches: Batches) -> Batches:
         for target, of_target in _by_target(batches):
-            rows = list(of_target)  # a block
+            rows = list(of_target)  # the pieces of one block
             space, layout = rows[0].space, layouts[rows[0].space]
             block, home = layout.block_of(target), _Home.join(rows)
             del rows
@@ -357,7 +357,7 @@ def _probes(
         some, probes = np.flatnonzero((home.states[asking] == NEW) == new), at_least
         while len(some):
             probed = nearest_cells(home.items.vectors[asking[some]], layout.centroids, probes)
-            # cells of a few tracks do not fill a list: further ones then
+            # where the nearest cells hold too few tracks to fill a list, further cells are probed
             enough = layout.counts[probed].sum(axis=1) > top_n
             enough |= probes >= len(layout.centroids)
             rows.append(np.repeat(some[enough], probed.shape[1]).astype(np.int32))
@@ -384,7 +384,7 @@ def _search_home(
         vectors=items.vectors[asking],
         thresholds=np.full(len(asking), -np.inf),
         own=asking,
-        # a track with `top_n` copies before it can enter no list: so a thousand copies do not all meet each other
+        # a track that has `top_n` copies before it can enter no list; so a thousand copies are not all compared
         is_new=((home.states == NEW) & (items.copy_number <= top_n))[asking],
         probe_rows=probing[in_own_cell],
         probe_cells=probed[in_own_cell],

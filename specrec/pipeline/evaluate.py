@@ -56,7 +56,8 @@ from specrec.settings import System
 from specrec.warehouse.reader import Reader
 
 _READS = 30
-#: Statistics are of a sample of a large catalogue: the share of a track that is not of it is off by one in so many.
+#: By how much the share of tracks that a sentence names may differ from that of the sample which is drawn here,
+#: where a catalogue is too large for the sample to be all of it.
 _SAMPLED_SHARE = 1e-3
 
 
@@ -80,7 +81,9 @@ def evaluate(config: Config) -> Evaluation:
     SpecrecError
         In one line: what happened and what to do.
     """
-    Reader(config.warehouse, config.storage).table("recommendations")  # or a mistyped path would get empty tables
+    Reader(config.warehouse, config.storage).table(
+        "recommendations"
+    )  # fails where there is no warehouse, or a mistyped path would be given empty tables
     with open_run(config) as run, run.stage("evaluate") as report:
         run.warehouse.create_missing()
         counts = run.warehouse.counts("embeddings", "space")
@@ -196,7 +199,7 @@ def _ranked(run: Run, few: DataFrame) -> DataFrame:
     warehouse, config = run.warehouse, run.config
     neighbours = warehouse.read("neighbours")
     listed = neighbours.join(few, "track_id", "left_semi").select(F.col("neighbour_id").alias("track_id"))
-    # how near the nearest of a candidate are counts as well
+    # ranks depend on how near the neighbours of each candidate are, too
     needed = neighbours.join(few.unionByName(listed).distinct(), "track_id", "left_semi")
     unlimited = RecommendConfig(
         top_n=config.neighbours.top_n, hubs=config.recommend.hubs, max_per_artist=None, max_per_album=None
@@ -314,7 +317,7 @@ def _reads(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measureme
     ids = sample.facts.ids[tracks[:_READS]]
     for system in run.config.systems:
         seconds = []
-        for track_id in [ids[0], *ids]:  # the first finds nothing warm
+        for track_id in [ids[0], *ids]:  # the first read, which finds no cache filled, is not counted
             start = time.perf_counter()
             reader.rows("recommendations", [("system", "=", system), ("track_id", "=", track_id)])
             seconds.append(time.perf_counter() - start)

@@ -21,7 +21,7 @@ from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.tables import Warehouse
 
-#: Fewer attempts than this and no success say little about the night as a whole.
+#: That none of fewer attempts than this succeeded says little about the night as a whole.
 _FEW = 20
 
 
@@ -39,7 +39,7 @@ def extract(run: Run) -> None:
     config, warehouse = run.config, run.warehouse
     with run.stage("extract") as report:
         limits = config.extract
-        # a file that broke the limits is tried again within others
+        # the limits are among them, so that a file that broke them is tried again within others
         decoders = f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB"
         found = _Survey(warehouse)
         found.forget_what_is_gone(warehouse)
@@ -60,8 +60,8 @@ def extract(run: Run) -> None:
         report.details |= {"decoded": count, "removed": removed}
         portions = math.ceil(count / config.extract.commit_every)
         if count:
-            # A table of its own, and not a cached plan: Delta drops the plans that read a table when it commits
-            # to that table, and each portion's results would be decoded anew for every table they go to.
+            # This is a table of its own and not a cached plan. When Delta commits to a table it drops all cached
+            # plans that read it, and each portion would be decoded anew for every table that it is written to.
             run.lock.check()
             of_file = F.pmod(F.xxhash64("audio_uri"), F.lit(portions))
             warehouse.replace("to_extract", files.withColumn("portion", of_file).sort("portion", "audio_uri"))
@@ -84,13 +84,13 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
     tasks = max(math.ceil(count / run.config.extract.files_per_task), min(count, 4 * cores))
     done = extract_files(files, run.config, tasks).withColumns(run.stamp()).persist(StorageLevel.DISK_ONLY)
     try:
-        # one file a core and table: the many small tasks would leave as many small files
+        # Tables get one file a core: as many as there are tasks would be many small ones.
         good, bad = done.where("code is null").coalesce(cores), done.where("code is not null").coalesce(1)
         counts = done.agg(F.count_if(F.col("code").isNull()).alias("good"), F.count("code").alias("bad")).first()
         assert counts is not None
         n_good, n_bad = counts.good, counts.bad
         tables = run.warehouse
-        if n_bad:  # in this order: once in quarantine, a file is not looked at again
+        if n_bad:  # quarantine last: a file that is in it is not looked at again
             for table in ("audio_features", "mel_spectrograms"):
                 tables.delete(table, bad.select("track_id"))
             quarantine(run, _stamped(run, bad, decoders))

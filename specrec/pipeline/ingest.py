@@ -53,7 +53,7 @@ def ingest(run: Run) -> None:
         ``catalogue.max_removed_share`` of its tracks or of their audio; nothing was deleted then.
     """
     with run.stage("ingest") as report:
-        rows = _read(run).persist(StorageLevel.MEMORY_AND_DISK)  # a folder's tags are read but once
+        rows = _read(run).persist(StorageLevel.MEMORY_AND_DISK)  # so that a folder's tags are read only once
         named = rows.where("track_id is not null")
         root = audio_root(run.config.catalogue)
         tracks = with_audio_uri(one_row_a_track(named), root)

@@ -53,7 +53,7 @@ def make_map(run: Run) -> None:
         compared = _drawn_and_due(run, fitted)
         if reason or counts.stale == counts.wanted > 0:
             warehouse.replace("map", _placed(run, compared.where(~gone), fitted))
-        else:  # appended, as `embed` does: a run that dies in between leaves tracks missing, which the next finds
+        else:  # deleted, then appended: a run that dies in between leaves tracks missing, which the next run finds
             if counts.gone or counts.replaced:
                 warehouse.delete("map", compared.where(gone | (stale & replaced)).select("track_id"))
             if counts.stale:

@@ -71,7 +71,7 @@ def find_neighbours(run: Run) -> None:
             )
             for space, count in tracks.items()
         }
-        now |= dict.fromkeys(known.keys() - set(systems), "")  # of a model that is no longer configured
+        now |= dict.fromkeys(known.keys() - set(systems), "")  # spaces of models that are no longer configured
         changed: dict[str, str] = {space: state for space, state in now.items() if known.get(space) != state}
         if changed:
             tracks = {space: tracks.get(space, 0) for space in changed}
@@ -213,7 +213,9 @@ def _plan(run: Run, space: str, tracks: int, rebuild: str | None) -> SpacePlan:
 def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
     """Return ``track_id, vector`` of some tracks, those that have a direction, by track_id."""
     vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
-    chosen = sample_tracks(vectors.select("track_id"), size, run.config.fit.seed)  # vectors are not sorted
+    chosen = sample_tracks(
+        vectors.select("track_id"), size, run.config.fit.seed
+    )  # chosen by track_id alone, so that no vector is sorted
     found: pd.DataFrame = vectors.join(chosen, "track_id", "left_semi").toPandas()
     if found["vector"].map(len).nunique() > 1:
         raise SpecrecError(different_lengths(space))
@@ -280,8 +282,8 @@ def _write(
         return {}
     found = found.persist(StorageLevel.DISK_ONLY)
     try:
-        found.count()  # from here on Spark knows how large it is, and broadcasts it where it is small
-        for rows in made_of:  # Delta plans anew, at its commit, whatever is persisted and reads the table
+        found.count()  # Spark then knows how large it is, and broadcasts it where it is small
+        for rows in made_of:  # at its commit Delta plans anew all that is persisted and reads the table
             rows.unpersist()
         of_updated = states.where(F.col("space").isin(*updated))
         rows = join_lists(found, _of(run, "neighbours", updated), of_updated, run.config.neighbours.top_n)
