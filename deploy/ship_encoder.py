@@ -19,6 +19,7 @@ from specrec.config import load
 from specrec.demo import render_catalogue
 from specrec.embedding.models import ENCODER
 from specrec.encoder.make import MODEL
+from specrec.logs import configure
 from specrec.pipeline.nightly import run_stages
 from specrec.pipeline.train_encoder import train_encoder
 
@@ -51,15 +52,17 @@ def ship(model: Path, card: dict[str, Any]) -> None:
     shipped = Path(str(ENCODER))
     shutil.copy(model, shipped)
     card["model"]["file"] = shipped.name
+    card["data"]["warehouse"] = str(BUILD / "warehouse")  # and not where this repository happens to lie
     shipped.with_suffix(".json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """Render, analyse, train, and put the model and its card into the package."""
-    os.chdir(REPOSITORY)  # the card names the warehouse, by a path below this
+    os.chdir(REPOSITORY)
     shutil.rmtree(BUILD, ignore_errors=True)
     render()
     config = load("conf/local.yaml", SETTINGS)
+    configure(config.log)
     run_stages(config, ("ingest", "extract"))
     card = train_encoder(config, BUILD / "model")
     ship(BUILD / "model" / MODEL, card)

@@ -60,7 +60,7 @@ def test_runs_and_quarantine_print_their_tables(first_night: Night) -> None:
     assert (quarantine.exit_code, quarantine.output) == (0, "Nothing is in quarantine.\n")
 
 
-@pytest.mark.parametrize("command", ["nightly", "demo", "show", "quarantine", "runs", "evaluate", "map", "jars"])
+@pytest.mark.parametrize("command", sorted(main.commands))
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = specrec(command, "--help")
     assert result.exit_code == 0
