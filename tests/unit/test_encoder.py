@@ -60,7 +60,7 @@ def data(root, tmp_path_factory):
 # --- networks and losses ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("bands", "frames"), [(128, 216), (BANDS, 32), (40, 50), (96, 187)])
+@pytest.mark.parametrize(("bands", "frames"), [(128, 216), (BANDS, 32), (40, 50), (36, 61)])
 def test_shapes_of_any_number_of_bands_and_frames(bands, frames):
     mels = torch.rand(3, bands, frames)
     autoencoder = Autoencoder(bands, frames, 64).eval()
@@ -455,12 +455,12 @@ def test_the_loss_of_features_teaches_them(data, tmp_path):
     levels = np.stack([clip.mean(axis=0) for clip in clips])  # features that can be heard
     known = dataclasses.replace(data, measured=((levels - levels.mean(axis=0)) / levels.std(axis=0)).astype("f4"))
 
-    def told(distillation):
-        chosen = settings(epochs=20, excerpts_per_track=4, learning_rate=0.01, distillation=distillation)
+    def told(distillation, epochs):
+        chosen = settings(epochs=epochs, excerpts_per_track=4, learning_rate=0.01, distillation=distillation)
         return train(known, chosen, tmp_path / str(distillation))[0]
 
-    assert told(0.0).teller is None
-    objective = told(5.0)
+    assert told(0.0, 1).teller is None
+    objective = told(5.0, 20)
     tracks = np.flatnonzero(~data.held_out)
     with torch.no_grad():
         found = objective.teller(torch.from_numpy(vectors_of(objective.network, data, tracks))).numpy()
