@@ -90,7 +90,8 @@ def settings_hash(*parts: Any, previous: Sequence[Any] | None = None) -> Setting
 
     Parameters
     ----------
-    parts : values that are plain JSON, and other hashes that these settings depend on
+    parts : object
+        Values that are plain JSON, and other hashes that these settings depend on.
     previous : sequence
         What the release before this one hashed; UNKNOWN in it says that it had no such settings.
     """

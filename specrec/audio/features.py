@@ -251,7 +251,8 @@ def _tuning(power: FloatArray, rate: int, n_fft: int) -> float:
 
     Returns
     -------
-    Deviation from A = 440 Hz, in semitones, a multiple of 0.01.
+    float
+        Deviation from A = 440 Hz, in semitones, a multiple of 0.01.
     """
     frequencies = _frequencies(rate, n_fft)
     first, stop = np.searchsorted(frequencies, (150.0, min(4000.0, rate / 2)))

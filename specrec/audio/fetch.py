@@ -64,7 +64,8 @@ def fetch_ahead(
 
     Yields
     ------
-    The file, and its content, to be read before the next is asked for; or why it could not be fetched.
+    tuple of AudioFile and binary file or TrackError
+        The file, and its content, to be read before the next is asked for; or why it could not be fetched.
     """
     failures = 0
 

@@ -40,7 +40,8 @@ def log_mel(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatAr
 
     Returns
     -------
-    float32 array, shape (n_mels, frames), at most 80 dB below its maximum.
+    float32 array, shape (n_mels, frames)
+        At most 80 dB below its maximum.
     """
     fmax = min(config.fmax or np.inf, sample_rate / 2)  # the rate may be the file's own
     mel = np.empty((config.n_mels, power.shape[1]), np.float32)
@@ -66,7 +67,8 @@ def encode_mel(db: FloatArray) -> bytes:
 
     Returns
     -------
-    bytes, of length n_mels * frames, band by band.
+    bytes
+        n_mels * frames of them, band by band.
 
     Examples
     --------
@@ -96,7 +98,8 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
 
     Returns
     -------
-    float32 array, shape (n_mels, n_frames), dB against the maximum.
+    float32 array, shape (n_mels, n_frames)
+        In dB against the maximum.
 
     Raises
     ------

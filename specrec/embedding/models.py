@@ -171,7 +171,9 @@ def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | Non
 
     Returns
     -------
-    float32, shape (dimensions,), and float32, shape (tags,), or None if the model has no second output.
+    vector : float32, shape (dimensions,)
+    scores : float32, shape (tags,), or None
+        None if the model has no second output.
 
     Raises
     ------
@@ -252,7 +254,8 @@ def patches_of(mel: FloatArray, frames: int | None) -> FloatArray:
 
     Returns
     -------
-    float32, shape (patches, n_mels, frames), a view where it can be.
+    float32, shape (patches, n_mels, frames)
+        A view where it can be.
 
     Examples
     --------

@@ -62,8 +62,9 @@ def describe(mel_db: npt.NDArray[np.float32]) -> FloatArray:
 
     Returns
     -------
-    float64, shape (…, DESCRIPTORS, n_mels), dB: mean level against the mean of all bands, the same against the mean
-    of the bands near by, standard deviation over time, and root mean square change over each lag.
+    float64, shape (…, DESCRIPTORS, n_mels)
+        In dB: mean level against the mean of all bands, the same against the mean of the bands near by, standard
+        deviation over time, and root mean square change over each lag.
     """
     heard = np.maximum(mel_db, np.float32(FLOOR_DB))
     level = heard.mean(axis=-1, dtype=np.float64)
@@ -109,7 +110,7 @@ def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> F
 
     Returns
     -------
-    float64, shape (rows, regions).
+    float64, shape (rows, regions)
     """
     member = regions[:, None] == np.arange(len(REGIONS))
     with np.errstate(invalid="ignore"):
@@ -130,8 +131,9 @@ def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
 
     Returns
     -------
-    ``mean`` (DESCRIPTORS · n_mels), ``scale`` (DESCRIPTORS · n_mels), ``components`` (components, DESCRIPTORS ·
-    n_mels) and ``explained`` (components): the share of the variance.
+    dict of str to float64 array
+        ``mean`` and ``scale``, shape (DESCRIPTORS · n_mels,), ``components``, shape (components, DESCRIPTORS ·
+        n_mels), and ``explained``, shape (components,): the share of the variance.
 
     Examples
     --------
@@ -174,8 +176,9 @@ def embed(
 
     Returns
     -------
-    vectors : float32, shape (rows, components).
-    parts : float32, shape (rows, regions, components): ``parts.sum(axis=1)`` is ``vectors``, to rounding.
+    vectors : float32, shape (rows, components)
+    parts : float32, shape (rows, regions, components)
+        ``parts.sum(axis=1)`` is ``vectors``, to rounding.
     """
     rows = descriptions.reshape(len(descriptions), -1)
     centred = ((rows - pca["mean"]) / pca["scale"]).reshape(descriptions.shape)

@@ -76,7 +76,7 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
 
     Returns
     -------
-    float64, shape (rows,) each.
+    dict of str to float64, shape (rows,)
     """
 
     def column(name: str) -> FloatArray:
@@ -110,8 +110,9 @@ def fit_statistics(
 
     Returns
     -------
-    What nothing is known of is left out. ``keys``, shape (24,), holds the share of the tracks in each major key
-    from C to B, then in each minor one. Shares of tags, shape () each, are what :func:`tag_shares` returns.
+    dict of str to float64 array
+        What nothing is known of is left out. ``keys``, shape (24,), holds the share of the tracks in each major key
+        from C to B, then in each minor one. Shares of tags, shape () each, are what :func:`tag_shares` returns.
     """
     columns = {name: measures[name] for name in MEASURES}
     columns |= dict(zip(LEVELS, levels.T, strict=True)) | attributes

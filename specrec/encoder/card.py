@@ -33,8 +33,10 @@ def measure(objective: Objective, data: Spectrograms, tracks: IntArray, frames: 
 
     Returns
     -------
-    ``mse``, and beside it ``mse_of_band_means``: the error of each band's mean over the excerpt; for a contrastive
-    encoder ``finds_own_track`` instead: the share of excerpts whose nearest is of the same song, and by chance.
+    dict of str to float
+        ``mse``, and beside it ``mse_of_band_means``: the error of each band's mean over the excerpt; for a
+        contrastive encoder ``finds_own_track`` instead: the share of excerpts whose nearest is of the same song,
+        and by chance.
     """
     random = np.random.default_rng(seed)
     drawn = np.repeat(tracks, _EXCERPTS)

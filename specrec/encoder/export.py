@@ -44,7 +44,8 @@ def export(
 
     Returns
     -------
-    float, the greatest difference of a value from PyTorch's, over batches and frames of several sizes.
+    float
+        The greatest difference of a value from PyTorch's, over batches and frames of several sizes.
 
     Raises
     ------

@@ -69,9 +69,10 @@ def finish(
         The sample, and which of it to fit on: those trained on. Of more than 4,000 some are drawn.
     whitening : float
         The power of its deviation within clips that each direction is divided by; 0 whitens nothing.
-    label_weight : share of the mean squared length that is given to what tells labels apart, beside what its
-        directions have of the rest. A label counts if five tracks or more have it, be they of one album or not,
-        and if there is another one.
+    label_weight : float
+        Share of the mean squared length that is given to what tells labels apart, beside what its directions have
+        of the rest. A label counts if five tracks or more have it, be they of one album or not, and if there is
+        another one.
     """
     network.cpu().eval()
     tracks = data.some(tracks, _MOST_TRACKS)

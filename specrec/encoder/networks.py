@@ -210,9 +210,12 @@ def linear_code(batches: Iterable[Tensor], n_frames: int, count: int) -> tuple[T
 
     Returns
     -------
-    float32: the mean of each band (n_mels,); the waves over the bands (count, n_mels) and over the frames
-    (count, n_frames), of length 1 each; and the standard deviation of each product's coefficient (count,), the
-    greatest first, and none less than a thousandth of it.
+    mean : float32, shape (n_mels,)
+        Of each band.
+    bands, frames : float32, shapes (count, n_mels) and (count, n_frames)
+        The waves over the bands and over the frames, of length 1 each.
+    deviation : float32, shape (count,)
+        Standard deviation of each product's coefficient, the greatest first, and none less than a thousandth of it.
     """
     order, place = torch.arange(n_frames)[:, None], torch.arange(n_frames) + 0.5
     cosines = F.normalize(torch.cos(math.pi * order * place / n_frames), dim=1)
@@ -247,7 +250,8 @@ def nt_xent(one: Tensor, other: Tensor, songs: Tensor, temperature: float) -> Te
 
     Returns
     -------
-    float32, the mean over the 2 n rows of -log of the softmax of its pair among all rows but itself.
+    float32, shape ()
+        The mean over the 2 n rows of -log of the softmax of its pair among all rows but itself.
 
     Examples
     --------

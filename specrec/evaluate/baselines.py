@@ -21,7 +21,8 @@ def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> Int
 
     Returns
     -------
-    int64, shape (n, width), -1 where the pool is too small.
+    int64, shape (n, width)
+        -1 where the pool is too small.
     """
     everybody = np.zeros(max(tracks.max(initial=0), pool.max(initial=0)) + 1, np.int64)
     return genre_lists(tracks, pool, everybody, width, seed)

@@ -127,7 +127,7 @@ def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, val
 
     Returns
     -------
-    int64, shape (n, width).
+    int64, shape (n, width)
     """
     row_of = np.full(len(facts.ids) + 1, -1)  # the last, at -1, is that of tracks that are not known
     row_of[tracks] = np.arange(len(tracks))

@@ -188,9 +188,11 @@ def search(queries: Queries, items: Items, top_n: int) -> tuple[Pairs, Pairs]:
 
     Returns
     -------
-    nearest : each query's `top_n` nearest items that reach its threshold, grouped by query, best first; equal
-        cosines by item id.
-    entering : the pairs of a new query and an item whose floor it reaches, in no order.
+    nearest : Pairs
+        Each query's `top_n` nearest items that reach its threshold, grouped by query, best first; equal cosines by
+        item id.
+    entering : Pairs
+        The pairs of a new query and an item whose floor it reaches, in no order.
 
     Examples
     --------
