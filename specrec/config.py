@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -24,12 +24,9 @@ from specrec.evaluate.config import EvaluateConfig
 from specrec.map.config import MapConfig
 from specrec.neighbours.config import NeighboursConfig
 from specrec.recommend.config import RecommendConfig
-from specrec.settings import PositiveInt, Section, SettingsHash, System, hash_of, nearest_name
+from specrec.settings import PositiveInt, Section, SettingsHash, System, nearest_name
 from specrec.storage import Location, Place
 from specrec.storage.config import StorageConfig
-
-if TYPE_CHECKING:
-    from specrec.embedding.spaces.space import Space
 
 
 class SparkConfig(Section):
@@ -113,39 +110,6 @@ class Config(Section):
     def audio_hash(self) -> SettingsHash:
         """What the features and mel spectrograms depend on, besides the audio itself."""
         return self.audio.settings_hash
-
-    @property
-    def spaces(self) -> dict[System, Space]:
-        """The spaces by name: those of :attr:`systems`."""
-        from specrec.embedding.spaces import spaces_of  # noqa: PLC0415 - not for those who only read tables
-
-        return spaces_of(self)
-
-    def neighbours_hash(self, space: System) -> SettingsHash:
-        """Return the hash of what a space's neighbours depend on, besides the embeddings."""
-        return self.neighbours.settings_hash(self.spaces[space].settings_hash)
-
-    @property
-    def duplicates_hash(self) -> SettingsHash:
-        """What the groups of one recording depend on, besides tracks, spectrograms and neighbours."""
-        return self.duplicates.settings_hash(self.audio_hash)
-
-    def recommend_hash(self, system: System) -> SettingsHash:
-        """Return the hash of what a system's lists depend on, besides neighbours, embeddings and tracks."""
-        return self.recommend.settings_hash(self.neighbours_hash(system))
-
-    @property
-    def map_hash(self) -> SettingsHash:
-        """What the map depends on, besides the embeddings that it is fitted to."""
-        return self.map.settings_hash(self.spaces[self.map.space].settings_hash, self.fit.seed)
-
-    @property
-    def results_hash(self) -> str:
-        """Everything that changes a result: one short name for the configuration, in ``runs``."""
-        lists = (self.recommend_hash(system) for system in self.systems)
-        return hash_of(
-            self.fit.differing(), self.embedding.differing(), self.duplicates_hash, *lists, self.map_hash
-        )
 
 
 def load(path: str | Path | None, overrides: Iterable[str] = (), needs_catalogue: bool = True) -> Config:

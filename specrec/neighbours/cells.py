@@ -10,17 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from specrec.neighbours.config import NeighboursConfig
 from specrec.neighbours.kernel import IntArray, Vectors, unit
-from specrec.settings import System, settings_hash
+from specrec.settings import SettingsHash, System, settings_hash
 from specrec.warehouse.artefacts import ArtefactId
-
-if TYPE_CHECKING:
-    from specrec.config import Config
 
 #: Stands for a cell where vectors are counted that lie in none, as they have no direction.
 UNSEARCHABLE = -1
@@ -33,11 +30,22 @@ _MOST_POINTS = 1 << 18
 _ITERATIONS = 10
 
 
-def cells_artefact(config: Config, space: System) -> ArtefactId:
-    """Return which artefact the cells of a space are."""
-    of, seed = config.spaces[space].settings_hash, config.fit.seed
-    own = config.neighbours.differing("cells")
-    return ArtefactId(f"{space}_cells", settings_hash(of, own, seed, previous=[of, config.neighbours.cells, seed]))
+def cells_artefact(space: System, of: SettingsHash, config: NeighboursConfig, seed: int) -> ArtefactId:
+    """Return which artefact the cells of a space are.
+
+    Parameters
+    ----------
+    space : str
+        Its name.
+    of : SettingsHash
+        Of what its vectors depend on.
+    config : NeighboursConfig
+        Says how many cells there are.
+    seed : int
+        Chooses the sample.
+    """
+    own = config.differing("cells")
+    return ArtefactId(f"{space}_cells", settings_hash(of, own, seed, previous=[of, config.cells, seed]))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from specrec.duplicates.spark import (
     is_one_recording,
     what_is_known,
 )
+from specrec.pipeline.hashes import duplicates_hash
 from specrec.pipeline.run import Run
 from specrec.warehouse.tables import states_of
 
@@ -35,7 +36,7 @@ def find_duplicates(run: Run) -> None:
         known = what_is_known(analysed, tracks).withColumn("all", F.lit(""))
         searched = warehouse.states("neighbours").get(_SPACE)
         made_of = f"{searched}:{states_of(known, 'all', 'track_id', *KNOWN).get('')}"
-        accepted = [f"{settings}:{made_of}" for settings in config.duplicates_hash.accepted]
+        accepted = [f"{settings}:{made_of}" for settings in duplicates_hash(config).accepted]
         state = accepted[0]
         if warehouse.states("duplicates").get("duplicates") in accepted:
             report.unchanged()

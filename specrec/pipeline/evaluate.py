@@ -48,6 +48,7 @@ from specrec.evaluate.spark import (
     sizes_of_genres,
     what_is_known,
 )
+from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.run import Run, open_run
 from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.config import RecommendConfig
@@ -116,7 +117,7 @@ def _check_configuration(run: Run) -> None:
     rows = run.warehouse.read("recommendations").groupBy("system").agg(F.first("config_hash").alias("made_with"))
     for row in sorted(rows.collect()):  # one row a system
         known = row.system in run.config.systems
-        if not known or row.made_with not in run.config.recommend_hash(row.system).accepted:
+        if not known or row.made_with not in recommend_hash(run.config, row.system).accepted:
             raise ConfigError("the lists were made with other settings: give the --config and --set of the night")
 
 

@@ -18,6 +18,7 @@ from specrec.embedding.statistics import COLUMNS
 from specrec.errors import SpecrecError
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.spark import drawn_and_due, key_of_vector, place_tracks
+from specrec.pipeline.hashes import map_hash
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact, hash_of_rows
 
@@ -65,7 +66,7 @@ def make_map(run: Run) -> None:
 
 
 def _map_artefact(run: Run) -> ArtefactId:
-    return ArtefactId(MAP, run.config.map_hash)
+    return ArtefactId(MAP, map_hash(run.config))
 
 
 def _embeddings(run: Run) -> DataFrame:

@@ -19,6 +19,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spark import sample_tracks
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
@@ -40,6 +41,7 @@ from specrec.neighbours.spark import (
     true_neighbours,
     unsearchable,
 )
+from specrec.pipeline.hashes import neighbours_hash
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.settings import as_recorded
@@ -60,7 +62,7 @@ def find_neighbours(run: Run) -> None:
         known, systems = warehouse.states("neighbours"), run.config.systems
         by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
         tracks: dict[str, int] = {space: int(by_space.get(space, "0").partition(":")[0]) for space in systems}
-        settings = {space: run.config.neighbours_hash(space) for space in systems}
+        settings = {space: neighbours_hash(run.config, space) for space in systems}
         now = {
             space: as_recorded(
                 known.get(space),
@@ -193,7 +195,8 @@ def _plan(run: Run, space: str, tracks: int, rebuild: str | None) -> SpacePlan:
     exact = SpacePlan(tracks, C.one_cell(), rebuild=rebuild)
     if plan.method_of(config, tracks) == "exact":
         return exact
-    of, wanted = C.cells_artefact(run.config, space), plan.wanted_cells(config, tracks)
+    vectors = spaces_of(run.config)[space].settings_hash
+    of, wanted = C.cells_artefact(space, vectors, config, run.config.fit.seed), plan.wanted_cells(config, tracks)
     cells = run.artefacts.find(of)
     if cells is None or not plan.cells_serve(len(cells.arrays["centroids"]), wanted, rebuild):
         sample = _sample(run, space, C.sample_size(wanted))  # bounded: sample_size
@@ -303,7 +306,7 @@ def _write(
 
 
 def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
-    hashes = by_part("space", {space: str(run.config.neighbours_hash(space)) for space in states})
+    hashes = by_part("space", {space: str(neighbours_hash(run.config, space)) for space in states})
     stamped = rows.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
     run.warehouse.replace_parts("neighbours", "space", stamped, states)
 

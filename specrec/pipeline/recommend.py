@@ -11,8 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.config import SPECTROGRAM
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.pipeline.fit import catalogue_statistics
+from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.agreement import RBO_P, compare_lists
 from specrec.recommend.candidates import choose_lists, traits
@@ -27,14 +29,14 @@ def recommend(run: Run) -> None:
     with run.stage("recommend") as report:
         searched, known = warehouse.states("neighbours"), warehouse.states("recommendations")
         systems = config.systems
-        excerpts_made_with = config.spaces[SPECTROGRAM].artefact
+        excerpts_made_with = spaces_of(config)[SPECTROGRAM].artefact
         assert excerpts_made_with is not None
         pca = run.artefacts.need(excerpts_made_with)
         tracks = warehouse.read("tracks")
         of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
         # the excerpts, of any system's pairs, are matched by the spectrogram PCA
         said = f"{pca.version}:{_state(tracks, of_tracks)}"
-        settings = {system: config.recommend_hash(system) for system in systems}
+        settings = {system: recommend_hash(config, system) for system in systems}
         now = {
             system: as_recorded(
                 known.get(system), *(f"{name}:{said}:{searched.get(system)}" for name in of.accepted)

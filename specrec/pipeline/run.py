@@ -23,6 +23,7 @@ from specrec import errors
 from specrec.config import Config
 from specrec.errors import SpecrecError, first_line
 from specrec.logs import get_logger
+from specrec.pipeline.hashes import results_hash
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
 from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
@@ -192,7 +193,7 @@ class Run:
             "started_at": started,
             "details": {key: str(value) for key, value in report.details.items()},
             "message": message,
-            "config_hash": self.config.results_hash,
+            "config_hash": results_hash(self.config),
             "versions": versions(),
         }
         self.warehouse.append_few("runs", [row])

@@ -23,6 +23,7 @@ from specrec.audio.measures import FAMILIES
 from specrec.config import Config
 from specrec.embedding.config import FEATURES, SPECTROGRAM
 from specrec.embedding.features import families, layout_of
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spectrogram import REGIONS
 from specrec.recommend import facts
 from specrec.recommend.facts import Trait, Usual
@@ -178,7 +179,7 @@ def shares_of(system: System, config: Config) -> dict[System, float]:
     >>> shares_of("features", config)
     {'features': 1.0}
     """
-    spaces = config.spaces
+    spaces = spaces_of(config)
     if not spaces[system].parts:
         return {system: 1.0}
     shares = config.embedding.hybrid_shares

@@ -17,6 +17,7 @@ import pandas as pd
 
 from specrec.config import Config
 from specrec.embedding.excerpts import decode
+from specrec.embedding.spaces import spaces_of
 from specrec.recommend import facts
 from specrec.recommend.contributions import Parts, contributions, cosines_of, is_one_part, parts_of, shares_of
 from specrec.recommend.excerpts import best_pairs
@@ -108,7 +109,7 @@ def explainer_of(config: Config, statistics: Artefact) -> Explainer:
     return Explainer(
         parts={space: parts_of(space, config) for space in spaces},
         shares=shares,
-        beside=[name for name, space in config.spaces.items() if space.explains_others],
+        beside=[name for name, space in spaces_of(config).items() if space.explains_others],
         usual=Usual(statistics.arrays),
     )
 

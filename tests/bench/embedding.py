@@ -40,6 +40,7 @@ from specrec.audio.analyse import Analysis, analyse
 from specrec.audio.mel import decode_mel, encode_mel
 from specrec.config import Config, load
 from specrec.embedding.models import Model, load_model, outputs, unit_mel
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spark import embed
 from specrec.encoder.export import export
 from specrec.encoder.networks import Contrastive
@@ -140,7 +141,7 @@ def measure_spark(config: Config, model: Model, rows: int) -> dict[str, float]:
     spark = get_spark(config)
     try:
         table = Warehouse(lambda: spark, config.warehouse, config.storage).read("mel_spectrograms")
-        space, known = config.spaces[model.name], {model.name: model}
+        space, known = spaces_of(config)[model.name], {model.name: model}
 
         def run(frame: Any) -> None:
             frame.write.format("noop").mode("overwrite").save()

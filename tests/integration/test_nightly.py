@@ -18,6 +18,7 @@ from specrec.demo import render_catalogue
 from specrec.embedding.config import SYSTEMS
 from specrec.embedding.excerpts import encode, pitch_classes
 from specrec.errors import CatalogueError, ExtractionError
+from specrec.pipeline.hashes import results_hash
 from specrec.warehouse.artefacts import unpack
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
@@ -130,7 +131,7 @@ def test_runs_say_what_each_stage_did(first_night: Night) -> None:
     extract = next(row for row in rows if row["stage"] == "extract")
     assert (extract["rows_in"], extract["rows_out"], extract["rows_failed"]) == (24, 24, 0)
     assert extract["versions"]["librosa"]
-    assert extract["config_hash"] == first_night.config().results_hash
+    assert extract["config_hash"] == results_hash(first_night.config())
 
 
 def test_comments_of_every_column_reach_the_tables(first_night: Night, spark: SparkSession) -> None:

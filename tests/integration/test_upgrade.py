@@ -16,6 +16,7 @@ from servers import S3Server
 
 from specrec.cli import main
 from specrec.embedding.config import SYSTEMS
+from specrec.pipeline.hashes import recommend_hash
 
 ARCHIVE = Path(__file__).parent / "data" / "upgrade.tar.xz"
 RENEW = "if a version was raised on purpose, write the archive anew: see tests/integration/data/README.md"
@@ -115,7 +116,7 @@ def test_a_warehouse_of_old_and_new_rows_is_up_to_date(upgrade: Upgrade) -> None
     assert upgrade.versions[2] == upgrade.versions[1]
     lists = upgrade.night.rows("recommendations")
     assert {row["config_hash"] for row in lists if row["system"] == "hybrid"} == {
-        upgrade.night.config().recommend_hash("hybrid").current
+        recommend_hash(upgrade.night.config(), "hybrid").current
     }
 
 

@@ -9,8 +9,10 @@ import yaml
 import specrec.demo
 from specrec.cli.demo import save_settings
 from specrec.config import Config, fields, load
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import ConfigError
+from specrec.pipeline.hashes import neighbours_hash, recommend_hash, results_hash
 from specrec.settings import SettingsHash
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -28,14 +30,14 @@ def _config(*overrides: str) -> Config:
 
 
 def _hashes(config: Config) -> dict[str, SettingsHash]:
-    spaces = {space: config.spaces[space].settings_hash for space in ALL_SPACES}
-    made_with = [config.spaces[space].artefact for space in ("features", "spectrogram")]
+    spaces = {space: spaces_of(config)[space].settings_hash for space in ALL_SPACES}
+    made_with = [spaces_of(config)[space].artefact for space in ("features", "spectrogram")]
     artefacts = {of.name: of.settings for of in (*made_with, statistics_artefact(config))}
     own = {
         "audio": config.audio_hash,
-        "neighbours": config.neighbours_hash("features"),
-        "recommend": config.recommend_hash("features"),
-        "results": config.results_hash,
+        "neighbours": neighbours_hash(config, "features"),
+        "recommend": recommend_hash(config, "features"),
+        "results": results_hash(config),
     }
     return spaces | artefacts | own
 
@@ -295,10 +297,11 @@ def test_the_hash_is_of_the_values_not_of_how_they_are_written():
 
 def test_hashes_are_the_same_in_another_process():
     code = (
-        "from specrec.config import load; print(load(None, ['warehouse=w', 'catalogue.path=c.csv']).results_hash)"
+        "from specrec.config import load; from specrec.pipeline.hashes import results_hash; "
+        "print(results_hash(load(None, ['warehouse=w', 'catalogue.path=c.csv'])))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == _config().results_hash
+    assert found.stdout.strip() == results_hash(_config())
 
 
 def test_a_query_of_a_system_runs_its_models_alone():

@@ -18,6 +18,7 @@ from specrec.embedding.models import (
     top_tags,
     unit_mel,
 )
+from specrec.embedding.spaces import spaces_of
 from specrec.errors import ConfigError, SpecrecError
 
 MELS = 128
@@ -142,7 +143,7 @@ def test_the_most_probable_tags_are_kept_the_first_first(tmp_path, weights):
 
 def test_tags_are_an_ingredient_of_what_is_embedded(tmp_path, weights):
     plain = load_model("encoder", config(write_model(tmp_path / "m.onnx", weights)))
-    space = config("m.onnx").spaces["encoder"]
+    space = spaces_of(config("m.onnx"))["encoder"]
     made = space.ingredients({"encoder": plain})
     assert made[0][1:] == [f"encoder {plain.sha256}"]  # as before there were tags
     tagged = replace(plain, tags=("rock",))
@@ -151,7 +152,7 @@ def test_tags_are_an_ingredient_of_what_is_embedded(tmp_path, weights):
 
 def test_the_file_s_place_changes_no_hash_and_its_patches_do():
     plain, moved = config("a.onnx"), config("b.onnx")
-    assert plain.spaces["encoder"].settings_hash == moved.spaces["encoder"].settings_hash
+    assert spaces_of(plain)["encoder"].settings_hash == spaces_of(moved)["encoder"].settings_hash
     models = "embedding.models={encoder: {path: a.onnx, patch_frames: 100}}"
-    assert config("a.onnx", models).spaces["encoder"].settings_hash != plain.spaces["encoder"].settings_hash
+    assert spaces_of(config("a.onnx", models))["encoder"].settings_hash != spaces_of(plain)["encoder"].settings_hash
     assert plain.systems == ("features", "spectrogram", "encoder", "hybrid")

@@ -12,10 +12,12 @@ from pydantic import Field
 from specrec.audio.config import AudioConfig
 from specrec.config import Config, fields, load
 from specrec.embedding.config import ModelConfig
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.statistics import statistics_artefact
 from specrec.map.config import MapConfig
 from specrec.neighbours.cells import cells_artefact
 from specrec.neighbours.config import NeighboursConfig
+from specrec.pipeline.hashes import duplicates_hash, map_hash, neighbours_hash, recommend_hash
 from specrec.recommend.config import RecommendConfig
 from specrec.settings import UNKNOWN, Section, SettingsHash, as_recorded, hash_of, settings_hash
 
@@ -24,13 +26,15 @@ PREVIOUS = json.loads((Path(__file__).parent / "golden" / "previous_hashes.json"
 
 
 def _hashes(config: Config) -> dict[str, SettingsHash]:
-    found = {"audio": config.audio_hash, "duplicates": config.duplicates_hash, "map": config.map_hash}
+    found = {"audio": config.audio_hash, "duplicates": duplicates_hash(config), "map": map_hash(config)}
     found["catalogue_statistics"] = statistics_artefact(config).settings
-    for name, space in config.spaces.items():
+    for name, space in spaces_of(config).items():
         found[f"space {name}"] = space.settings_hash
-        found[f"cells {name}"] = cells_artefact(config, name).settings
-        found[f"neighbours {name}"] = config.neighbours_hash(name)
-        found[f"lists {name}"] = config.recommend_hash(name)
+        found[f"cells {name}"] = cells_artefact(
+            name, space.settings_hash, config.neighbours, config.fit.seed
+        ).settings
+        found[f"neighbours {name}"] = neighbours_hash(config, name)
+        found[f"lists {name}"] = recommend_hash(config, name)
         if space.artefact is not None:
             found[space.artefact.name] = space.artefact.settings
     return found

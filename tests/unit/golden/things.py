@@ -33,6 +33,7 @@ from specrec.duplicates.groups import connect
 from specrec.duplicates.titles import clean_artists, clean_titles
 from specrec.embedding import statistics
 from specrec.embedding.models import Model
+from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.space import FittedSpace, Maker, Space
 from specrec.map.fit import ATTRIBUTES as NAMED_ATTRIBUTES
 from specrec.map.fit import BEFORE, fit_map
@@ -142,7 +143,7 @@ def _catalogue() -> dict[str, npt.NDArray[np.float64]]:
 @functools.cache
 def _artefacts() -> dict[str, Artefact]:
     found = {}
-    for space in _config().spaces.values():
+    for space in spaces_of(_config()).values():
         if isinstance(space, FittedSpace):
             rows = pd.concat(space.summarise(iter([_measured()])), ignore_index=True)
             found[space.artefact.name] = Artefact(space.artefact.name, 1, space.fit(rows), len(rows))
@@ -163,7 +164,7 @@ def _embedded() -> dict[str, pd.DataFrame]:
     """Return the tracks' rows of ``embeddings``, by space."""
     known: dict[str, Maker] = {**_artefacts(), "own": _model()}
     found: dict[str, pd.DataFrame] = {}
-    for name, space in _config().spaces.items():
+    for name, space in spaces_of(_config()).items():
         found[name] = pd.concat(space.embed(_rows_for(space, found), known)).loc[_measured().index]
     return found
 

@@ -1,0 +1,42 @@
+"""Which settings the results of each stage depend on, in short: the hashes of the sections, each upon the last.
+
+Each section says itself what its hash is made of; here it is said which other hashes it is given.
+"""
+
+from __future__ import annotations
+
+from specrec.config import Config
+from specrec.embedding.spaces import spaces_of
+from specrec.settings import SettingsHash, System, hash_of
+
+
+def neighbours_hash(config: Config, space: System) -> SettingsHash:
+    """Return what a space's neighbours depend on, besides the embeddings."""
+    return config.neighbours.settings_hash(spaces_of(config)[space].settings_hash)
+
+
+def duplicates_hash(config: Config) -> SettingsHash:
+    """Return what the groups of one recording depend on, besides tracks, spectrograms and neighbours."""
+    return config.duplicates.settings_hash(config.audio_hash)
+
+
+def recommend_hash(config: Config, system: System) -> SettingsHash:
+    """Return what a system's lists depend on, besides neighbours, embeddings and tracks."""
+    return config.recommend.settings_hash(neighbours_hash(config, system))
+
+
+def map_hash(config: Config) -> SettingsHash:
+    """Return what the map depends on, besides the embeddings that it is fitted to."""
+    return config.map.settings_hash(spaces_of(config)[config.map.space].settings_hash, config.fit.seed)
+
+
+def results_hash(config: Config) -> str:
+    """Return one short name of all settings that change a result, for ``runs``."""
+    lists = (recommend_hash(config, system) for system in config.systems)
+    return hash_of(
+        config.fit.differing(),
+        config.embedding.differing(),
+        duplicates_hash(config),
+        *lists,
+        map_hash(config),
+    )
