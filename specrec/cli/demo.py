@@ -13,6 +13,7 @@ from specrec.cli.lookups import genre_of, list_of, open_reader, tracks_of
 from specrec.cli.options import logged, set_option
 from specrec.cli.printing import print_list, title_of
 from specrec.config import Config, load
+from specrec.embedding.config import HYBRID
 
 
 @click.command()
@@ -92,8 +93,8 @@ def _show(config: Config) -> None:
     tracks = tracks_of(reader)
     for track_id in sorted(tracks)[:3]:
         title = f"{title_of(track_id, tracks)}\nhybrid"
-        print_list(console, title, list_of(reader, track_id, "hybrid")[:5], tracks)
-    lists = reader.rows("recommendations", [("system", "=", "hybrid")], ["track_id", "recommended_track_id"])
+        print_list(console, title, list_of(reader, track_id, HYBRID)[:5], tracks)
+    lists = reader.rows("recommendations", [("system", "=", HYBRID)], ["track_id", "recommended_track_id"])
     same = sum(genre_of(row["track_id"], tracks) == genre_of(row["recommended_track_id"], tracks) for row in lists)
     console.print(
         f"\n{same / max(len(lists), 1):.0%} of all recommendations are of the track's own style "

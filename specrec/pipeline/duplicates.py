@@ -19,12 +19,13 @@ from specrec.duplicates.spark import (
     is_one_recording,
     what_is_known,
 )
+from specrec.embedding.config import SPECTROGRAM
 from specrec.pipeline.hashes import duplicates_hash
 from specrec.pipeline.run import Run
 from specrec.warehouse.tables import states_of
 
 #: Its vectors do not change with loudness, and change less with the codec than those of other spaces.
-_SPACE = "spectrogram"
+_SPACE = SPECTROGRAM
 
 
 def find_duplicates(run: Run) -> None:

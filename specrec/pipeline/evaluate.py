@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from specrec.catalogue.spark import read_table
 from specrec.config import Config
+from specrec.embedding.config import FEATURES, HYBRID
 from specrec.embedding.features import layout_of
 from specrec.embedding.spark import sample_tracks
 from specrec.errors import CatalogueError, ConfigError, SpecrecError
@@ -93,7 +94,7 @@ def evaluate(config: Config) -> Evaluation:
         _check_configuration(run)
         reasons: dict[str, str] = {}
         found = list(_measure(run, counts, reasons))
-        report.rows_in = counts["features"]
+        report.rows_in = counts[FEATURES]
         order = {metric: i for i, metric in enumerate(METRICS)}
         found.sort(key=lambda of: (order[of.metric], of.slice))
         stamp = {"run_id": run.run_id, "computed_at": datetime.now(UTC)}
@@ -125,7 +126,7 @@ def _measure(run: Run, counts: Mapping[str, int], reasons: dict[str, str]) -> It
     """Yield all measurements; note in `reasons` why a metric, a question or a baseline is left out."""
     config = run.config.evaluate
     bootstrap = Bootstrap(config.resamples, config.seed)
-    embedded = run.warehouse.read("embeddings").where(F.col("space") == "features").select("track_id")
+    embedded = run.warehouse.read("embeddings").where(F.col("space") == FEATURES).select("track_id")
     known = what_is_known(run.warehouse.read("tracks"), config.song_column).join(embedded, "track_id", "left_semi")
     liked = _liked(run, reasons)
     sample = _sample(run, known, liked)
@@ -232,7 +233,7 @@ def _whole_lists(
             groups_are_known=groups is not None,
             bootstrap=bootstrap,
         )
-    tracks = counts["features"]
+    tracks = counts[FEATURES]
     yield from M.occurrence("random", of_random(tracks - surplus, top_n), bootstrap)
     if "popularity" not in reasons:
         yield from M.occurrence("popularity", of_popularity(tracks - surplus, top_n), bootstrap)
@@ -247,10 +248,10 @@ def _vectors(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
     rows = run.warehouse.read("embeddings").select("space", "track_id", "vector", "parts")
     frame = collected(rows.join(wanted, "track_id", "left_semi"))
     spaces = {space: IndexedVectors.of(facts, frame[frame["space"] == space]) for space in run.config.systems}
-    yield from M.of_lists("any", lists, bootstrap, spaces["hybrid"])
+    yield from M.of_lists("any", lists, bootstrap, spaces[HYBRID])
 
     dimensions = sum(size for _, size in layout_of(run.config.audio.n_mfcc))
-    if spaces["features"].matrix.shape[1] != dimensions:
+    if spaces[FEATURES].matrix.shape[1] != dimensions:
         reasons |= {
             metric: "the vectors are of another configuration: give the night's --config"
             for metric in METRICS

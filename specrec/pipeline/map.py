@@ -13,6 +13,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from specrec.embedding.config import SPECTROGRAM
 from specrec.embedding.spark import sample_tracks
 from specrec.embedding.statistics import COLUMNS
 from specrec.errors import SpecrecError
@@ -116,7 +117,7 @@ def _sample(run: Run) -> pd.DataFrame:
     config, read = run.config, run.warehouse.read
     vectors = _embeddings(run).select("track_id", "vector", "vector_key")
     features = run.analysed("audio_features")
-    levels = read("embeddings").where(F.col("space") == "spectrogram").select("track_id", "levels")
+    levels = read("embeddings").where(F.col("space") == SPECTROGRAM).select("track_id", "levels")
     before = read("map").select("track_id", *(F.col(name).alias(f"old_{name}") for name in BEFORE))
     sample = (
         sample_tracks(vectors, config.map.sample_tracks, config.fit.seed)
