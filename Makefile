@@ -50,7 +50,7 @@ lint: setup ## Check style, types, who imports whom, and licences
 	$(BIN)/python deploy/licences.py
 
 unit: setup train ## Tests without a JVM (60 s)
-	$(BIN)/pytest tests/unit $(UNIT_COVERAGE)
+	$(BIN)/pytest tests/unit --numprocesses 2 --dist worksteal $(UNIT_COVERAGE)
 
 integration: setup train jars ## Tests with Spark, Delta and a real S3 server (12 minutes)
 	$(BIN)/pytest tests/integration $(INTEGRATION_COVERAGE)
