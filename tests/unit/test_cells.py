@@ -112,6 +112,18 @@ def test_a_block_is_shared_by_as_many_tasks_as_its_visits_are_worth():
     assert quiet.shares[quiet.first].tolist() == [1, 1, 5]
 
 
+def test_several_cells_that_are_split_have_blocks_of_their_own():
+    layout = lay_out(_vectors(3), np.array([250, 20, 450]), 100, visits=[10, 10, 90])
+    assert (layout.parts.tolist(), layout.first.tolist()) == ([3, 1, 5], [0, 8, 3])
+    hashes = np.arange(40, dtype=np.uint64)
+    for cell, blocks in enumerate([range(3), range(8, 9), range(3, 8)]):
+        homes = layout.home(np.full(40, cell, np.int32), hashes)
+        assert homes.tolist() == [blocks[i % len(blocks)] for i in range(40)]
+    assert layout.shares.tolist() == [1] * 9  # the middle of what comes is 90
+    layout = lay_out(_vectors(3), np.array([450, 20, 250]), 100, visits=[10, 10, 90])
+    assert layout.shares.tolist() == [1] * 5 + [3] * 3 + [1]
+
+
 def test_a_layout_says_what_it_was_made_of():
     counts = np.array([5, 6])
     layout = lay_out(_vectors(2), counts, 10)

@@ -277,7 +277,7 @@ def test_blocks_change_nothing(monkeypatch):
 @pytest.mark.parametrize(("block", "rows"), [(100, 2), (105, 3), (34, 1), (1, 1)])
 def test_no_more_cosines_are_in_memory_than_allowed(monkeypatch, block, rows):
     rng = np.random.default_rng(0)
-    a, b = (rng.integers(-60, 60, (7, count, NUMBERS), np.int8) for count in (5, 7))
+    a, b = (rng.integers(-60, 60, (8, count, NUMBERS), np.int8) for count in (5, 7))
     at_once, sizes = best_pairs(a, b), []
 
     def likeness(a, b, of=excerpts._likeness):
@@ -287,7 +287,7 @@ def test_no_more_cosines_are_in_memory_than_allowed(monkeypatch, block, rows):
     monkeypatch.setattr(excerpts, "_BLOCK", block)
     monkeypatch.setattr(excerpts, "_likeness", likeness)
     np.testing.assert_array_equal(best_pairs(a, b), at_once)
-    assert sizes == [min(rows, 7 - start) for start in range(0, 7, rows)]
+    assert sizes == [min(rows, 8 - start) for start in range(0, 8, rows)]
 
 
 def test_likeness_is_the_squared_cosine_with_its_sign():
