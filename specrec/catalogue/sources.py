@@ -20,7 +20,7 @@ def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
     """
     if config.format != "auto":
         return config.format
-    ending = config.path.rstrip("/").rpartition(".")[2].lower()
+    ending = config.path.rpartition(".")[2].lower()
     if ending in ("csv", "parquet", "delta"):
         return ending
     return "folder" if is_folder_of_audio else "delta"

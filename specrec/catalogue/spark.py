@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
 from specrec.catalogue.tags import AUDIO_ENDINGS
 from specrec.errors import CatalogueError, first_line
-from specrec.storage import SCHEMES, Location, for_spark, open_store, scheme_of
+from specrec.storage import SCHEMES, Location, for_spark, join, open_store, scheme_of
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES, TRACKS
 
@@ -92,7 +92,7 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage
     fields = ", ".join(f"{name} {TRACK_ATTRIBUTES[name].dataType.simpleString()}" for name in TAG_COLUMNS)
     tasks = files.sparkSession.sparkContext.defaultParallelism * 4
     read = new.repartition(tasks, "audio_uri").mapInPandas(tag_reading(storage), f"audio_uri string, {fields}")
-    path = F.substr(F.col("audio_uri"), F.lit(len(root.rstrip("/")) + 2))
+    path = F.substr(F.col("audio_uri"), F.lit(len(join(root, "")) + 1))
     return kept.unionByName(read).select(path.alias("track_id"), *tags, path.alias("audio"))
 
 
@@ -144,7 +144,7 @@ def with_audio_uri(tracks: DataFrame, root: Location) -> DataFrame:
 
     Catalogue rows are data: they must not be able to name ``/etc/passwd``, another bucket or a web address.
     """
-    prefix, scheme = root.rstrip("/") + "/", scheme_of(root)
+    prefix, scheme = join(root, ""), scheme_of(root)
     path = F.col("audio")
     for other in SCHEMES:
         for alias in other.aliases:
