@@ -12,7 +12,7 @@ from golden.inputs import random_bits
 
 #: Relative to the root mean square of an array: far more than processors and builds differ by, far less than what
 #: anybody would call a change.
-TOLERANCE = 3e-4
+TOLERANCE = 1e-4
 #: float32 makes no less of what is about 1.
 _LEAST = 2e-6
 _LISTED = 24

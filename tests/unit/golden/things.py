@@ -10,6 +10,7 @@ import functools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import yaml
 from onnx_models import write_model
 
 from golden import inputs
@@ -43,6 +45,7 @@ from specrec.query.choose import Known, choose_list
 from specrec.query.nearest import nearest
 from specrec.recommend import agreement
 from specrec.recommend.explain import explain_pairs, explainer_of
+from specrec.recommend.phrases import phrases
 from specrec.recommend.traits import traits_of
 from specrec.warehouse.artefacts import Artefact
 
@@ -55,7 +58,7 @@ _SETTINGS = (
     "embedding.hybrid_weights={features: 0.5, spectrogram: 0.3, own: 0.2}",
     "recommend.excerpt_seconds=1",
 )
-_TAGS = ["choir", "slow and sad", "piano", "vocals"]
+_TAGS = ["choir", "slow and sad", "piano", "vocals", "harp", "live", "drums", "calm", "guitar", "loud", "flute"]
 _MODEL_MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=32, scaling="db")
 
 
@@ -208,7 +211,7 @@ def _vectors() -> dict[str, Any]:
 def _neighbours() -> dict[str, Any]:
     vectors = inputs.groups_of_vectors(90, 5, 12, spread=0.4)
     vectors[40] = 0  # near to nothing
-    vectors[41] = vectors[42]  # of equal ones the lesser id comes first
+    vectors[80:] = vectors[70:80]  # of equal ones the lesser id comes first
     ids = [f"t{number:02}" for number in range(len(vectors))]
     centroids = cells.train(vectors[kernel.has_direction(vectors)], 5, seed=0)
     centroids = centroids[np.lexsort(centroids.T)]
@@ -257,6 +260,7 @@ def _duplicates() -> dict[str, Any]:
         "another song": (song, inputs.mel("other", 150)),
         "a shorter clip": (song, song[:, :100]),
         "a loop": (loop, np.roll(loop, 7, axis=1)),
+        "slow music": (song, np.repeat(inputs.mel("slow", 12), 14, axis=1)),
     }
     settings, found = _config().duplicates, {}
     for name, both in pairs.items():
@@ -265,9 +269,9 @@ def _duplicates() -> dict[str, Any]:
         lags, alike = alignment.align(
             sketches[0][None], sketches[1][None], lengths[0], lengths[1], settings.min_overlap
         )
-        again = max(alignment.repetition(of, rate) for of in sketches)
+        again = [alignment.repetition(of, rate) for of in sketches]
         # as specrec.duplicates.spark.is_one_recording decides
-        same = alike[0] >= settings.min_similarity and alike[0] >= again + alignment.ABOVE_REPETITION
+        same = alike[0] >= settings.min_similarity and alike[0] >= max(again) + alignment.ABOVE_REPETITION
         found[name] = {
             "sketch": sketches[1],
             "lag": int(lags[0]),
@@ -306,7 +310,7 @@ def _lists() -> dict[str, Any]:
             "duration_ms": 90_000 + 20_000 * i,
             "explicit": i % 7 == 0,
             "artists": f"Artist {i % 5}; artist  {i % 3} ",
-            "album_name": f" Album {i % 6}" if i % 4 else None,
+            "album_name": f" {'ALBUM' if i % 5 else 'Album'}  {i % 4} " if i % 7 else None,
             "extra": {"available_markets": "US, DE" if i % 5 else "US"},
         }
         for i, one in enumerate(ids)
@@ -330,6 +334,7 @@ def _lists() -> dict[str, Any]:
         found[name] = {"ids": chosen["recommended_track_id"].to_list()} | {
             column: chosen[column].to_numpy(np.float64) for column in ("score", "affinity")
         }
+    found["traits"] = [[of.allowed, of.artists, of.albums] for of in known.traits.values()][:8]
     first, second = np.array([[1, 2, 3, 4, 5, 6]] * 3), np.array([[2, 1, 9, 3, 6, 8], [1, 2, 3, 0, 0, 0], [7] * 6])
     lengths = np.array([6, 6, 6]), np.array([6, 3, 0])
     shared = agreement.in_both(first, second, lengths)
@@ -377,7 +382,7 @@ def _explanations() -> dict[str, Any]:
             "statements": [reason["statement"] for of in reasons[2:5] for reason in of if reason["statement"]],
             "seconds": rows[["track_seconds", "recommended_seconds"]].to_numpy().ravel(),
         }
-    return found
+    return found | {"words": phrases()}
 
 
 # --- the map ------------------------------------------------------------------------------------------------
@@ -406,15 +411,14 @@ def _map() -> dict[str, Any]:
     sample, settings = _sample_of_map(), _config().map
     with mock.patch.dict("sys.modules", umap=mock.Mock(UMAP=umap)), mock.patch("sklearn.manifold.TSNE", tsne):
         first, _ = fit_map(sample, settings, with_tsne=True, seed=0)
-        drawn, before = (
-            next(placing(first, settings.neighbours)(iter([of.assign(input_hash="h")])))
-            for of in (_new_tracks(), sample)
-        )
+        before = next(placing(first, settings.neighbours)(iter([sample.assign(input_hash="h")])))
         before = before.assign(pca_x=-before["pca_x"], umap_x=before["umap_y"], umap_y=before["umap_x"])
         before.loc[::4, list(BEFORE)] = None  # a quarter is new
+        before.loc[7, "umap_x"] += 0.5  # a copy of the third that lay elsewhere
         again, _ = fit_map(
             sample.assign(**{f"old_{name}": before[name] for name in BEFORE}), settings, with_tsne=True, seed=0
         )
+        drawn = next(placing(again, settings.neighbours)(iter([_new_tracks().assign(input_hash="h")])))
     maps = {}
     for name, arrays in (("first", first), ("again", again)):
         order = np.argsort(arrays["centroids"][:, 0])
@@ -423,7 +427,8 @@ def _map() -> dict[str, Any]:
         "distances": drawn["cluster_distance"].to_numpy(np.float64),
         "at": drawn[[name for name in BEFORE if name[-2:] in ("_x", "_y")]].to_numpy(np.float64),
     }
-    return {"maps": maps, "placed": placed, "asked": asked}
+    words = yaml.safe_load((files("specrec.map") / "names.yaml").read_text(encoding="utf-8"))
+    return {"maps": maps, "placed": placed, "asked": asked, "words": words}
 
 
 def _sample_of_map() -> pd.DataFrame:
@@ -432,9 +437,11 @@ def _sample_of_map() -> pd.DataFrame:
     named = {name: np.resize(inputs.attribute(name), count) for name in NAMED_ATTRIBUTES}
     named["energy"] = np.resize(np.linspace(0.1, 0.9, 5), count)  # what tells the five groups apart
     levels = inputs.bell("levels of a map", count, len(statistics.LEVELS)) * 5
+    vectors = inputs.groups_of_vectors(count, 5, 16, spread=0.2)
+    vectors[7] = vectors[2]
     return many[list(statistics.COLUMNS)].assign(
         track_id=[f"t{number:02}" for number in range(count)],
-        vector=list(inputs.groups_of_vectors(count, 5, 16, spread=0.2)),
+        vector=list(vectors),
         vector_key=np.arange(count) * 7 - 3,
         levels=list(levels),
         **named,
@@ -443,10 +450,10 @@ def _sample_of_map() -> pd.DataFrame:
 
 
 def _new_tracks() -> pd.DataFrame:
-    """Return six tracks that a map was fitted on, and eight others near to these."""
+    """Return eight tracks that a map was fitted on, and six others near to some."""
     vectors = np.stack(_sample_of_map()["vector"].to_list())[:14]
-    vectors[6:] += 0.05 * inputs.bell("new", *vectors[6:].shape).astype(np.float32)
-    keys = np.where(np.arange(14) < 6, np.arange(14) * 7 - 3, -1_000 - np.arange(14))
+    vectors[8:] += 0.05 * inputs.bell("new", *vectors[8:].shape).astype(np.float32)
+    keys = np.where(np.arange(14) < 8, np.arange(14) * 7 - 3, -1_000 - np.arange(14))
     ids = [f"n{number:02}" for number in range(14)]
     return pd.DataFrame({"track_id": ids, "vector": list(vectors), "vector_key": keys})
 
