@@ -10,14 +10,16 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from specrec.errors import SpecrecError
 from specrec.settings import SettingsHash
-from specrec.warehouse.reader import Reader
+
+if TYPE_CHECKING:  # executors read what was fitted too, and have no deltalake
+    from specrec.warehouse.reader import Reader
 
 FloatArray = npt.NDArray[np.float64]
 
