@@ -19,7 +19,7 @@ def best_pairs(
 
     Parameters
     ----------
-    a, b : int8, shapes (pairs, excerpts of a, numbers) and (pairs, excerpts of b, numbers).
+    a, b : int8, shapes (pairs, excerpts of a, numbers) and (pairs, excerpts of b, numbers)
         Of :func:`specrec.embedding.excerpts.decode`: vectors of length 127, about, or 0.
 
     Returns

@@ -59,10 +59,14 @@ def tell(scored: Sequence[Trait], beside: Sequence[Trait], stated: Sequence[Trai
 
     Parameters
     ----------
-    scored : traits that are parts of the score.
-    beside : other traits of the sound.
-    stated : what the catalogue states.
-    count : number of pairs.
+    scored : sequence of Trait
+        Traits that are parts of the score.
+    beside : sequence of Trait
+        Other traits of the sound.
+    stated : sequence of Trait
+        What the catalogue states.
+    count : int
+        Number of pairs.
 
     Examples
     --------
@@ -173,7 +177,8 @@ def _one_a_group(columns: list[int], told: Told) -> dict[str, int]:
 
     Parameters
     ----------
-    columns : traits that may be spoken of, the best first; -1 for none.
+    columns : list of int
+        Traits that may be spoken of, the best first; -1 for none.
     """
     by_group: dict[str, int] = {}
     by_catalogue = False
