@@ -48,16 +48,16 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     return load(path, overrides, needs_catalogue=False)
 
 
-def run_stages(config: Config, stages: Iterable[str] = (), *, refit: bool = False) -> str:
+def run_stages(config: Config, stages: Iterable[str] | None = None, *, refit: bool = False) -> str:
     """Run a night, or some of its stages, with Spark.
 
     Parameters
     ----------
     config : Config
-    stages : iterable of str
-        Names of stages; they run in the order of a night. None named: all of them.
+    stages : iterable of str, or None
+        Names of stages; they run in the order of a night. None: all of them.
     refit : bool
-        Whether to fit scaler, PCA and statistics anew.
+        Whether to fit scaler and PCA anew, and compute what depends on them.
 
     Returns
     -------

@@ -23,7 +23,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 System = str
 
 
-#: Stands for what the release before this one could not have hashed.
+#: Stands for what could not have been hashed before hashes named differences alone.
 UNKNOWN: Any = object()
 
 
@@ -47,12 +47,15 @@ class Section(BaseModel):
         return self.model_dump(mode="json", include=set(names) or None, exclude_defaults=True)
 
     def former(self, *names: str, beside: Collection[str] = ()) -> Any:
-        """Return the settings that the release before this one hashed; UNKNOWN if a newer one differs.
+        """Return these settings as they were hashed before hashes named differences alone.
+
+        It is UNKNOWN if another setting, which came later, is not at its default. The names never change: when the
+        version that is hashed beside them is raised, the whole call goes.
 
         Parameters
         ----------
         names : str
-            The settings that the release before this one had.
+            The settings that there were then.
         beside : collection of str
             Settings that never were hashed.
         """
@@ -69,8 +72,8 @@ class SettingsHash:
     current : str
         What is written beside results: 16 hexadecimal digits.
     previous : str or None
-        What the release before this one wrote for the same settings, if it had all of them. It is accepted for one
-        release, so that an upgrade computes nothing anew.
+        What was written for the same settings before hashes named differences alone, if there were all of them
+        then. Rows that stay up to date keep it, so it is accepted until their version is raised anyway.
     """
 
     current: str
@@ -93,7 +96,7 @@ def settings_hash(*parts: Any, previous: Sequence[Any] | None = None) -> Setting
     parts : object
         Values that are plain JSON, and other hashes that these settings depend on.
     previous : sequence
-        What the release before this one hashed; UNKNOWN in it says that it had no such settings.
+        What was hashed before hashes named differences alone; UNKNOWN in it says that there were no such settings.
     """
     before = UNKNOWN if previous is None else _previous(previous)
     return SettingsHash(hash_of(*parts), None if before is UNKNOWN else hash_of(*before))
@@ -127,6 +130,9 @@ def _previous(part: Any) -> Any:
     if isinstance(part, list | tuple):
         found = [_previous(of) for of in part]
         return UNKNOWN if any(of is UNKNOWN for of in found) else found
+    if isinstance(part, dict):
+        values = {name: _previous(of) for name, of in part.items()}
+        return UNKNOWN if any(of is UNKNOWN for of in values.values()) else values
     return part
 
 

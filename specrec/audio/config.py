@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -149,3 +149,9 @@ class ModelMelConfig(Section):
         if self.fmin >= highest:
             raise ValueError(f"fmin must be below {highest:g} Hz")
         return self
+
+    def as_before(self) -> Any:
+        """Return these settings as :meth:`Section.former` does."""
+        return self.former(
+            "sample_rate", "n_fft", "hop_length", "n_mels", "fmin", "fmax", "htk", "norm", "power", "scaling"
+        )

@@ -55,6 +55,7 @@ def fingerprints(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
     folders = tracks.where("audio_uri is not null").select(
         F.regexp_extract("audio_uri", r"^(.*)/[^/]*$", 1).alias("folder")
     )
+    folders = folders.select(F.when(F.col("folder") == "", "/").otherwise(F.col("folder")).alias("folder"))
     tasks = tracks.sparkSession.sparkContext.defaultParallelism * 2
     return folders.distinct().repartition(tasks, "folder").mapInPandas(listing(storage, deep=False), FILE_SCHEMA)
 

@@ -12,9 +12,7 @@ from specrec.pipeline.stages import STAGES, in_order
 @click.command()
 @config_option
 @set_option
-@click.option(
-    "--refit", is_flag=True, help="fit scaler, PCA and statistics anew, and recompute all that depends on them"
-)
+@click.option("--refit", is_flag=True, help="fit scaler and PCA anew, and recompute all that depends on them")
 @click.option(
     "--stage",
     "stages",
@@ -34,5 +32,5 @@ def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool, st
     """  # noqa: D301
     from specrec.pipeline.nightly import run_stages
 
-    chosen = in_order(stages)
+    chosen = in_order(stages or None)
     run_stages(logged(load(config_path, overrides, needs_catalogue="ingest" in chosen)), chosen, refit)

@@ -86,13 +86,17 @@ def embed(space: Space, rows: DataFrame, known: Mapping[str, Maker]) -> DataFram
     known : dict
         Artefacts and models by name, those of ``space.makers`` among them.
     """
-    spark = rows.sparkSession.sparkContext
     makers = {name: known[name] for name in space.makers} if space.source != "embeddings" else {}
-    sent = spark.broadcast(makers)  # a model is some megabytes: too much for every task's description
+    # a model is some megabytes: too much for every task's description
+    sent = {
+        name: rows.sparkSession.sparkContext.broadcast(maker) if isinstance(maker, Model) else maker
+        for name, maker in makers.items()
+    }
 
     def made(frames: Frames) -> Frames:
+        received = {name: of.value if isinstance(of, Broadcast) else of for name, of in sent.items()}
         for frame in frames:
-            yield from space.embed(frame, sent.value)
+            yield from space.embed(frame, received)
 
     return rows.select("track_id", *space.columns).mapInPandas(made, VECTOR_SCHEMA)
 

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from specrec.settings import PositiveInt, Section, SettingsHash, settings_hash
 
+#: Raised by one whenever the code finds other neighbours of the same vectors.
+NEIGHBOURS_VERSION = 1
+
 #: Settings of the search that change how it is done and not what comes out.
 NO_RESULT = {"block_rows", "rebuild_share", "recall_sample", "update_from"}
 
@@ -77,4 +80,4 @@ class NeighboursConfig(Section):
         """
         own = {name: value for name, value in self.differing().items() if name not in NO_RESULT}
         before = self.former("method", "exact_up_to", "top_n", "cells", "probes", "recall_floor", beside=NO_RESULT)
-        return settings_hash(space, own, previous=[space, before])
+        return settings_hash(NEIGHBOURS_VERSION, space, own, previous=[space, before])

@@ -136,7 +136,7 @@ def why_rebuild(
     Parameters
     ----------
     before : str or None
-        State of :func:`state_of` of the lists that stand; None if there are none.
+        State of :func:`state_of` of the lists that stand; None or empty if there are none.
     settings : SettingsHash
         Of the settings that the lists to be made depend on.
     method : str
@@ -146,7 +146,7 @@ def why_rebuild(
     config : NeighboursConfig
         Below ``update_from`` tracks a space is searched as a whole, which is faster.
     """
-    if before is None:
+    if not before:
         return "first"
     old_settings, old_method, _ = before.split(":", 2)
     if old_settings not in settings.accepted:

@@ -83,9 +83,8 @@ def evaluate(config: Config) -> Evaluation:
     SpecrecError
         In one line: what happened and what to do.
     """
-    Reader(config.warehouse, config.storage).table(
-        "recommendations"
-    )  # fails where there is no warehouse, or a mistyped path would be given empty tables
+    # this fails where there is no warehouse, or a mistyped path would be given empty tables
+    Reader(config.warehouse, config.storage).table("recommendations")
     with open_run(config) as run, run.stage("evaluate") as report:
         run.warehouse.create_missing()
         counts = run.warehouse.counts("embeddings", "space")

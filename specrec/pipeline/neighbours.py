@@ -216,9 +216,8 @@ def _plan(run: Run, space: str, tracks: int, rebuild: str | None) -> SpacePlan:
 def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
     """Return ``track_id, vector`` of some tracks, those that have a direction, by track_id."""
     vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
-    chosen = sample_tracks(
-        vectors.select("track_id"), size, run.config.fit.seed
-    )  # chosen by track_id alone, so that no vector is sorted
+    # chosen by track_id alone, so that no vector is sorted
+    chosen = sample_tracks(vectors.select("track_id"), size, run.config.fit.seed)
     found: pd.DataFrame = vectors.join(chosen, "track_id", "left_semi").toPandas()
     if found["vector"].map(len).nunique() > 1:
         raise SpecrecError(different_lengths(space))

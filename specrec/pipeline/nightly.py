@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from specrec.config import Config
 from specrec.pipeline.ingest import check_catalogue, check_sources
 from specrec.pipeline.run import open_run
-from specrec.pipeline.stages import STAGES, find_stage, in_order
+from specrec.pipeline.stages import find_stage, in_order
 
 
-def run_stages(config: Config, stages: Iterable[str] = STAGES, refit: bool = False) -> str:
+def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool = False) -> str:
     """Run stages on the configured warehouse and return the run's id.
 
     Whatever can be checked is checked before the first table is touched: what ends there has written nothing.
@@ -18,10 +18,10 @@ def run_stages(config: Config, stages: Iterable[str] = STAGES, refit: bool = Fal
     Parameters
     ----------
     config : Config
-    stages : iterable of str
-        Names of :data:`~specrec.pipeline.stages.STAGES`; they run in the order of a night.
+    stages : iterable of str, or None
+        Names of :data:`~specrec.pipeline.stages.STAGES`; they run in the order of a night. None: all of them.
     refit : bool
-        Whether to fit the artefacts anew.
+        Whether to fit scaler and PCA anew, and compute what depends on them.
 
     Returns
     -------

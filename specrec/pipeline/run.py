@@ -81,7 +81,7 @@ class Run:
     progress : Progress
         Shows a person how far it is.
     refit : bool
-        Whether the artefacts are to be fitted anew.
+        Whether scaler and PCA are to be fitted anew.
     """
 
     def __init__(
@@ -200,10 +200,18 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Config, *, refit: bool = False) -> Iterator[Run]:
+def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) -> Iterator[Run]:
     """Yield a run that holds the warehouse's lock; Spark's errors are told in one line.
 
     The Spark session starts when the warehouse is first asked for it, so that what needs none starts no JVM.
+
+    Parameters
+    ----------
+    config : Config
+    refit : bool
+        Whether scaler and PCA are to be fitted anew.
+    shown : bool or None
+        Whether a person sees how far the run is; None: on a terminal.
 
     Raises
     ------
@@ -212,7 +220,7 @@ def open_run(config: Config, *, refit: bool = False) -> Iterator[Run]:
     """
     run_id = new_run_id()
     lock = WarehouseLock(config.warehouse, config.storage, run_id)
-    with lock, told_in_one_line(), Progress() as progress:
+    with lock, told_in_one_line(), Progress(shown) as progress:
 
         def start_spark() -> SparkSession:
             spark = get_spark(config)

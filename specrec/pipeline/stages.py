@@ -29,8 +29,13 @@ STAGES: dict[str, str] = {
 }
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Return these stages in the order of a night; all of them if none is named.
+def in_order(names: Iterable[str] | None) -> list[str]:
+    """Return stages in the order of a night.
+
+    Parameters
+    ----------
+    names : iterable of str, or None
+        None: all stages.
 
     Raises
     ------
@@ -42,11 +47,13 @@ def in_order(names: Iterable[str]) -> list[str]:
     >>> in_order(["recommend", "neighbours"])
     ['neighbours', 'recommend']
     """
-    chosen = list(names)
+    if isinstance(names, str):
+        names = [names]
+    chosen = list(STAGES if names is None else names)
     for name in chosen:
         if name not in STAGES:
             raise SpecrecError(f"there is no stage {name!r}{nearest_name(name, STAGES)}")
-    return [name for name in STAGES if not chosen or name in chosen]
+    return [name for name in STAGES if name in chosen]
 
 
 def find_stage(name: str) -> Callable[[Run], None]:

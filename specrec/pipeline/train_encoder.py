@@ -46,7 +46,7 @@ def train_encoder(config: Config, out: Path, *, resume: bool = False, workers: i
         raise SpecrecError(f"training needs {', '.join(missing)}: pip install 'specrec[train]'")
     out = out.absolute()
     Reader(config.warehouse, config.storage).table(TABLES[0])  # or a mistyped path would get empty tables
-    with open_run(config) as run:
+    with open_run(config, shown=False) as run:  # training shows how far it is itself
         run.warehouse.create_missing(["runs"])
         with run.stage("train_encoder") as report:
             reader = Reader(config.warehouse, config.storage).pinned(TABLES)

@@ -66,8 +66,17 @@ Place = Annotated[Location, AfterValidator(place)]
 
 
 def scheme_of(location: Location) -> Scheme:
-    """Return the kind of place that a location is."""
-    return next(scheme for scheme in SCHEMES if location.startswith(scheme.prefix))
+    """Return the kind of place that a location is.
+
+    Raises
+    ------
+    StorageError
+        If it is none, as where nothing was given.
+    """
+    for scheme in SCHEMES:
+        if location.startswith(scheme.prefix):
+            return scheme
+    raise StorageError(f"{location!r} is no place: use {' or '.join(scheme.example for scheme in SCHEMES)}")
 
 
 def for_delta_rs(location: Location, config: StorageConfig) -> dict[str, str]:

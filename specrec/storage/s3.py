@@ -321,6 +321,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _parse(text: str) -> Location:
+    if not text.removeprefix("s3://").strip("/"):
+        raise StorageError(f"{text} names no bucket: write s3://bucket/prefix")
     return Location(text.rstrip("/"))
 
 

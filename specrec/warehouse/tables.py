@@ -131,9 +131,6 @@ class Warehouse:
 
     def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
         """Make the table hold just these rows: insert, update where `changed` differs, delete the rest."""
-        if self.read(name).isEmpty():  # a first night's append takes a tenth of what a merge does
-            self.append(name, rows)
-            return
         (
             DeltaTable.forPath(self.spark, self.path(name))
             .alias("old")

@@ -55,6 +55,10 @@ def test_a_space_that_has_no_lists_is_searched_as_a_whole():
     assert _why(None) == "first"
 
 
+def test_a_space_whose_lists_were_taken_away_begins_anew():
+    assert _why("") == "first"  # what a night writes of a model that is no longer configured
+
+
 def test_other_vectors_alone_are_an_update():
     for method in ("exact", "approximate"):
         assert _why(plan.state_of("a", method, "1:2:3"), method=method) is None

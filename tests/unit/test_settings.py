@@ -9,7 +9,7 @@ import pytest
 from golden.record import NOT_HASHED, SECTIONS
 from pydantic import Field
 
-from specrec.audio.config import AudioConfig
+from specrec.audio.config import AudioConfig, ModelMelConfig
 from specrec.config import Config, fields, load
 from specrec.embedding.config import ModelConfig
 from specrec.embedding.spaces import spaces_of
@@ -23,6 +23,9 @@ from specrec.settings import UNKNOWN, Section, SettingsHash, as_recorded, hash_o
 
 #: What commit c5a7499 wrote beside its results, of three configurations.
 PREVIOUS = json.loads((Path(__file__).parent / "golden" / "previous_hashes.json").read_text(encoding="utf-8"))
+
+
+NEEDED = ("warehouse=w", "catalogue.path=c.csv")
 
 
 def _hashes(config: Config) -> dict[str, SettingsHash]:
@@ -42,8 +45,7 @@ def _hashes(config: Config) -> dict[str, SettingsHash]:
 
 @pytest.mark.parametrize("name", PREVIOUS)
 def test_what_the_release_before_wrote_is_accepted(name: str) -> None:
-    config = load(None, ["warehouse=w", "catalogue.path=c.csv", *PREVIOUS[name]["settings"]])
-    found = _hashes(config)
+    found = _hashes(load(None, [*NEEDED, *PREVIOUS[name]["settings"]]))
     assert {of: hashes.previous for of, hashes in found.items()} == PREVIOUS[name]["hashes"]
     for hashes in found.values():
         assert hashes.accepted == (hashes.current, hashes.previous)
@@ -51,8 +53,16 @@ def test_what_the_release_before_wrote_is_accepted(name: str) -> None:
 
 
 def test_configurations_that_differ_have_no_hash_in_common() -> None:
-    plain, odd = PREVIOUS["plain"]["hashes"], PREVIOUS["odd"]["hashes"]
-    assert not set(plain.values()) & set(odd.values())
+    plain, odd = (
+        {
+            name
+            for of in _hashes(load(None, [*NEEDED, *PREVIOUS[name]["settings"]])).values()
+            for name in of.accepted
+        }
+        for name in ("plain", "odd")
+    )
+    assert plain
+    assert not plain & odd
 
 
 OTHER: dict[str, object] = {
@@ -178,7 +188,17 @@ def test_what_depends_on_what_had_no_hash_before_has_none_either() -> None:
     assert new.previous is None
     assert settings_hash(new, previous=[new, 1]).previous is None
     assert settings_hash(1, previous=[[1, [UNKNOWN]]]).previous is None
-    assert settings_hash(settings_hash(new, previous=[new]), previous=[[new]]).accepted != ()
+    assert settings_hash(settings_hash(new, previous=[new]), previous=[[new]]).previous is None
+    assert settings_hash(1, previous=[{"mel": UNKNOWN}]).previous is None
+
+
+def test_a_newer_setting_of_a_model_s_own_mel_spectrogram_is_told_apart() -> None:
+    class Newer(ModelMelConfig):
+        centre: bool = True
+
+    mel = {"sample_rate": 16_000, "n_fft": 512, "hop_length": 256, "n_mels": 96, "scaling": "log"}
+    assert Newer(**mel).as_before() == ModelMelConfig(**mel).as_before()
+    assert Newer(**mel, centre=False).as_before() is UNKNOWN
 
 
 def test_a_state_stays_as_the_table_remembers_it() -> None:

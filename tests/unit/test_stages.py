@@ -44,7 +44,9 @@ def test_a_job_is_a_command(job):
 
 def test_stages_run_in_the_order_of_a_night():
     assert in_order(["recommend", "ingest"]) == ["ingest", "recommend"]
-    assert in_order([]) == list(STAGES)
+    assert in_order(None) == list(STAGES)
+    assert in_order([]) == []
+    assert in_order("fit") == ["fit"]
     with pytest.raises(SpecrecError, match="there is no stage 'neighbors': did you mean 'neighbours'"):
         in_order(["neighbors"])
 

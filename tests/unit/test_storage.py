@@ -63,6 +63,17 @@ def test_the_top_of_a_store_is_its_own_parent(top, above):
     assert parent(top) == above
 
 
+@pytest.mark.parametrize("uri", ["s3://", "s3a:///"])
+def test_a_bucket_without_a_name_is_refused_in_one_line(uri):
+    with pytest.raises(StorageError, match="names no bucket: write s3://bucket/prefix"):
+        locate(uri)
+
+
+def test_what_is_no_place_is_refused_in_one_line_where_it_is_used():
+    with pytest.raises(StorageError, match="'' is no place: use a path on disk or s3://bucket/prefix"):
+        open_store(Location(""), StorageConfig())
+
+
 def test_the_schemes_claim_different_texts():
     beginnings = [beginning for scheme in SCHEMES for beginning in (scheme.prefix, *scheme.aliases)]
     assert not any(one != other and one.startswith(other) for one in beginnings for other in beginnings)

@@ -11,7 +11,7 @@ from specrec.audio.mel import MEL_COLUMNS, mels_of
 from specrec.embedding.config import EMBEDDING_VERSION
 from specrec.embedding.models import Heard, Model, outputs, top_tags, unit_mel
 from specrec.embedding.spaces.space import Maker, Source, Space, embedded
-from specrec.settings import SettingsHash, System, settings_hash
+from specrec.settings import UNKNOWN, SettingsHash, System, settings_hash
 
 if TYPE_CHECKING:
     from specrec.config import Config
@@ -49,7 +49,9 @@ class ModelSpace(Space):
         """See :class:`Space`; what the file holds is told by its own hash."""
         of = (EMBEDDING_VERSION, self.name, self._audio_hash)
         own = {name: value for name, value in self._settings.differing().items() if name != "path"}
-        before = self._settings.former("patch_frames", "mel", beside={"path"})
+        before, mel = self._settings.former("patch_frames", beside={"path", "mel"}), self._settings.mel
+        if before is not UNKNOWN:
+            before |= {"mel": None if mel is None else mel.as_before()}
         return settings_hash(*of, own, previous=[*of, [before]])
 
     @property

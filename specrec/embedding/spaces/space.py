@@ -105,7 +105,10 @@ class Space(ABC):
 
 
 class FittedSpace(Space):
-    """A space whose vectors are made with an artefact that is fitted to a sample of the catalogue."""
+    """A space whose vectors are made with an artefact that is fitted to a sample of the catalogue.
+
+    Its source is one of the tables that extraction writes: ``audio_features`` or ``mel_spectrograms``.
+    """
 
     @property
     @abstractmethod

@@ -23,7 +23,7 @@ SECTIONS = {
     "audio": "specrec.audio.config.EXTRACTOR_VERSION",
     "embedding": "specrec.embedding.config.EMBEDDING_VERSION",
     "fit": "specrec.embedding.config.EMBEDDING_VERSION",
-    "neighbours": "specrec.embedding.config.EMBEDDING_VERSION",
+    "neighbours": "specrec.neighbours.config.NEIGHBOURS_VERSION",
     "duplicates": "specrec.duplicates.config.DUPLICATES_VERSION",
     "recommend": "specrec.recommend.config.RECOMMEND_VERSION",
     "map": "specrec.map.config.MAP_VERSION",

@@ -460,6 +460,7 @@ def _new_tracks() -> pd.DataFrame:
 
 _EXTRACTOR = "specrec.audio.config.EXTRACTOR_VERSION"
 _EMBEDDING = "specrec.embedding.config.EMBEDDING_VERSION"
+_NEIGHBOURS = "specrec.neighbours.config.NEIGHBOURS_VERSION"
 _DUPLICATES = "specrec.duplicates.config.DUPLICATES_VERSION"
 _RECOMMEND = "specrec.recommend.config.RECOMMEND_VERSION"
 _MAP = "specrec.map.config.MAP_VERSION"
@@ -470,7 +471,7 @@ THINGS = (
     Thing("mel spectrograms of models", (_EMBEDDING, _EXTRACTOR), _model_mels),
     Thing("artefacts", (_EMBEDDING, _EXTRACTOR), _fitted),
     Thing("vectors", (_EMBEDDING, _EXTRACTOR), _vectors, ("artefacts",)),
-    Thing("neighbours", (_EMBEDDING, _EXTRACTOR), _neighbours),
+    Thing("neighbours", (_NEIGHBOURS, _EMBEDDING, _EXTRACTOR), _neighbours),
     Thing("duplicates", (_DUPLICATES, _EXTRACTOR), _duplicates),
     Thing("lists", (_RECOMMEND, _EMBEDDING, _EXTRACTOR), _lists),
     Thing("explanations", (_RECOMMEND, _EMBEDDING, _EXTRACTOR), _explanations, ("artefacts", "vectors")),
