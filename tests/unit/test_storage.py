@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from specrec.errors import StorageError, TrackError
-from specrec.storage import SCHEMES, for_spark, join, locate, open_store, parent, s3, scheme_of
+from specrec.storage import SCHEMES, Location, for_spark, join, locate, open_store, parent, s3, scheme_of
 from specrec.storage.config import StorageConfig
 from specrec.storage.local import LocalStore
 from specrec.storage.s3 import S3, S3Store
