@@ -34,8 +34,8 @@ def train_encoder(
 ) -> None:
     """Train an encoder on the spectrograms of the warehouse, and export it to ONNX.
 
-    It needs PyTorch: pip install 'specrec[train]'. What the job then needs is the file model.onnx alone. It holds the
-    warehouse while it trains: a night that begins meanwhile says so and stops.
+    It needs PyTorch: pip install 'specrec[train]'. What the job then needs is the file model.onnx alone. It holds
+    the warehouse while it trains: a night that begins meanwhile says so and stops.
 
     \b
     Examples:
