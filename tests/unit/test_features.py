@@ -266,6 +266,16 @@ def test_rolloff_is_within_a_bin_where_sums_round_differently():
     assert np.abs(ours - theirs).max() <= 1.01 * frequencies[1]
 
 
+def test_rolloff_of_a_single_bin_and_where_the_sum_is_just_the_threshold():
+    frequencies = np.fft.rfftfreq(2048, 1 / RATE)
+    magnitude = np.zeros((1025, 5), np.float32)
+    for frame, bins in enumerate([[0], [1024], range(20), range(20, 40), [31, 32]]):
+        magnitude[list(bins), frame] = 1
+    expected = frequencies[[0, 1024, 16, 36, 32]]  # 17 of 20 are 85 %
+    np.testing.assert_array_equal(module._rolloff(magnitude, frequencies), expected)
+    np.testing.assert_array_equal(librosa.feature.spectral_rolloff(S=magnitude, sr=RATE)[0], expected)
+
+
 def test_a_files_own_rate_that_holds_no_mel_band_is_said():
     config = AudioConfig(sample_rate=None, fmin=5_000)
     with pytest.raises(TrackError) as failed:
@@ -494,6 +504,11 @@ def test_tuning_of_noise_at_other_rates_is_librosas(rate, seed):
     assert module._tuning(power, rate, 2048) == librosa.estimate_tuning(S=power, sr=rate, bins_per_octave=12)
 
 
+def test_tuning_is_librosas_where_a_window_is_no_power_of_two():
+    power = np.random.default_rng(0).random((751, 12)).astype(np.float32) ** 4
+    assert module._tuning(power, RATE, 1500) == librosa.estimate_tuning(S=power, sr=RATE, bins_per_octave=12)
+
+
 def test_a_spectrum_without_peaks_is_in_tune():
     assert module._tuning(np.zeros((1025, 3), np.float32), RATE, 2048) == 0.0
     assert module._tuning(np.ones((1025, 3), np.float32), RATE, 2048) == 0.0
@@ -525,7 +540,9 @@ def test_what_fits_no_block_of_chroma_has_no_change_and_silence_changes_wholly()
     ]  # eight blocks: none is eight on
     assert module._change(chroma[:, :3], rate).tolist() == [0, 0, 0, 0]
     assert module._change(np.zeros((12, 50)), rate).tolist() == [1, 1, 1, 1]
-    assert (module._change(chroma, 0.5) > 0).all()  # a frame is the least block
+    units = chroma / np.linalg.norm(chroma, axis=0)
+    expected = [1 - (units[:, lag:] * units[:, :-lag]).sum() / (50 - lag) for lag in (1, 2, 4, 8)]
+    np.testing.assert_allclose(module._change(chroma, 0.5), expected, atol=1e-12)  # a frame is the least block
 
 
 def test_an_autocorrelation_of_what_never_begins_or_ends_early_is_zero():
@@ -535,6 +552,29 @@ def test_an_autocorrelation_of_what_never_begins_or_ends_early_is_zero():
     reached = 43 * 0.2 * 10 ** (np.arange(32) / 31) <= 29
     assert (short[reached] != 0).all()
     assert not short[~reached].any()
+
+
+def test_rates_lie_in_the_range_that_begins_with_them():
+    mel = np.random.default_rng(0).uniform(-60, 0, (16, 500))  # at 64 frames a second, 0.5 and 16 Hz are measured
+    expected = _plainly(mel, np.ones((12, 500)), np.ones(500) + mel[0], 64.0)["modulation"]
+    np.testing.assert_allclose(module._modulation(mel.astype(np.float32), 64.0), expected, atol=1e-4)
+
+
+def test_the_tempo_is_that_of_librosas_mean_tempogram(monkeypatch):
+    envelope, given = np.random.default_rng(0).random(700), []
+    expected = librosa.feature.tempogram(onset_envelope=envelope, sr=RATE, hop_length=512, win_length=344).mean(
+        axis=1
+    )
+
+    def tempo(tg, **settings):
+        given.append((tg, settings))
+        return np.array([99.0])
+
+    monkeypatch.setattr(librosa.feature, "tempo", tempo)
+    assert module._tempo(envelope, RATE, 512) == 99
+    ((tempogram, settings),) = given
+    np.testing.assert_allclose(tempogram[:, 0], expected, atol=1e-6)
+    assert settings == {"sr": RATE, "hop_length": 512, "aggregate": None}
 
 
 def test_the_tempo_of_an_envelope_that_is_silent_in_part_is_librosas():
