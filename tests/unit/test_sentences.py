@@ -14,7 +14,7 @@ SCORED, BESIDE, STATED = 3, 1, 3
 GROUPS = st.sampled_from(["treble", "bass", "noisiness"])
 STATED_GROUPS = ["energy", "acousticness", "danceability"]
 CHANCES = st.sampled_from([0.05, 0.1, 0.2, 0.3, 0.300001, 0.9, np.inf])
-PARTS = st.sampled_from([-0.2, 0.0, 0.1, 0.2, 0.3, 0.6])
+PARTS = st.sampled_from([-0.25, 0.0, 0.125, 0.25, 0.375, 0.625])  # exact, and so are their averages
 LENGTHS = st.sampled_from([5, 40, 80, 150])
 UNHEARD = np.zeros(1)
 
@@ -112,6 +112,22 @@ def test_each_row_has_its_own_sentence():
         "Sounds alike: middle and low.",
         "The nearest that this catalogue has: middle; but 5 dB louder.",
     ]
+
+
+def test_half_of_the_average_counts_and_the_farthest_difference_is_told():
+    told = Told(
+        [_trait(name, name) for name in ("one", "two", "three")],
+        3,
+        3,
+        np.array([["most", "half", "less"]], object),
+        np.full((1, 3), 0.1),
+        np.zeros((1, 3), np.int64),
+    )
+    apart = [_difference(group, distance, True) for group, distance in (("a", 3.0), ("b", 5.0), ("c", 4.0))]
+    found = sentences(told, np.array([[0.375, 0.125, 0.25]]), np.array([0.75]), apart)  # 0.25 on average
+    assert found == ["Sounds alike: most, half and less; but 5 dB louder."]
+    (found,) = sentences(told, np.array([[0.625, 0.125, 0.375]]), np.array([1.125]), apart)  # 0.375 on average
+    assert found == "Sounds alike: most and less; but 5 dB louder."
 
 
 @pytest.mark.parametrize(("length", "kept"), [(199 - 30, 2), (200 - 30, 1)])
