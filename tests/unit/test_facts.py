@@ -149,7 +149,7 @@ def test_keys_are_the_same_or_have_the_same_notes_where_both_are_sure():
 
 
 def test_tempos_are_the_same_or_double_within_four_per_cent():
-    a, b, pairs = grid("tempo", [0.0, 60, 62.3, 62.5, 115, 115.5, 120, 124, 124.7, 125, 240, 249, 250])
+    a, b, pairs = grid("tempo", [0.0, 0.9, 60, 62.3, 62.5, 115, 115.5, 120, 124, 124.7, 125, 240, 249, 250])
     found = of_family("rhythm", pairs)
     (same,), double, (none,) = (named(found, f"rhythm.{of}") for of in ("same_tempo", "double_tempo", "no_tempo"))
     beat = (a > 0) & (b > 0)
@@ -226,6 +226,9 @@ def test_each_family_speaks_of_its_measures_and_always_has_something_to_say():
         for fact in trait.facts:
             np.testing.assert_array_equal(fact.a, values[0][fact.feature])
             np.testing.assert_array_equal(fact.b, values[1][fact.feature])
+            told = fact.told(np.arange(3))  # each has its words
+            assert len(told) == 3
+            assert not any("{" in words for words in told)
 
 
 # --- regions, models, attributes -------------------------------------------------------------------------------
@@ -233,6 +236,7 @@ def test_each_family_speaks_of_its_measures_and_always_has_something_to_say():
 
 def test_regions_are_compared_where_both_have_them():
     levels = np.array([[np.nan, 10, 10, 90, 50, 50]] * 4), np.array([[1, 11.5, 11.6, 95, np.nan, 50]] * 4)
+    levels[1][1, 1] = 9
     pairs = pairs_with({"levels": levels[0]}, {"levels": levels[1]})
     traits = facts.regions(pairs, Usual({n: of for n, of in STATISTICS.items() if n != LEVELS[5]}))
     assert [trait.name for trait in traits] == [region.name for region in REGIONS]
@@ -344,10 +348,9 @@ def test_an_attribute_is_high_or_low_beyond_its_bound_and_may_be_heard(rule):
     ],
 )
 def test_tracks_differ_where_they_are_far_apart_and_one_would_hear_it(measure, group, more, less):
-    quantiles = np.sort(np.concatenate([np.linspace(10, 60, 81), np.linspace(61, 400, 20)]))
-    a, b, pairs = grid(
-        measure, [0.0, 10, 11, 12.9, 13, 25, 25.5, 26, 27, 28.1, 28.2, 30, 31, 36, 43, 50, 60, 61, 120]
-    )
+    # seven in ten between 10 and 15: there 2.9 dB are far apart in the order
+    quantiles = np.concatenate([np.linspace(10, 15, 71), np.linspace(16, 60, 15), np.linspace(61, 400, 15)])
+    a, b, pairs = grid(measure, [0.0, 10, 11, 12.9, 13, 14, 16, 25, 25.5, 26, 27, 28.1, 31, 36, 43, 60, 90, 120])
     found = facts.differences(pairs, Usual(STATISTICS | {measure: quantiles}))
     assert len(found) == 10
     assert len({(one.fact.feature, one.fact.phrase) for one in found}) == 10
