@@ -29,15 +29,15 @@ class Side:
         As :func:`specrec.embedding.statistics.measure` returns them.
     attributes : dict of float64, shape (n,)
         By :data:`~specrec.embedding.statistics.ATTRIBUTES`; NaN where the catalogue says nothing.
-    tags : list of dict, length n
-        By model, the names of the tags that it gives the track.
+    tags : dict of list, length n
+        By model, the names of the tags that it gives each track; None where it gives none.
     """
 
     vectors: Mapping[str, npt.NDArray[np.float32]]
     levels: FloatArray
     measures: dict[str, FloatArray]
     attributes: dict[str, FloatArray]
-    tags: Sequence[Mapping[str, Collection[str]]]
+    tags: Mapping[str, Sequence[Collection[str] | None]]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:
     Parameters
     ----------
     rows : DataFrame
-        The columns that :func:`specrec.recommend.lists.profiles` returns: of the track, named ``a_…``, and of the
-        recommended one, named ``b_…``, which needs no ``b_parts``.
+        The columns that :func:`specrec.recommend.profiles.profile_of` names: of the track, named ``a_…``, and of
+        the recommended one, named ``b_…``, which needs no ``b_parts``.
     spaces : collection of str
         Those whose vectors are needed.
     """
@@ -80,5 +80,9 @@ def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
         attributes={
             name: np.asarray(pd.to_numeric(rows[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
-        tags=[of or {} for of in rows[f"{prefix}tags"]] if f"{prefix}tags" in rows else [{}] * len(rows),
+        tags={
+            name.removeprefix(f"{prefix}tags_"): rows[name].to_list()
+            for name in rows.columns
+            if name.startswith(f"{prefix}tags_")
+        },
     )
