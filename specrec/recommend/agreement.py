@@ -32,6 +32,12 @@ def in_both(first: IntArray, second: IntArray, lengths: tuple[IntArray, IntArray
     Returns
     -------
     int64, shape (rows, places): a list that has ended adds nothing more.
+
+    Examples
+    --------
+    >>> first, second = np.array([[1, 2, 3]]), np.array([[2, 1, 9]])
+    >>> in_both(first, second, (np.array([3]), np.array([3]))).tolist()
+    [[0, 2, 2]]
     """
     places = np.arange(first.shape[1])
     is_same = first[:, :, None] == second[:, None, :]

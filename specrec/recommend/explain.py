@@ -55,7 +55,7 @@ class Explainer:
 
     def needed(self, system: System) -> list[System]:
         """Return the spaces whose vectors explaining a system's lists needs."""
-        return list(dict.fromkeys([*self.beside, *self._split(system)]))
+        return self._split(system) or list(self.beside)
 
     def explain(
         self, system: System, pairs: ListedPairs, scores: FloatArray

@@ -358,9 +358,9 @@ def model(name: str, pairs: ListedPairs, cosines: FloatArray, usual: Usual) -> T
     rare = {tag: share for tag, share in shares.items() if share <= TYPICAL and len(tag) <= _LONGEST_TAG}
     tags, chance = np.full(len(cosines), "", object), np.full(len(cosines), np.inf)
     # a model that names no tags costs nothing here
-    of_pairs = zip(pairs.track.tags[name], pairs.recommended.tags[name], strict=True) if rare else ()
+    of_pairs = zip(pairs.track.tags, pairs.recommended.tags, strict=True) if rare else ()
     for row, (one, other) in enumerate(of_pairs):
-        common = rare.keys() & set(one) & set(other) if one is not None and other is not None else ()
+        common = rare.keys() & set(one.get(name, ())) & set(other.get(name, ()))
         if common:
             named = sorted(common, key=lambda tag: (rare[tag], tag))[:_MOST_TAGS]
             tags[row], chance[row] = between.join(named), rare[named[0]]

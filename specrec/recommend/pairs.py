@@ -29,15 +29,15 @@ class Side:
         As :func:`specrec.embedding.statistics.measure` returns them.
     attributes : dict of float64, shape (n,)
         By :data:`~specrec.embedding.statistics.ATTRIBUTES`; NaN where the catalogue says nothing.
-    tags : dict of list, length n
-        By model, the names of the tags that it gives each track; None where it gives none.
+    tags : list of dict, length n
+        By model, the names of the tags that it gives the track.
     """
 
     vectors: Mapping[str, npt.NDArray[np.float32]]
     levels: FloatArray
     measures: dict[str, FloatArray]
     attributes: dict[str, FloatArray]
-    tags: Mapping[str, Sequence[Collection[str] | None]]
+    tags: Sequence[Mapping[str, Collection[str]]]
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
         attributes={
             name: np.asarray(pd.to_numeric(rows[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
-        tags={
-            name.removeprefix(f"{prefix}tags_"): rows[name].to_list()
-            for name in rows.columns
-            if name.startswith(f"{prefix}tags_")
-        },
+        tags=_tags(rows, f"{prefix}tags_"),
     )
+
+
+def _tags(rows: pd.DataFrame, prefix: str) -> list[dict[str, Collection[str]]]:
+    """Return the names of each track's tags by model, of the columns that begin with the prefix."""
+    by_model = {name.removeprefix(prefix): rows[name].to_list() for name in rows if name.startswith(prefix)}
+    return [{model: of[row] for model, of in by_model.items() if of[row] is not None} for row in range(len(rows))]

@@ -50,11 +50,12 @@ def profile_of(explainer: Explainer, systems: Collection[System]) -> list[Source
     ]
     for space, parts in explainer.parts.items():
         has_vector = any(space in of for of in needed.values())
+        is_told = space in explainer.beside or any(space in explainer.shares[system] for system in systems)
         columns = {f"vector_{space}": "vector"} if has_vector else {}
-        if has_vector or any(space in explainer.shares[system] for system in systems):
+        if is_told:
             columns |= parts.columns
         if columns:
-            required = all(space in of for of in needed.values())
+            required = space in explainer.beside or all(space in of for of in needed.values())
             sources.append(Source("embeddings", columns, space, required))
     return sources
 
@@ -68,6 +69,13 @@ def profiles_of(tables: Mapping[str, pd.DataFrame], profile: Sequence[Source]) -
         By the name of the table, the rows of these tracks, with ``track_id`` and, of ``embeddings``, ``space``.
     profile : sequence of Source
         As :func:`profile_of` returns it.
+
+    Examples
+    --------
+    >>> vectors = pd.DataFrame({"space": ["a", "b", "a"], "track_id": ["t", "t", "u"], "vector": [[1], [2], [3]]})
+    >>> both = [Source("embeddings", {f"vector_{of}": "vector"}, of) for of in ("a", "b")]
+    >>> profiles_of({"embeddings": vectors}, both).to_dict("index")
+    {'t': {'vector_a': [1], 'vector_b': [2]}}
     """
     found: pd.DataFrame | None = None
     for of in profile:

@@ -122,7 +122,7 @@ class Catalogue:
             self.levels[rows],
             {name: values[rows] for name, values in statistics.measure(self.frame).items()},
             {name: values[rows] for name, values in self.attributes.items()},
-            {"encoder": [self.tags[row].get("encoder") for row in rows]},
+            [self.tags[row] for row in rows],
         )
 
     def pairs(self, count):

@@ -43,7 +43,7 @@ from specrec.query.choose import Known, choose_list
 from specrec.query.nearest import nearest
 from specrec.recommend import agreement
 from specrec.recommend.explain import explain_pairs, explainer_of
-from specrec.recommend.traits import traits_of
+from specrec.recommend.traits import batch_of, traits_of
 from specrec.warehouse.artefacts import Artefact
 
 #: What the configuration differs by from the defaults: few tracks, short songs, and a model of which all is known.
@@ -322,7 +322,7 @@ def _lists() -> dict[str, Any]:
     found = {}
     for name, of in settings.items():
         config = _config().recommend.model_copy(update=of)
-        known = Known({row["track_id"]: traits_of(row, config) for row in rows}, near, groups)
+        known = Known(traits_of(batch_of(rows), config), near, groups)
         candidates = list(zip(ids, cosines.tolist(), strict=True))
         if name == "of a track":
             candidates[0] = (ids[0], 1.0)
@@ -340,13 +340,13 @@ def _lists() -> dict[str, Any]:
 
 
 def _profiles() -> pd.DataFrame:
-    """Return what explanations need of the tracks; see :func:`specrec.recommend.lists.profiles`."""
+    """Return what explanations need of the tracks; see :func:`specrec.recommend.profiles.profile_of`."""
     of = _embedded()
     return _measured().assign(
         **{name: of["spectrogram"][name] for name in ("parts", "levels", "excerpts")},
         **{f"vector_{space}": rows["vector"] for space, rows in of.items()},
         **{f"catalogue_{name}": values for name, values in _catalogue().items()},
-        tags=[{"own": [tag["name"] for tag in tags]} for tags in of["own"]["tags"]],
+        tags_own=[[tag["name"] for tag in tags] for tags in of["own"]["tags"]],
     )
 
 
