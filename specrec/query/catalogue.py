@@ -108,7 +108,7 @@ class Catalogue:
         Parameters
         ----------
         songs : mapping of str to Song
-            each heard by all `hearing_models`.
+            By name, each heard by all `hearing_models`.
         top : int
             Length of a list, at most.
         """
@@ -224,7 +224,7 @@ class Catalogue:
         tables = {
             "audio_features": pd.DataFrame(features),
             "embeddings": _with_names_of_tags(pd.DataFrame(vectors)).assign(parts=None),
-            "tracks": pd.DataFrame(list(tracks.values())),
+            "tracks": pd.DataFrame(list(tracks.values()), columns=["track_id", *ATTRIBUTES]),
         }
         check_vectors(self._spaces, self._made_by, tables["audio_features"], tables["embeddings"])
         return profiles_of(tables, self._profile)
@@ -277,8 +277,9 @@ def _missing(reader: Reader, config: Config, name: str) -> str:
 
 def _with_names_of_tags(vectors: pd.DataFrame) -> pd.DataFrame:
     """Return rows of ``embeddings`` with a column ``tags.name``: the names of the tags, or None."""
-    tags: pd.Series = vectors["tags"] if "tags" in vectors else pd.Series(None, vectors.index, object)
-    names = [[tag["name"] for tag in of] if of is not None else None for of in tags]
+    tags = vectors["tags"].to_list() if "tags" in vectors else [None] * len(vectors)
+    # pandas makes NaN of None where a column has nothing else
+    names = [[tag["name"] for tag in of] if isinstance(of, list) else None for of in tags]
     return vectors.assign(**{"tags.name": pd.Series(names, vectors.index, object)})
 
 
