@@ -51,9 +51,9 @@ from specrec.evaluate.spark import (
 )
 from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.run import Run, open_run
-from specrec.recommend.candidates import choose_lists, traits
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.contributions import Parts, parts_of, shares_of
+from specrec.recommend.spark import choose_lists
 from specrec.settings import System
 from specrec.warehouse.reader import Reader
 
@@ -205,8 +205,9 @@ def _ranked(run: Run, few: DataFrame) -> DataFrame:
     unlimited = RecommendConfig(
         top_n=config.neighbours.top_n, hubs=config.recommend.hubs, max_per_artist=None, max_per_album=None
     )
-    of_tracks = traits(warehouse.read("tracks"), warehouse.read("duplicates").limit(0), unlimited)
-    return choose_lists(needed, of_tracks, unlimited).join(few, "track_id", "left_semi")
+    no_duplicates = warehouse.read("duplicates").limit(0)
+    lists = choose_lists(needed, warehouse.read("tracks"), no_duplicates, unlimited)
+    return lists.join(few, "track_id", "left_semi")
 
 
 def _whole_lists(

@@ -10,7 +10,8 @@ from specrec.audio.isolated import Analyst
 from specrec.config import Config
 from specrec.embedding.models import Model, hear
 from specrec.errors import SpecrecError, TrackError
-from specrec.query.catalogue import Answer, Catalogue, Song, check_query
+from specrec.query.catalogue import Answer, Catalogue, Song
+from specrec.query.checks import check_query
 from specrec.settings import System
 from specrec.storage import Location, locate
 from specrec.warehouse.reader import Reader
@@ -46,7 +47,7 @@ def query(
     catalogue = Catalogue(Reader(config.warehouse, config.storage), config, system)
     waiting = iter(files)
     while some := list(islice(waiting, _SONGS_AT_ONCE)):
-        heard = dict(_songs(some, config, analyst, catalogue.listeners))
+        heard = dict(_songs(some, config, analyst, catalogue.hearing_models))
         songs = {file: found for file, found in heard.items() if isinstance(found, Song)}
         answers = catalogue.answer(songs, top) if songs else {}
         for file in some:
@@ -55,7 +56,7 @@ def query(
 
 
 def _songs(
-    files: list[str], config: Config, analyst: Analyst, listeners: Collection[Model]
+    files: list[str], config: Config, analyst: Analyst, hearing_models: Collection[Model]
 ) -> Iterator[tuple[str, Song | SpecrecError | TrackError]]:
     named: dict[str, Location] = {}
     for file in dict.fromkeys(files):
@@ -70,6 +71,6 @@ def _songs(
             if isinstance(content, TrackError):
                 raise TrackError(content.code, f"{fetched.name}: {content.message}")
             analysis = analyst.analyse(content, fetched.name)
-            yield file, Song(analysis, {of.name: hear(of, analyst, content, fetched.name) for of in listeners})
+            yield file, Song(analysis, {of.name: hear(of, analyst, content, fetched.name) for of in hearing_models})
         except TrackError as error:
             yield file, error

@@ -7,14 +7,13 @@ nearest of each query leave it. What is collected grows with the queries alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from pyspark import Broadcast, StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.audio.spark import extract
@@ -23,24 +22,23 @@ from specrec.config import Config
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import needed_for
 from specrec.embedding.spaces.space import Maker
-from specrec.embedding.spark import embed, embed_audio, input_hashes, of_heard, side_by_side
-from specrec.embedding.statistics import ATTRIBUTES, statistics_artefact
-from specrec.errors import CatalogueError, SpecrecError
-from specrec.neighbours.kernel import Vectors, has_direction
+from specrec.embedding.spark import embed, embed_audio, of_heard, side_by_side
+from specrec.embedding.statistics import statistics_artefact
+from specrec.errors import CatalogueError
+from specrec.neighbours.kernel import has_direction
 from specrec.pipeline.run import Run, open_run
-from specrec.query.catalogue import check_query
-from specrec.query.choose import SAME
-from specrec.query.nearest import nearest
-from specrec.recommend.candidates import choose_lists, traits
-from specrec.recommend.lists import explain_lists, profiles
+from specrec.query.checks import OF_FEATURES, OF_VECTORS, check_query, check_vectors
+from specrec.query.spark import choose_query_lists, nearest_tracks, stated_of_queries, tracks_themselves
+from specrec.recommend.explain import explainer_of
+from specrec.recommend.profiles import profile_of
+from specrec.recommend.spark import explain_lists, profiles
 from specrec.settings import System
 from specrec.storage import Location, for_spark, join, locate, parent
 
-Batches = Iterator[pa.RecordBatch]
-
 #: Before the URI of a query, which then is the name of no track.
 _PREFIX = "query:"
-_NEAREST = "query int, neighbour_id string, cosine double"
+#: Tracks of the catalogue whose vectors are checked before all are searched.
+_CHECKED = 100
 
 
 class Counts(NamedTuple):
@@ -176,96 +174,45 @@ def _lists(
         if not fine
     ]
     searched = [name for name, fine in zip(names, good, strict=True) if fine]
+    # a song that is in the catalogue finds itself, and then as many as the night looked for
     wanted = max(config.neighbours.top_n, top) + 1
-    found = _nearest(read("embeddings").where(F.col("space") == system), matrix[good], wanted)
-    of_query = spark.createDataFrame(list(enumerate(searched)), "query int, track_id string")
-    found = found.join(F.broadcast(of_query), "query").drop("query").withColumn("space", F.lit(system))
-    found = found.persist(StorageLevel.DISK_ONLY)
-    itself = found.where((F.col("rank") == 1) & (F.col("cosine") >= SAME)).select(
-        "track_id", F.col("neighbour_id").alias("itself"), "cosine"
-    )
-    others = found.join(itself.select("track_id", "itself"), "track_id", "left").where(
-        F.coalesce(F.col("neighbour_id") != F.col("itself"), F.col("rank") < wanted)
-    )
-    chosen = _choose(run, others.drop("itself"), itself, system, top)
-    tracks = read("tracks").select("track_id", *ATTRIBUTES)
-    about = measured.select("track_id").join(itself.select("track_id", "itself"), "track_id", "left")
-    about = about.join(tracks.withColumnRenamed("track_id", "itself"), "itself", "left").drop("itself")
-    known = profiles(read("audio_features"), read("embeddings"), tracks, config)
-    profile = known.unionByName(profiles(measured, vectors, about, config).select(known.columns))
+    of_system = read("embeddings").where(F.col("space") == system)
+    found = nearest_tracks(of_system, matrix[good], searched, wanted).persist(StorageLevel.DISK_ONLY)
+    tables = {name: read(name) for name in ("tracks", "duplicates", "neighbours", "audio_features", "embeddings")}
+    settings = config.recommend.model_copy(update={"top_n": top})
+    chosen = choose_query_lists(found, tables, system, settings, wanted)
+    own = {
+        "audio_features": measured,
+        "embeddings": vectors,
+        "tracks": stated_of_queries(measured, tracks_themselves(found), tables["tracks"]),
+    }
+    explainer = explainer_of(config, run.artefacts.need(statistics_artefact(config)))
+    needed = profile_of(explainer, [system])
+    profile = profiles(tables, needed).unionByName(profiles(own, needed))
     return (
-        explain_lists(chosen, profile, config, run.artefacts.need(statistics_artefact(config))),
+        explain_lists(chosen, profile, config, explainer),
         spark.createDataFrame(without, "track_id string, message string"),
     )
 
 
-def _choose(run: Run, others: DataFrame, itself: DataFrame, system: System, top: int) -> DataFrame:
-    """Return the lists; that of a song of the catalogue is its track's, after the track itself."""
-    read = run.warehouse.read
-    settings = run.config.recommend.model_copy(update={"top_n": top})
-    of_tracks = traits(read("tracks"), read("duplicates"), settings)
-    columns = ["space", "track_id", "rank", "neighbour_id", "cosine"]
-    near = others.select(F.col("neighbour_id").alias("track_id")).distinct()
-    of_near = read("neighbours").where(F.col("space") == system).join(near, "track_id", "left_semi")
-    group = of_tracks.select(F.col("track_id").alias("itself"), "duplicate")
-    of_queries = (
-        others.select("track_id")
-        .distinct()
-        .join(itself.drop("cosine"), "track_id", "left")
-        .join(group, "itself", "left")
-        .select(
-            "track_id",
-            F.lit(True).alias("allowed"),
-            *(F.array().cast("array<bigint>").alias(name) for name in ("artists", "albums")),
-            "duplicate",
+def _check_vectors(run: Run, models: Mapping[str, Model], system: System) -> None:
+    """Refuse a catalogue whose vectors were made with other settings, as a sample of its tracks shows.
+
+    Raises
+    ------
+    SpecrecError
+        If none of the sample's vectors was made as it would be now.
+    """
+    embeddings = run.warehouse.read("embeddings")
+    some = embeddings.where(F.col("space") == system).select("track_id").limit(_CHECKED)
+    features, vectors = (
+        rows.join(F.broadcast(some), "track_id", "left_semi").toPandas()
+        for rows in (
+            run.warehouse.read("audio_features").select(*OF_FEATURES),
+            embeddings.select(*OF_VECTORS),
         )
     )
-    everything = others.select(columns).unionByName(of_near.select(columns))
-    lists = choose_lists(everything, of_tracks.unionByName(of_queries), settings)
-    allowed = of_tracks.where("allowed").select(F.col("track_id").alias("itself"))
-    heads = itself.join(allowed, "itself", "left_semi")
-    lists = lists.where(F.col("track_id").startswith(_PREFIX))
-    shift: Column = F.when(F.col("itself").isNotNull(), 1).otherwise(0)
-    lists = lists.join(heads.drop("cosine"), "track_id", "left").withColumn("rank", F.col("rank") + shift)
-    first = heads.select(
-        F.lit(system).alias("system"),
-        "track_id",
-        F.lit(1).alias("rank"),
-        F.col("itself").alias("recommended_track_id"),
-        F.col("cosine").alias("score"),
-        F.lit(None).cast("double").alias("affinity"),
-    )
-    return lists.drop("itself").where(F.col("rank") <= top).unionByName(first)
-
-
-def _nearest(vectors: DataFrame, queries: Vectors, wanted: int) -> DataFrame:
-    """Return ``query, rank, neighbour_id, cosine``: the `wanted` nearest of each query."""
-    near = vectors.select("track_id", "vector").mapInArrow(_compare(queries, wanted), _NEAREST)
-    best = Window.partitionBy("query").orderBy(F.col("cosine").desc(), "neighbour_id")
-    return near.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= wanted)
-
-
-def _compare(queries: Vectors, wanted: int) -> Callable[[Batches], Batches]:
-    def compare(batches: Batches) -> Batches:
-        found = nearest(queries, batches, wanted)
-        columns = {"query": pa.array(found.rows, pa.int32()), "neighbour_id": found.ids, "cosine": found.cosines}
-        yield pa.RecordBatch.from_pydict(columns)
-
-    return compare
-
-
-def _check_vectors(run: Run, models: Mapping[str, Model], system: System) -> None:
-    """Refuse vectors that this configuration and its artefacts would not have made."""
-    known = _makers(run, models, system)
-    features = run.analysed("audio_features")
-    for name, space in needed_for(system, run.config).items():
-        own = features.select("track_id", F.explode(F.array(*input_hashes(space, known))).alias("input_hash"))
-        rows = run.warehouse.read("embeddings").where(F.col("space") == name)
-        if rows.join(own, ["track_id", "input_hash"], "left_semi").isEmpty():
-            raise SpecrecError(
-                f"the vectors of the space {name} were made with other settings or artefacts: give the "
-                "configuration that the night ran with, or run `specrec nightly` with this one"
-            )
+    check_vectors(needed_for(system, run.config), _makers(run, models, system), features, vectors)
 
 
 def _sent(run: Run, model: Model) -> Broadcast[Model]:

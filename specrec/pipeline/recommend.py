@@ -16,9 +16,11 @@ from specrec.embedding.statistics import ATTRIBUTES
 from specrec.pipeline.fit import catalogue_statistics
 from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.run import Run, StageReport
-from specrec.recommend.agreement import RBO_P, compare_lists
-from specrec.recommend.candidates import choose_lists, traits
-from specrec.recommend.lists import explain_lists, profiles
+from specrec.recommend.agreement import COMPARED, RBO_P
+from specrec.recommend.config import RecommendConfig
+from specrec.recommend.explain import explainer_of
+from specrec.recommend.profiles import profile_of
+from specrec.recommend.spark import choose_lists, compare_lists, explain_lists, groups, profiles, traits
 from specrec.settings import System, as_recorded
 from specrec.warehouse.tables import by_part, states_of
 
@@ -32,10 +34,9 @@ def recommend(run: Run) -> None:
         excerpts_made_with = spaces_of(config)[SPECTROGRAM].artefact
         assert excerpts_made_with is not None
         pca = run.artefacts.need(excerpts_made_with)
-        tracks = warehouse.read("tracks")
-        of_tracks = traits(tracks, warehouse.read("duplicates"), config.recommend)
+        tracks, duplicates = warehouse.read("tracks"), warehouse.read("duplicates")
         # the excerpts, of any system's pairs, are matched by the spectrogram PCA
-        said = f"{pca.version}:{_state(tracks, of_tracks)}"
+        said = f"{pca.version}:{_state(tracks, duplicates, config.recommend)}"
         settings = {system: recommend_hash(config, system) for system in systems}
         now = {
             system: as_recorded(
@@ -47,23 +48,26 @@ def recommend(run: Run) -> None:
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
-            chosen = choose_lists(neighbours, of_tracks, config.recommend)
-            profile = profiles(warehouse.read("audio_features"), warehouse.read("embeddings"), tracks, config)
+            chosen = choose_lists(neighbours, tracks, duplicates, config.recommend)
+            explainer = explainer_of(config, catalogue_statistics(run))
+            tables = {name: warehouse.read(name) for name in ("audio_features", "tracks", "embeddings")}
+            profile = profiles(tables, profile_of(explainer, systems))
             hashes = by_part("system", {system: str(of) for system, of in settings.items()})
-            lists = explain_lists(chosen, profile, config, catalogue_statistics(run))
+            lists = explain_lists(chosen, profile, config, explainer)
             rows = lists.withColumns({"config_hash": hashes, **run.stamp()})
             warehouse.replace_parts("recommendations", "system", rows, changed)
         report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, systems)
         for system, short in _count_short(run, changed).items():
             report.details[system] += f", {short} lists not full"
-        _compare(run, report, now)
+        _write_agreement(run, report, now)
 
 
-def _state(tracks: DataFrame, of_tracks: DataFrame) -> str:
+def _state(tracks: DataFrame, duplicates: DataFrame, config: RecommendConfig) -> str:
     """Return the state of what lists and explanations read of the tracks: their popularity rewrites no list."""
     spoken = [F.coalesce(F.col(name).cast("string"), F.lit("")) for name in ATTRIBUTES]
+    of_tracks = traits(tracks, config).join(groups(duplicates), "track_id", "left")
     # as text: a hash passes over what is null, or an empty array
-    deciding = [F.to_json(F.struct(*(name for name in of_tracks.columns if name != "track_id")))]
+    deciding = [F.to_json(F.struct("allowed", "artists", "albums", "duplicate"))]
     frames = ((tracks, spoken), (of_tracks, deciding))
     of_words, of_choice = (
         rows.select(F.lit("").alias("all"), "track_id", F.xxhash64(*columns).alias("values"))
@@ -83,9 +87,15 @@ def _count_short(run: Run, systems: Collection[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in missing.collect() if row[1]}  # one row a system
 
 
-def _compare(run: Run, report: StageReport, lists: Mapping[System, str]) -> None:
-    """Write ``agreement`` if the lists of either of its systems changed."""
-    state = f"{RBO_P}:{lists['features']}:{lists['spectrogram']}"
+def _write_agreement(run: Run, report: StageReport, lists: Mapping[System, str]) -> None:
+    """Write ``agreement`` if the lists of either of the systems that it compares changed.
+
+    Parameters
+    ----------
+    lists : dict of str
+        The state of each system's lists.
+    """
+    state = ":".join([str(RBO_P), *(lists[system] for system in COMPARED)])
     if run.warehouse.states("agreement").get("agreement") == state:
         report.details["agreement"] = "unchanged"
         return

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +11,20 @@ import pandas as pd
 
 from specrec.audio.analyse import Analysis
 from specrec.config import Config
-from specrec.embedding.models import Heard, Tag, load_model
+from specrec.embedding.models import Heard, load_model
 from specrec.embedding.spaces import needed_for
 from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spectrogram import band_centres
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, statistics_artefact
-from specrec.errors import ConfigError, SpecrecError, TrackError
+from specrec.errors import SpecrecError, TrackError
 from specrec.neighbours.kernel import has_direction
+from specrec.query.checks import OF_FEATURES, OF_VECTORS, check_vectors
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
 from specrec.recommend.explain import explain_pairs, explainer_of
 from specrec.recommend.phrases import phrases
-from specrec.recommend.traits import COLUMNS as TRAIT_COLUMNS
-from specrec.recommend.traits import traits_of
+from specrec.recommend.profiles import profile_of, profiles_of
+from specrec.recommend.traits import batch_of, stored_columns, traits_of
 from specrec.settings import System
 from specrec.starting import importing
 from specrec.warehouse.artefacts import Artefact, ArtefactStore
@@ -32,8 +32,6 @@ from specrec.warehouse.reader import Reader
 
 Rows = list[dict[str, Any]]
 
-_OF_EMBEDDINGS = ["space", "track_id", "vector", "levels", "excerpts", "tags", "input_hash"]
-_OF_SPECTROGRAM = ["levels", "excerpts"]
 _TITLES = ("track_name", "track_genre")
 
 
@@ -69,23 +67,6 @@ class Answer:
     tracks: dict[str, dict[str, Any]]
 
 
-def check_query(config: Config, system: str) -> None:
-    """Raise ConfigError if no song can be looked for in a system.
-
-    Examples
-    --------
-    >>> from specrec.config import load
-    >>> config = load(None, ["warehouse=/music/warehouse"], needs_catalogue=False)
-    >>> check_query(config, "hybrid")
-    >>> check_query(config, "hybird")
-    Traceback (most recent call last):
-        ...
-    specrec.errors.ConfigError: there is no system 'hybird'; there are: features, spectrogram, hybrid
-    """
-    if system not in config.systems:
-        raise ConfigError(f"there is no system {system!r}; there are: {', '.join(config.systems)}")
-
-
 class Catalogue:
     """The catalogue of a warehouse, as one system sees it.
 
@@ -100,7 +81,7 @@ class Catalogue:
 
     Attributes
     ----------
-    listeners : list of Model
+    hearing_models : list of Model
         The models that must hear a song's audio itself.
 
     Raises
@@ -116,9 +97,10 @@ class Catalogue:
             artefacts = _artefacts(reader, config, self._spaces)
             models = {name: load_model(name, config) for name in config.models_of(system)}
             _warm_up(config)
-        self.listeners = [model for model in models.values() if model.mel is not None]
+        self.hearing_models = [model for model in models.values() if model.mel is not None]
         self._made_by: dict[str, Maker] = {**artefacts, **models}
         self._explainer = explainer_of(config, artefacts[statistics_artefact(config).name])
+        self._profile = profile_of(self._explainer, [system])
 
     def answer(self, songs: Mapping[str, Song], top: int) -> dict[str, Answer | TrackError]:
         """Return each song's list, explained, or why it has none.
@@ -126,15 +108,15 @@ class Catalogue:
         Parameters
         ----------
         songs : mapping of str to Song
-            By name, each heard by all `listeners`.
+            By name, each heard by all `hearing_models`.
         top : int
             Length of a list, at most.
         """
         system = self._system
         measured = _measured({name: song.analysis for name, song in songs.items()})
-        heard = {of.name: [song.heard[of.name] for song in songs.values()] for of in self.listeners}
+        heard = {of.name: [song.heard[of.name] for song in songs.values()] for of in self.hearing_models}
         vectors = self._embed(measured, heard)
-        profiles = _own_profiles(measured, vectors, self._config.models_of(system))
+        profiles = self._own_profiles(measured, vectors)
         queries = np.stack(vectors[system]["vector"].to_list())
         good = has_direction(queries)
         # a song that is in the catalogue finds itself, and then as many as the night looked for
@@ -149,7 +131,9 @@ class Catalogue:
             for number, song in enumerate(np.flatnonzero(good)):
                 of_song = found.of(number)
                 of_song = of_song if itself(of_song) else of_song[: wanted - 1]
-                answers[measured["track_id"][song]] = self._list(of_song, profiles.loc[[song]], top)
+                answers[measured["track_id"][song]] = self._list(
+                    of_song, profiles.loc[[measured["track_id"][song]]], top
+                )
         return answers
 
     def _embed(self, measured: pd.DataFrame, heard: Mapping[str, Sequence[Heard]]) -> dict[System, pd.DataFrame]:
@@ -172,11 +156,21 @@ class Catalogue:
             found[name] = pd.concat(space.embed(rows, self._made_by)).loc[measured.index]
         return found
 
+    def _own_profiles(self, measured: pd.DataFrame, vectors: Mapping[System, pd.DataFrame]) -> pd.DataFrame:
+        """Return what explanations need of the songs themselves; what the catalogue says of them comes later."""
+        of_spaces = pd.concat([rows.assign(space=space) for space, rows in vectors.items()], ignore_index=True)
+        tables = {
+            "audio_features": measured,
+            "embeddings": _with_names_of_tags(of_spaces),
+            "tracks": measured[["track_id"]].assign(**dict.fromkeys(ATTRIBUTES)),
+        }
+        return profiles_of(tables, self._profile)
+
     def _list(self, nearest: list[tuple[str, float]], song: pd.DataFrame, top: int) -> Answer:
         system = self._system
         config = self._config.recommend.model_copy(update={"top_n": top})
         ids = [track_id for track_id, _ in nearest]
-        columns = list(dict.fromkeys([*TRAIT_COLUMNS, *_TITLES, *ATTRIBUTES]))
+        columns = list(dict.fromkeys(["track_id", *stored_columns(config), *_TITLES, *ATTRIBUTES]))
         tracks = {row["track_id"]: row for row in self._of("tracks", ids, columns)}
         chosen = choose_list(nearest, self._known(ids, tracks), system, config)
         head, listed = itself(nearest), list(chosen["recommended_track_id"])
@@ -208,49 +202,32 @@ class Catalogue:
         everyone = {*ids, *(other for of_track in near.values() for other, _ in of_track)}
         groups = self._of("duplicates", everyone, ["track_id", "group_id"])
         return Known(
-            traits={track_id: traits_of(row, self._config.recommend) for track_id, row in tracks.items()},
+            traits=traits_of(batch_of(tracks.values()), self._config.recommend),
             near=near,
             groups={row["track_id"]: row["group_id"] for row in groups},
         )
 
     def _profiles(self, ids: list[str], tracks: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-        """Return what explanations need of tracks, by track_id; see :func:`specrec.recommend.lists.profiles`.
+        """Return what explanations need of tracks, by track_id.
 
         Raises
         ------
         SpecrecError
             If none of their vectors was made as this configuration and its artefacts would make it.
         """
-        made_of = ["track_id", "content_hash", "audio_hash"]
-        features = pd.DataFrame(self._of("audio_features", ids, [*made_of, *COLUMNS]))
-        vectors = pd.DataFrame(self._of("embeddings", ids, _OF_EMBEDDINGS), columns=_OF_EMBEDDINGS)
-        if features.empty or vectors.empty:
+        features = self._of("audio_features", ids, list(dict.fromkeys([*OF_FEATURES, *COLUMNS])))
+        columns = {column for of in self._profile if of.table == "embeddings" for column in of.columns.values()}
+        stored = {column.partition(".")[0] for column in columns} - {"parts"}
+        vectors = self._of("embeddings", ids, [*OF_VECTORS, *sorted(stored)])
+        if not features or not vectors:
             return pd.DataFrame()
-        of_track = {made[0]: made[1:] for made in features[made_of].itertuples(index=False)}
-        by_space = {space: rows.set_index("track_id") for space, rows in vectors.groupby("space")}
-        models = self._config.models_of(self._system)
-        for space, of in self._spaces.items():
-            accepted = of.ingredients(self._made_by)
-            hashes = by_space[space]["input_hash"] if space in by_space else {}
-            if not any(
-                found in {_sha256(*of_track[track_id], *made_with) for made_with in accepted}
-                for track_id, found in hashes.items()
-                if track_id in of_track
-            ):
-                raise SpecrecError(
-                    f"the vectors of the space {space} were made with other settings or artefacts: give the "
-                    "configuration that the night ran with, or run `specrec nightly` with this one"
-                )
-        attributes = {f"catalogue_{name}": {of: row[name] for of, row in tracks.items()} for name in ATTRIBUTES}
-        profiles = (
-            features.set_index("track_id")
-            .join(by_space["spectrogram"][_OF_SPECTROGRAM], how="inner")
-            .join(pd.DataFrame(attributes), how="inner")
-        )
-        for name in self._explainer.needed(self._system):
-            profiles = profiles.join(by_space[name]["vector"].rename(f"vector_{name}"), how="inner")
-        tags = {name: by_space[name]["tags"].to_dict() for name in models}
-        return profiles.assign(tags=[_names_of({m: of.get(i) for m, of in tags.items()}) for i in profiles.index])
+        tables = {
+            "audio_features": pd.DataFrame(features),
+            "embeddings": _with_names_of_tags(pd.DataFrame(vectors)).assign(parts=None),
+            "tracks": pd.DataFrame(list(tracks.values()), columns=["track_id", *ATTRIBUTES]),
+        }
+        check_vectors(self._spaces, self._made_by, tables["audio_features"], tables["embeddings"])
+        return profiles_of(tables, self._profile)
 
     def _of(
         self, table: str, ids: Any, columns: list[str], conditions: list[tuple[str, str, Any]] | None = None
@@ -298,21 +275,12 @@ def _missing(reader: Reader, config: Config, name: str) -> str:
     )
 
 
-def _own_profiles(
-    measured: pd.DataFrame, vectors: Mapping[str, pd.DataFrame], models: Collection[str]
-) -> pd.DataFrame:
-    """Return what explanations need of the songs themselves; what the catalogue says comes later."""
-    of_spectrogram = vectors["spectrogram"]
-    return measured.assign(
-        **{name: of_spectrogram[name] for name in ("parts", "levels", "excerpts")},
-        **{f"vector_{name}": of["vector"] for name, of in vectors.items()},
-        tags=[_names_of({name: vectors[name]["tags"].loc[row] for name in models}) for row in measured.index],
-    )
-
-
-def _names_of(tags: Mapping[str, list[Tag] | None]) -> dict[str, list[str]]:
-    """Return the names of a track's tags, by model."""
-    return {model: [tag["name"] for tag in of] for model, of in tags.items() if of}
+def _with_names_of_tags(vectors: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of ``embeddings`` with a column ``tags.name``: the names of the tags, or None."""
+    tags = vectors["tags"].to_list() if "tags" in vectors else [None] * len(vectors)
+    # pandas makes NaN of None where a column has nothing else
+    names = [[tag["name"] for tag in of] if isinstance(of, list) else None for of in tags]
+    return vectors.assign(**{"tags.name": pd.Series(names, vectors.index, object)})
 
 
 def _measured(songs: Mapping[str, Analysis]) -> pd.DataFrame:
@@ -329,7 +297,3 @@ def _measured(songs: Mapping[str, Analysis]) -> pd.DataFrame:
         for name, song in songs.items()
     ]
     return pd.DataFrame(rows)
-
-
-def _sha256(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

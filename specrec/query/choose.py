@@ -8,24 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from specrec.recommend.choose import choose_batches
 from specrec.recommend.config import RecommendConfig
-from specrec.recommend.traits import Traits
 from specrec.settings import System
 
 #: A cosine of no less is that of a vector with itself, after what float32 may take from it.
 SAME = 1 - 1e-6
 
+_CODES = pa.list_(pa.int64())
 _CANDIDATE = pa.struct(
     {
         "neighbour_id": pa.string(),
         "cosine": pa.float64(),
         "mean": pa.float64(),
-        "std": pa.float64(),
+        "square": pa.float64(),
         "duplicate": pa.int64(),
-        "artists": pa.list_(pa.int64()),
-        "albums": pa.list_(pa.int64()),
+        "artists": _CODES,
+        "albums": _CODES,
     }
 )
 _QUERY = pa.schema(
@@ -33,7 +34,7 @@ _QUERY = pa.schema(
         "space": pa.string(),
         "track_id": pa.string(),
         "mean": pa.float64(),
-        "std": pa.float64(),
+        "square": pa.float64(),
         "duplicate": pa.int64(),
         "candidates": pa.list_(_CANDIDATE),
     }
@@ -46,15 +47,16 @@ class Known:
 
     Attributes
     ----------
-    traits : mapping of str to Traits
-        Of each of them; one that is in the catalogue no more has none.
-    near : mapping
-        Of each, the nearest to it, and their cosines.
-    groups : mapping of str to str
-        The group of duplicates of each, and of each that is near to one, where it has any.
+    traits : RecordBatch
+        As :func:`specrec.recommend.traits.traits_of` returns them; a track that is in the catalogue no more has
+        none.
+    near : dict
+        Of each track, the nearest to it, and their cosines.
+    groups : dict of str
+        The group of duplicates of each track, and of each that is near to one, where it has any.
     """
 
-    traits: Mapping[str, Traits]
+    traits: pa.RecordBatch
     near: Mapping[str, Sequence[tuple[str, float]]]
     groups: Mapping[str, str]
 
@@ -64,7 +66,7 @@ def itself(nearest: Sequence[tuple[str, float]]) -> str | None:
 
     Parameters
     ----------
-    nearest : sequence of tuple of str and float
+    nearest : sequence of (str, float)
         Track ids and cosines, best first.
 
     Examples
@@ -85,63 +87,64 @@ def choose_list(
 
     Parameters
     ----------
-    nearest : sequence of tuple of str and float
+    nearest : sequence of (str, float)
         Track ids and cosines, best first.
     """
     head = itself(nearest)
     others = list(nearest[1:] if head else nearest)
-    own_group = known.groups.get(head) if head else None
-    mean, std = _nearness(others, own_group, known.groups) or (0.0, 0.0)
-    codes = _Codes()
-    candidates = []
-    for track_id, cosine in others:
-        traits, group = known.traits.get(track_id), known.groups.get(track_id)
-        if traits is None or not traits.allowed:
-            continue
-        usual = _nearness(known.near.get(track_id, ()), group, known.groups) or (cosine, 0.0)
-        candidates.append(
-            {
-                "neighbour_id": track_id,
-                "cosine": cosine,
-                "mean": usual[0],
-                "std": usual[1],
-                "duplicate": codes.of("group", group) if group else None,
-                "artists": [codes.of("artist", name) for name in traits.artists],
-                "albums": [codes.of("album", name) for name in traits.albums],
-            }
-        )
-    query = {
-        "space": system,
-        "track_id": "",
-        "mean": mean,
-        "std": std,
-        "duplicate": codes.of("group", own_group) if own_group else None,
-        "candidates": candidates,
-    }
-    (chosen,) = choose_batches(config)(iter([pa.RecordBatch.from_pylist([query], _QUERY)]))
+    allowed = known.traits.filter(known.traits.column("allowed"))
+    number = {track_id: row for row, track_id in enumerate(allowed.column("track_id").to_pylist())}
+    listed = [(track_id, cosine) for track_id, cosine in others if track_id in number]
+    traits = allowed.take(pa.array([number[track_id] for track_id, _ in listed], pa.int64()))
+    usual = [_means(known.near.get(track_id, ()), track_id, known.groups) for track_id, _ in listed]
+    groups = {group: code for code, group in enumerate(dict.fromkeys(known.groups.values()), start=1)}
+    candidates = pa.StructArray.from_arrays(
+        [
+            traits.column("track_id"),
+            pa.array([cosine for _, cosine in listed], pa.float64()),
+            pa.array([mean for mean, _ in usual], pa.float64()),
+            pa.array([square for _, square in usual], pa.float64()),
+            pa.array([groups.get(known.groups.get(track_id, "")) for track_id, _ in listed], pa.int64()),
+            _coded(traits.column("artists")),
+            _coded(traits.column("albums")),
+        ],
+        fields=list(_CANDIDATE),
+    )
+    mean, square = _means(others, head, known.groups)
+    own_group = groups.get(known.groups.get(head, "")) if head else None
+    query = pa.RecordBatch.from_arrays(
+        [
+            pa.array([system]),
+            pa.array([""]),
+            pa.array([mean], pa.float64()),
+            pa.array([square], pa.float64()),
+            pa.array([own_group], pa.int64()),
+            pa.ListArray.from_arrays(pa.array([0, len(listed)], pa.int32()), candidates),
+        ],
+        schema=_QUERY,
+    )
+    (chosen,) = choose_batches(config)(iter([query]))
     rows = chosen.to_pandas().drop(columns="track_id")
-    if head and head in known.traits and known.traits[head].allowed:
+    if head in number:
         first = {"system": system, "recommended_track_id": head, "score": nearest[0][1], "affinity": np.nan}
         rows = pd.concat([pd.DataFrame([first]), rows], ignore_index=True)[: config.top_n]
     return rows.assign(rank=np.arange(1, len(rows) + 1))
 
 
-class _Codes:
-    """Numbers of names, from 1."""
+def _coded(names: pa.ListArray) -> pa.ListArray:
+    """Return lists of names as lists of codes: the same for the same name."""
+    items = names.flatten()
+    if pa.types.is_struct(items.type):  # the fields of one name; none of them holds a semicolon
+        items = pc.binary_join_element_wise(*items.flatten(), ";")
+    codes = items.dictionary_encode().indices.cast(pa.int64())
+    lengths = names.value_lengths().to_numpy(zero_copy_only=False)
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32()), codes)
 
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[str, str], int] = {}
 
-    def of(self, kind: str, name: str) -> int:
-        return self._numbers.setdefault((kind, name), len(self._numbers) + 1)
-
-
-def _nearness(
-    near: Sequence[tuple[str, float]], group: str | None, groups: Mapping[str, str]
-) -> tuple[float, float] | None:
-    """Return mean and standard deviation of the cosines of a track and its nearest, its own copies left out."""
+def _means(
+    near: Sequence[tuple[str, float]], own: str | None, groups: Mapping[str, str]
+) -> tuple[float | None, float | None]:
+    """Return the means of the cosines, and of their squares, of a track and its nearest that are no copies."""
+    group = groups.get(own) if own else None
     cosines = np.array([cosine for other, cosine in near if group is None or groups.get(other) != group])
-    if not len(cosines):
-        return None
-    mean = cosines.mean()
-    return float(mean), float(np.sqrt(max(np.square(cosines).mean() - mean * mean, 0.0)))
+    return (float(cosines.mean()), float(np.square(cosines).mean())) if len(cosines) else (None, None)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+
+from specrec.embedding.config import FEATURES, SPECTROGRAM
+from specrec.settings import System
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -16,26 +17,8 @@ IntArray = npt.NDArray[np.int64]
 #: Persistence of rank-biased overlap: of lists of ten, the first ten places then bear 86 % of the weight.
 RBO_P = 0.9
 
-_SYSTEMS = ("features", "spectrogram")
-_SCHEMA = "track_id string, jaccard double, rank_biased_overlap double, in_both int"
-
-
-def compare_lists(recommendations: DataFrame) -> DataFrame:
-    """Compare the lists of ``features`` and ``spectrogram``: ``track_id, jaccard, rank_biased_overlap, in_both``.
-
-    Parameters
-    ----------
-    recommendations : ``system, track_id, rank, recommended_track_id``.
-    """
-
-    def ranked(system: str) -> Column:
-        # within a track, the hash of an id serves as well as the id, and is a number
-        entry = F.struct("rank", F.xxhash64("recommended_track_id").alias("id"))
-        entries = F.array_sort(F.collect_list(F.when(F.col("system") == system, entry)))
-        return F.transform(entries, lambda entry: entry["id"]).alias(system)
-
-    lists = recommendations.where(F.col("system").isin(*_SYSTEMS)).groupBy("track_id")
-    return lists.agg(*map(ranked, _SYSTEMS)).mapInArrow(_compare, _SCHEMA)
+#: The systems whose lists are compared.
+COMPARED: tuple[System, ...] = (FEATURES, SPECTROGRAM)
 
 
 def in_both(first: IntArray, second: IntArray, lengths: tuple[IntArray, IntArray]) -> IntArray:
@@ -49,6 +32,12 @@ def in_both(first: IntArray, second: IntArray, lengths: tuple[IntArray, IntArray
     Returns
     -------
     int64, shape (rows, places): a list that has ended adds nothing more.
+
+    Examples
+    --------
+    >>> first, second = np.array([[1, 2, 3]]), np.array([[2, 1, 9]])
+    >>> in_both(first, second, (np.array([3]), np.array([3]))).tolist()
+    [[0, 2, 2]]
     """
     places = np.arange(first.shape[1])
     is_same = first[:, :, None] == second[:, None, :]
@@ -105,9 +94,16 @@ def rank_biased_overlap(shared: IntArray, lengths: tuple[IntArray, IntArray], p:
     return np.where(short[:, 0] > 0, found, 0.0)
 
 
-def _compare(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def compare_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield ``track_id, jaccard, rank_biased_overlap, in_both`` of batches of tracks.
+
+    Parameters
+    ----------
+    batches : iterator of RecordBatch
+        ``track_id``, and by the name of each of :data:`COMPARED` its list: codes of the items, best first.
+    """
     for batch in batches:
-        ragged = [batch.column(system) for system in _SYSTEMS]
+        ragged = [batch.column(system) for system in COMPARED]
         lengths = tuple(lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64) for lists in ragged)
         places = max(length.max(initial=0) for length in lengths)
         first, second = (_padded(lists, length, places) for lists, length in zip(ragged, lengths, strict=True))

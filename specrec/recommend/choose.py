@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from specrec.neighbours.kernel import positions
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.hubs import Nearness, affinity
+from specrec.recommend.traits import holders
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -88,20 +89,21 @@ def choose(
 def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:
     """Return what chooses the lists of batches of tracks, each with its candidates in one row.
 
-    A batch holds ``space, track_id, mean, std, duplicate`` and ``candidates``, a list, nearest first, of structs
-    ``neighbour_id, cosine, mean, std, duplicate, artists, albums``. Means and standard deviations are those of
-    :class:`~specrec.recommend.hubs.Nearness`, the rest codes; a duplicate is null or not 0. What comes out is
-    ``system, track_id, rank, recommended_track_id, score, affinity``.
+    A batch holds ``space, track_id, mean, square, duplicate`` and ``candidates``, a list, nearest first, of structs
+    ``neighbour_id, cosine, mean, square, duplicate, artists, albums``. ``mean`` and ``square`` are the means of the
+    cosines, and of their squares, of a track and its nearest, its own copies left out; null if it has no others.
+    The rest are codes; a duplicate is null or not 0. What comes out is ``system, track_id, rank,
+    recommended_track_id, score, affinity``.
     """
 
     def chosen(batches: Batches) -> Batches:
         for batch in batches:
             lists = batch.column("candidates")
-            track = _holders(lists)
+            track = holders(lists)
             candidates = pa.RecordBatch.from_struct_array(lists.flatten())
             score = candidates.column("cosine").to_numpy()
-            own = Nearness(*(values[track] for values in _nearness(batch)))
-            affinities = affinity(config.hubs, score, own, _nearness(candidates))
+            own = Nearness(*(values[track] for values in _nearness(batch))).or_else(score)
+            affinities = affinity(config.hubs, score, own, _nearness(candidates).or_else(score))
             group = pc.fill_null(batch.column("duplicate"), _NO_GROUP).to_numpy()[track]
             is_other = (group == _NO_GROUP) | (
                 group != pc.fill_null(candidates.column("duplicate"), _NO_GROUP).to_numpy()
@@ -124,7 +126,7 @@ def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:
 
 
 def _nearness(rows: pa.RecordBatch) -> Nearness:
-    return Nearness(rows.column("mean").to_numpy(), rows.column("std").to_numpy())
+    return Nearness.of(*(rows.column(name).to_numpy(zero_copy_only=False) for name in ("mean", "square")))
 
 
 def _limits(candidates: pa.RecordBatch, config: RecommendConfig) -> list[Limit]:
@@ -133,13 +135,8 @@ def _limits(candidates: pa.RecordBatch, config: RecommendConfig) -> list[Limit]:
     for column, most in (("artists", config.max_per_artist), ("albums", config.max_per_album)):
         if most:
             names = candidates.column(column)
-            limits.append(Limit(_holders(names), names.flatten().to_numpy(), most))
+            limits.append(Limit(holders(names), names.flatten().to_numpy(), most))
     return limits
-
-
-def _holders(lists: pa.ListArray) -> IntArray:
-    """Return the list that each item is in, shape (items,)."""
-    return np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
 
 
 class _Count:

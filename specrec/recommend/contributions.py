@@ -48,6 +48,10 @@ class Parts(Protocol):
     def names(self) -> tuple[str, ...]:
         """The names of the parts, as ``reasons.family`` gives them."""
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What it needs of ``embeddings`` beside the vector: columns, by their name in a profile."""
+
     def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
         """Return one part of each vector, float64, shape (tracks, dimensions).
 
@@ -87,6 +91,11 @@ class Families:
     of_dimensions: IntArray
     names: tuple[str, ...] = FAMILIES
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """Nothing more."""
+        return {}
+
     def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
         """Return the vectors with 0 in the dimensions of other families."""
         return np.where(self.of_dimensions == index, vectors, 0.0)
@@ -107,6 +116,11 @@ class Regions:
     """The parts of the space ``spectrogram``: those by region, which are stored beside each vector."""
 
     names: tuple[str, ...] = tuple(region.name for region in REGIONS)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The parts and the levels by region, and the excerpts, of which every list tells the best pair."""
+        return {name: name for name in ("parts", "levels", "excerpts")}
 
     def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
         """Return what a region contributes to each vector."""
@@ -139,6 +153,11 @@ class Whole:
     def names(self) -> tuple[str, ...]:
         """The name of the space."""
         return (self.space,)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The names of a track's tags."""
+        return {f"tags_{self.space}": "tags.name"}
 
     def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
         """Return the vectors themselves."""

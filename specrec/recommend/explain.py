@@ -55,7 +55,7 @@ class Explainer:
 
     def needed(self, system: System) -> list[System]:
         """Return the spaces whose vectors explaining a system's lists needs."""
-        return list(self.beside if self._is_one_part(system) else self.shares[system])
+        return self._split(system) or list(self.beside)
 
     def explain(
         self, system: System, pairs: ListedPairs, scores: FloatArray
@@ -78,13 +78,14 @@ class Explainer:
             attributes, which are no part of the score, come last with contribution 0.
         """
         shares = self.shares[system]
-        cosines = {space: cosines_of(space, self.parts[space], pairs) for space in self.needed(system)}
-        of_spaces = {space: of.sum(axis=1) for space, of in cosines.items()}
-        if self._is_one_part(system):
-            found, beside = scores[:, None].copy(), [space for space in self.beside if space not in shares]
-            of_spaces |= dict.fromkeys(shares, scores)
+        if split := self._split(system):
+            cosines = {space: cosines_of(space, self.parts[space], pairs) for space in split}
+            found, beside = contributions(list(cosines.values()), shares, pairs, scores), []
+            of_spaces = {space: of.sum(axis=1) for space, of in cosines.items()}
         else:
-            found, beside = contributions([cosines[space] for space in shares], shares, pairs, scores), []
+            found, beside = scores[:, None].copy(), [space for space in self.beside if space not in shares]
+            cosines = {space: cosines_of(space, self.parts[space], pairs) for space in beside}
+            of_spaces = {space: of.sum(axis=1) for space, of in cosines.items()} | dict.fromkeys(shares, scores)
         scored, told_beside = (
             [trait for space in spaces for trait in self.parts[space].traits(pairs, of_spaces[space], self.usual)]
             for spaces in (shares, beside)
@@ -92,8 +93,10 @@ class Explainer:
         told = tell(scored, told_beside, facts.attributes(pairs, self.usual), len(scores))
         return sentences(told, found, scores, facts.differences(pairs, self.usual)), reasons(told, found)
 
-    def _is_one_part(self, system: System) -> bool:
-        return is_one_part([self.parts[space] for space in self.shares[system]])
+    def _split(self, system: System) -> list[System]:
+        """Return the spaces whose cosines are split: none, if the score has one part only."""
+        spaces = list(self.shares[system])
+        return [] if is_one_part([self.parts[space] for space in spaces]) else spaces
 
 
 def explainer_of(config: Config, statistics: Artefact) -> Explainer:

@@ -24,11 +24,25 @@ class Nearness(NamedTuple):
 
     Parameters
     ----------
-    mean, std : float64, of the cosines of a track and its nearest.
+    mean, std : float64, any shape
+        Mean and standard deviation of the cosines of a track and its nearest.
     """
 
     mean: FloatArray
     std: FloatArray
+
+    @classmethod
+    def of(cls, mean: FloatArray, square: FloatArray) -> Nearness:
+        """Return nearness by the mean of the cosines and the mean of their squares."""
+        return cls(mean, np.sqrt(np.maximum(square - mean * mean, 0.0)))
+
+    def or_else(self, cosine: FloatArray) -> Nearness:
+        """Return the same, with the cosine of a pair where nothing is known (NaN).
+
+        Of a track that found none but its copies, nothing says how near its nearest are, except that this pair is.
+        """
+        unknown = np.isnan(self.mean)
+        return Nearness(np.where(unknown, cosine, self.mean), np.where(unknown, 0.0, self.std))
 
 
 def affinity(hubs: Hubs, cosine: FloatArray, track: Nearness, other: Nearness) -> FloatArray:

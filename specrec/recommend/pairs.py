@@ -63,8 +63,8 @@ def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:
     Parameters
     ----------
     rows : DataFrame
-        The columns that :func:`specrec.recommend.lists.profiles` returns: of the track, named ``a_…``, and of the
-        recommended one, named ``b_…``, which needs no ``b_parts``.
+        The columns that :func:`specrec.recommend.profiles.profile_of` names: of the track, named ``a_…``, and of
+        the recommended one, named ``b_…``, which needs no ``b_parts``.
     spaces : collection of str
         Those whose vectors are needed.
     """
@@ -80,5 +80,11 @@ def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
         attributes={
             name: np.asarray(pd.to_numeric(rows[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
-        tags=[of or {} for of in rows[f"{prefix}tags"]] if f"{prefix}tags" in rows else [{}] * len(rows),
+        tags=_tags(rows, f"{prefix}tags_"),
     )
+
+
+def _tags(rows: pd.DataFrame, prefix: str) -> list[dict[str, Collection[str]]]:
+    """Return the names of each track's tags by model, of the columns that begin with the prefix."""
+    by_model = {name.removeprefix(prefix): rows[name].to_list() for name in rows if name.startswith(prefix)}
+    return [{model: of[row] for model, of in by_model.items() if of[row] is not None} for row in range(len(rows))]

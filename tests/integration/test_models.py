@@ -21,7 +21,10 @@ from specrec.audio.mel import decode_mel
 from specrec.audio.model_mel import measure
 from specrec.pipeline.query import query
 from specrec.pipeline.query_many import query_many
-from specrec.recommend.lists import profiles
+from specrec.recommend.explain import explainer_of
+from specrec.recommend.profiles import profile_of
+from specrec.recommend.spark import profiles
+from specrec.warehouse.artefacts import Artefact
 from specrec.warehouse.reader import Reader
 
 SHARES = {"features": 0.4, "spectrogram": 0.2, "encoder": 0.3, "heard": 0.1}
@@ -112,17 +115,18 @@ def test_a_model_is_a_further_system(second_night: Night, tmp_path: Path) -> Non
 def test_a_track_that_a_model_failed_of_stays_in_the_other_lists(first_night: Night, spark: SparkSession) -> None:
     weights = "embedding.hybrid_weights={features: 1, own: 1}"
     config = first_night.config("embedding.models={own: {path: own.onnx}}", weights)
-    features, embeddings, tracks = (
-        spark.read.format("delta").load(f"{first_night.warehouse}/{table}")
-        for table in ("audio_features", "embeddings", "tracks")
-    )
+    tables = {
+        name: spark.read.format("delta").load(f"{first_night.warehouse}/{name}")
+        for name in ("audio_features", "embeddings", "tracks")
+    }
+    embeddings = tables["embeddings"]
     lost = first_night.rows("tracks")[3]["track_id"]
     heard = embeddings.where((F.col("space") == "features") & (F.col("track_id") != lost))
-    embeddings = embeddings.unionByName(heard.withColumn("space", F.lit("own")))
-    rows = (
-        profiles(features, embeddings, tracks, config).select("track_id", "vector_features", "vector_own").collect()
-    )
-    assert len(rows) == features.count()
+    tables["embeddings"] = embeddings.unionByName(heard.withColumn("space", F.lit("own")))
+    explainer = explainer_of(config, Artefact("catalogue_statistics", 1, {}, 0))
+    profile = profiles(tables, profile_of(explainer, config.systems))
+    rows = profile.select("track_id", "vector_features", "vector_own").collect()
+    assert len(rows) == tables["audio_features"].count()
     assert [row.track_id for row in rows if row.vector_own is None] == [lost]
     assert all(row.vector_own == row.vector_features for row in rows if row.track_id != lost)
 

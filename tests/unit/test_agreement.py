@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.recommend.agreement import _compare, in_both, jaccard, rank_biased_overlap
+from specrec.recommend.agreement import compare_batches, in_both, jaccard, rank_biased_overlap
 
 LIST = st.lists(st.integers(0, 12), max_size=10, unique=True)
 
@@ -100,7 +100,7 @@ def test_batches_of_ragged_lists_are_compared_pair_by_pair(pairs):
             "spectrogram": pa.array([second for _, second in pairs], lists),
         }
     )
-    found, again = _compare(iter([batch, batch]))
+    found, again = compare_batches(iter([batch, batch]))
     assert found.equals(again)
     assert found.schema.field("in_both").type == pa.int32()
     for row, (i, (first, second)) in zip(found.to_pylist(), enumerate(pairs), strict=True):

@@ -21,6 +21,7 @@ WITHOUT = {
     "specrec.evaluate.truth": "it reads the tables of a night",
     "specrec.logs": "it sets up a whole process",
     "specrec.map.fit": "it fits UMAP, which takes seconds",
+    "specrec.query.catalogue": "it reads the tables of a night",
     "specrec.recommend.explain": "it reads the tables of a night",
     "specrec.recommend.pairs": "it reads the tables of a night",
     "specrec.storage.s3": "it needs a server",

@@ -16,7 +16,7 @@ from specrec.errors import SpecrecError
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
 from specrec.recommend.config import RecommendConfig
-from specrec.recommend.traits import Traits, traits_of
+from specrec.recommend.traits import SCHEMA, batch_of, traits_of
 
 
 def batch(ids, vectors):
@@ -81,12 +81,16 @@ def test_a_space_that_says_nothing_of_a_track_stays_zero_in_the_join():
     np.testing.assert_allclose(joined, [[0, 0, np.sqrt(0.5)]], rtol=1e-6)
 
 
-ANY = Traits(True, [], [])
+ANY = {"allowed": True, "artists": [], "albums": []}
 PLAIN = RecommendConfig(hubs="off")
 
 
+def of_tracks(traits):
+    return pa.RecordBatch.from_pylist([{"track_id": track_id} | of for track_id, of in traits.items()], SCHEMA)
+
+
 def listed(near, traits=None, groups=None, config=PLAIN):
-    known = Known({track_id: ANY for track_id, _ in near} | (traits or {}), {}, groups or {})
+    known = Known(of_tracks({track_id: ANY for track_id, _ in near} | (traits or {})), {}, groups or {})
     return list(choose_list(near, known, "hybrid", config)["recommended_track_id"])
 
 
@@ -102,17 +106,17 @@ def test_a_song_of_the_catalogue_heads_its_own_list_and_its_copies_are_left_out(
 
 def test_artists_are_limited_and_filters_hold():
     near = [("a", 1.0), ("b", 0.9), ("c", 0.8), ("d", 0.7)]
-    ada = Traits(True, ["ada"], [])
+    ada = ANY | {"artists": ["ada"]}
     assert listed(near, {"a": ada, "b": ada, "c": ada, "d": ada}) == ["a", "b", "c"]  # itself is not counted
-    assert listed(near, {"b": Traits(False, [], []), "a": Traits(False, [], [])}) == ["c", "d"]
-    known = Known({"a": ANY}, {}, {})
+    assert listed(near, dict.fromkeys("ab", ANY | {"allowed": False})) == ["c", "d"]
+    known = Known(of_tracks({"a": ANY}), {}, {})
     assert list(choose_list(near, known, "hybrid", PLAIN)["recommended_track_id"]) == ["a"]  # the others are gone
 
 
 def test_mutual_proximity_ranks_by_what_is_usual_for_both():
     near = [("hub", 0.80), ("own", 0.79), ("far", 0.1)]
     usual = {"hub": [("x", 0.9), ("y", 0.94)], "own": [("x", 0.5), ("y", 0.52)], "far": [("x", 0.9), ("y", 0.92)]}
-    known = Known(dict.fromkeys(usual, ANY), usual, {})
+    known = Known(of_tracks(dict.fromkeys(usual, ANY)), usual, {})
     chosen = choose_list(near, known, "hybrid", RecommendConfig(hubs="mutual_proximity"))
     assert list(chosen["recommended_track_id"])[:2] == ["own", "hub"]
     assert chosen["affinity"].is_monotonic_decreasing
@@ -124,7 +128,7 @@ def test_nothing_near_is_an_empty_list():
 
 
 def track(**values):
-    return dict.fromkeys(("duration_ms", "explicit", "artists", "album_name", "extra")) | values
+    return batch_of([{"track_id": "t"} | values])
 
 
 @pytest.mark.parametrize(
@@ -142,15 +146,16 @@ def track(**values):
     ],
 )
 def test_filters(values, settings, allowed):
-    assert traits_of(track(**values), RecommendConfig(**settings)).allowed is allowed
+    traits = traits_of(track(**values), RecommendConfig(**settings))
+    assert traits.column("allowed").to_pylist() == [allowed]
 
 
 def test_names_differ_neither_by_case_nor_by_white_space():
-    of = traits_of(track(artists="Ed  Fox;ed fox;;ADA", album_name=" Live "), RecommendConfig())
-    assert of.artists == ["ed fox", "ada"]
-    assert len(of.albums) == 2
+    (of,) = traits_of(track(artists="Ed  Fox;ed fox;;ADA", album_name=" Live "), RecommendConfig()).to_pylist()
+    assert of["artists"] == ["ed fox", "ada"]
+    assert of["albums"] == [{"album": "live", "artist": "ed fox"}, {"album": "live", "artist": "ada"}]
     none = RecommendConfig(max_per_artist=None, max_per_album=None)
-    assert traits_of(track(artists="Ada", album_name="Live"), none) == Traits(True, [], [])
+    assert traits_of(track(artists="Ada", album_name="Live"), none).to_pylist() == [{"track_id": "t"} | ANY]
 
 
 def test_a_query_imports_no_spark():

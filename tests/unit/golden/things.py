@@ -46,7 +46,7 @@ from specrec.query.nearest import nearest
 from specrec.recommend import agreement
 from specrec.recommend.explain import explain_pairs, explainer_of
 from specrec.recommend.phrases import phrases
-from specrec.recommend.traits import traits_of
+from specrec.recommend.traits import batch_of, traits_of
 from specrec.warehouse.artefacts import Artefact
 
 #: What the configuration differs by from the defaults: few tracks, short songs, and a model of which all is known.
@@ -326,7 +326,7 @@ def _lists() -> dict[str, Any]:
     found = {}
     for name, of in settings.items():
         config = _config().recommend.model_copy(update=of)
-        known = Known({row["track_id"]: traits_of(row, config) for row in rows}, near, groups)
+        known = Known(traits_of(batch_of(rows), config), near, groups)
         candidates = list(zip(ids, cosines.tolist(), strict=True))
         if name == "of a track":
             candidates[0] = (ids[0], 1.0)
@@ -334,7 +334,7 @@ def _lists() -> dict[str, Any]:
         found[name] = {"ids": chosen["recommended_track_id"].to_list()} | {
             column: chosen[column].to_numpy(np.float64) for column in ("score", "affinity")
         }
-    found["traits"] = [[of.allowed, of.artists, of.albums] for of in known.traits.values()][:8]
+    found["traits"] = [[of["allowed"], of["artists"], of["albums"]] for of in known.traits.slice(0, 8).to_pylist()]
     first, second = np.array([[1, 2, 3, 4, 5, 6]] * 3), np.array([[2, 1, 9, 3, 6, 8], [1, 2, 3, 0, 0, 0], [7] * 6])
     lengths = np.array([6, 6, 6]), np.array([6, 3, 0])
     shared = agreement.in_both(first, second, lengths)
@@ -345,13 +345,13 @@ def _lists() -> dict[str, Any]:
 
 
 def _profiles() -> pd.DataFrame:
-    """Return what explanations need of the tracks; see :func:`specrec.recommend.lists.profiles`."""
+    """Return what explanations need of the tracks; see :func:`specrec.recommend.profiles.profile_of`."""
     of = _embedded()
     return _measured().assign(
         **{name: of["spectrogram"][name] for name in ("parts", "levels", "excerpts")},
         **{f"vector_{space}": rows["vector"] for space, rows in of.items()},
         **{f"catalogue_{name}": values for name, values in _catalogue().items()},
-        tags=[{"own": [tag["name"] for tag in tags]} for tags in of["own"]["tags"]],
+        tags_own=[[tag["name"] for tag in tags] for tags in of["own"]["tags"]],
     )
 
 
