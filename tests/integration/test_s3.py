@@ -28,7 +28,7 @@ def test_neither_the_store_nor_how_the_work_is_cut_changes_a_result(
     night = Night(f"s3://{bucket}/music/catalogue.csv", f"s3://{bucket}/warehouse", settings(s3))
     # blocks, partitions and portions
     night.run(
-        "neighbours.block_rows=5", "extract.commit_every=7", "extract.files_per_task=2", "extract.batch_rows=3"
+        "neighbours.block_rows=5", "extract.commit_every=13", "extract.files_per_task=2", "extract.batch_rows=3"
     )
     for table in RESULTS:
         without = (*VOLATILE, *PLACE)
