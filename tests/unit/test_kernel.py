@@ -374,7 +374,8 @@ def test_no_more_products_are_in_memory_than_allowed(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_few_cosines_are_settled_where_products_tell_candidates_apart(monkeypatch):
+@pytest.mark.parametrize("top_n", [4, 5])
+def test_few_cosines_are_settled_where_products_tell_candidates_apart(monkeypatch, top_n):
     vectors, cells, probes = _in_cells()
     settled, candidates = [], []
 
@@ -388,9 +389,9 @@ def test_few_cosines_are_settled_where_products_tell_candidates_apart(monkeypatc
 
     monkeypatch.setattr(kernel, "cosines_of", counting)
     monkeypatch.setattr(kernel, "_prune", prune)
-    search(_queries(vectors, np.arange(len(cells)), probes), _items(vectors, _ids(len(cells)), cells), 5)
-    assert candidates == [5 * len(probes[0])]  # of each cell that a query probes, its nearest
-    assert settled == [5 * len(cells), 0]  # of these, the nearest of all; and none that enter lists
+    search(_queries(vectors, np.arange(len(cells)), probes), _items(vectors, _ids(len(cells)), cells), top_n)
+    assert candidates == [top_n * len(probes[0])]  # of each cell that a query probes, its nearest
+    assert settled == [top_n * len(cells), 0]  # of these, the nearest of all; and none that enter lists
 
 
 def test_thousands_of_copies_take_little_memory(monkeypatch):
