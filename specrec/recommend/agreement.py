@@ -26,12 +26,15 @@ def in_both(first: IntArray, second: IntArray, lengths: tuple[IntArray, IntArray
 
     Parameters
     ----------
-    first, second : int64, shape (rows, places): codes of the items, best first; a list holds no item twice.
-    lengths : int64, shape (rows,) each: how many places of each list are taken; what lies beyond is ignored.
+    first, second : int64, shape (rows, places)
+        Codes of the items, best first; a list holds no item twice.
+    lengths : tuple of int64, shape (rows,)
+        How many places of each list are taken; what lies beyond is ignored.
 
     Returns
     -------
-    int64, shape (rows, places): a list that has ended adds nothing more.
+    int64, shape (rows, places)
+        A list that has ended adds nothing more.
 
     Examples
     --------
@@ -53,8 +56,10 @@ def jaccard(shared: IntArray, lengths: tuple[IntArray, IntArray]) -> FloatArray:
 
     Parameters
     ----------
-    shared : int64, shape (rows,): how many items are in both.
-    lengths : int64, shape (rows,) each: how many items each list has.
+    shared : int64, shape (rows,)
+        How many items are in both.
+    lengths : tuple of int64, shape (rows,)
+        How many items each list has.
     """
     found: FloatArray = shared / np.maximum(lengths[0] + lengths[1] - shared, 1)
     return found
@@ -68,9 +73,11 @@ def rank_biased_overlap(shared: IntArray, lengths: tuple[IntArray, IntArray], p:
 
     Parameters
     ----------
-    shared : int64, shape (rows, places), as :func:`in_both` returns it.
-    lengths : int64, shape (rows,) each.
-    p : persistence, 0 to 1 exclusive.
+    shared : int64, shape (rows, places)
+        As :func:`in_both` returns it.
+    lengths : tuple of int64, shape (rows,)
+    p : float
+        Persistence, 0 to 1 exclusive.
 
     Returns
     -------

@@ -31,10 +31,12 @@ class Limit:
 
     Parameters
     ----------
-    candidate : int64, shape (names,): the index of the candidate that bears the name. A candidate may bear several,
-        each once, or none.
-    name : int64, shape (names,): a code of the name.
-    most : of one name in one list, at least 1.
+    candidate : int64, shape (names,)
+        The index of the candidate that bears the name. A candidate may bear several, each once, or none.
+    name : int64, shape (names,)
+        A code of the name.
+    most : int
+        Of one name in one list, at least 1.
     """
 
     candidate: IntArray
@@ -52,15 +54,19 @@ def choose(
 
     Parameters
     ----------
-    track : int64, shape (candidates,): whose candidate it is, 0 to tracks - 1.
-    affinity : float64, shape (candidates,).
-    eligible : bool, shape (candidates,): whether it may be chosen at all.
-    top_n : length of a list, at most.
-    limits : a candidate is left out where a name that it bears has reached its limit in that list.
+    track : int64, shape (candidates,)
+        Whose candidate it is, 0 to tracks - 1.
+    affinity : float64, shape (candidates,)
+    eligible : bool, shape (candidates,)
+        Whether it may be chosen at all.
+    top_n : int
+        Length of a list, at most.
+    limits : sequence of Limit
+        A candidate is left out where a name that it bears has reached its limit in that list.
 
     Returns
     -------
-    int64, shape (candidates,).
+    int64, shape (candidates,)
 
     Examples
     --------

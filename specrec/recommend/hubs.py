@@ -55,9 +55,11 @@ def affinity(hubs: Hubs, cosine: FloatArray, track: Nearness, other: Nearness) -
 
     Parameters
     ----------
-    hubs : the method.
-    cosine : float64, any shape.
-    track, other : nearness of the two tracks of each pair, of shapes that broadcast with it.
+    hubs : Hubs
+        The method.
+    cosine : float64, any shape
+    track, other : Nearness
+        Nearness of the two tracks of each pair, of shapes that broadcast with it.
 
     References
     ----------
