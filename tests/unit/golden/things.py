@@ -334,7 +334,10 @@ def _lists() -> dict[str, Any]:
         found[name] = {"ids": chosen["recommended_track_id"].to_list()} | {
             column: chosen[column].to_numpy(np.float64) for column in ("score", "affinity")
         }
-    found["traits"] = [[of["allowed"], of["artists"], of["albums"]] for of in known.traits.slice(0, 8).to_pylist()]
+    found["traits"] = [
+        [of["allowed"], of["artists"], [f"{both['album']};{both['artist']}" for both in of["albums"]]]
+        for of in known.traits.slice(0, 8).to_pylist()
+    ]
     first, second = np.array([[1, 2, 3, 4, 5, 6]] * 3), np.array([[2, 1, 9, 3, 6, 8], [1, 2, 3, 0, 0, 0], [7] * 6])
     lengths = np.array([6, 6, 6]), np.array([6, 3, 0])
     shared = agreement.in_both(first, second, lengths)
