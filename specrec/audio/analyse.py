@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float32Array
 from specrec.audio.config import AudioConfig
 from specrec.errors import TrackError
 
@@ -36,7 +36,7 @@ class Analysis:
     seconds: float
     sample_rate: int
     decoder: str
-    values: dict[str, npt.NDArray[np.float32] | float]
+    values: dict[str, Float32Array | float]
     mel: bytes
     n_mels: int
     n_frames: int

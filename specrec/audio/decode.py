@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float32Array
 from specrec.audio.config import AudioConfig
 from specrec.errors import TrackError
-
-FloatArray = npt.NDArray[np.float32]
 
 _BLOCK_FRAMES = 1 << 18  # bounds the memory that a clip of many channels takes
 
@@ -39,7 +37,7 @@ class Clip:
         Name and version of what decoded it.
     """
 
-    samples: FloatArray
+    samples: Float32Array
     sample_rate: int
     seconds: float
     native_rate: int
@@ -129,7 +127,7 @@ def _av() -> Any:
     return av
 
 
-def _read_soundfile(file: BinaryIO, config: AudioConfig) -> tuple[FloatArray, int]:
+def _read_soundfile(file: BinaryIO, config: AudioConfig) -> tuple[Float32Array, int]:
     import soundfile  # noqa: PLC0415
 
     file.seek(0)
@@ -158,7 +156,7 @@ def _read_soundfile(file: BinaryIO, config: AudioConfig) -> tuple[FloatArray, in
     return _concatenate(blocks), rate
 
 
-def _read_ffmpeg(file: BinaryIO, config: AudioConfig, label: str, first: str) -> tuple[FloatArray, int]:
+def _read_ffmpeg(file: BinaryIO, config: AudioConfig, label: str, first: str) -> tuple[Float32Array, int]:
     av = _av()
     file.seek(0)
     try:
@@ -189,7 +187,7 @@ def _read_ffmpeg(file: BinaryIO, config: AudioConfig, label: str, first: str) ->
     return _concatenate(blocks), rate
 
 
-def _ffmpeg_blocks(av: Any, container: Any, stream: Any, skip: int, rate: int) -> Iterator[FloatArray]:
+def _ffmpeg_blocks(av: Any, container: Any, stream: Any, skip: int, rate: int) -> Iterator[Float32Array]:
     """Yield mono blocks after the first ``skip`` samples, leaving out packets that cannot be decoded.
 
     What comes before is decoded and dropped: in these containers a seek lands only near the wanted sample.
@@ -211,11 +209,11 @@ def _ffmpeg_blocks(av: Any, container: Any, stream: Any, skip: int, rate: int) -
                 skip = 0
 
 
-def _mono(channels: FloatArray) -> FloatArray:
+def _mono(channels: Float32Array) -> Float32Array:
     """Mean over the channels of an array of shape (n,) or (channels, n)."""
     if channels.ndim == 1:
         return channels
-    mono: FloatArray
+    mono: Float32Array
     if len(channels) == 2:  # the same numbers as np.mean, many times faster
         mono = (channels[0] + channels[1]) * np.float32(0.5)
     else:
@@ -223,11 +221,11 @@ def _mono(channels: FloatArray) -> FloatArray:
     return mono
 
 
-def _concatenate(blocks: list[FloatArray]) -> FloatArray:
+def _concatenate(blocks: list[Float32Array]) -> Float32Array:
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
 
-def resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatArray:
+def resample(samples: Float32Array, native_rate: int, sample_rate: int) -> Float32Array:
     """Do what ``librosa.resample(res_type="soxr_hq")`` does, its length included.
 
     Examples
@@ -238,11 +236,11 @@ def resample(samples: FloatArray, native_rate: int, sample_rate: int) -> FloatAr
     import soxr  # noqa: PLC0415
 
     size = math.ceil(samples.size * (float(sample_rate) / native_rate))
-    resampled: FloatArray = soxr.resample(samples, native_rate, sample_rate, quality="soxr_hq")
+    resampled: Float32Array = soxr.resample(samples, native_rate, sample_rate, quality="soxr_hq")
     return np.pad(resampled[:size], (0, max(0, size - resampled.size)))
 
 
-def _require_sound(samples: FloatArray, config: AudioConfig, label: str) -> None:
+def _require_sound(samples: Float32Array, config: AudioConfig, label: str) -> None:
     low, high = float(samples.min()), float(samples.max())
     if not math.isfinite(high - low):
         raise TrackError("not_finite", f"{label} holds NaN or infinity among its samples: export it again")

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.signal
 
+from specrec.arrays import Float32Array
 from specrec.audio.config import AudioConfig
 from specrec.audio.decode import Clip
 from specrec.audio.measures import CLIP_FEATURES, FEATURES, STATISTICS
 from specrec.audio.mel import log_mel
 from specrec.errors import TrackError
 
-FloatArray = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
 #: Fewest frames that a slope over time (``mfcc_delta``) can be taken of.
@@ -53,8 +53,8 @@ class Features:
         Mel spectrogram in dB against its maximum.
     """
 
-    values: dict[str, FloatArray | float]
-    mel_db: FloatArray
+    values: dict[str, Float32Array | float]
+    mel_db: Float32Array
 
 
 def extract(clip: Clip, config: AudioConfig) -> Features:
@@ -134,7 +134,7 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
         "spectral_flatness": _flatness(power),
         "zero_crossing_rate": _zero_crossing_rate(samples, config),
     }
-    values: dict[str, FloatArray | float] = {}
+    values: dict[str, Float32Array | float] = {}
     for feature in FEATURES:
         measured = frames[feature.name]
         for statistic in STATISTICS:
@@ -159,7 +159,7 @@ def extract(clip: Clip, config: AudioConfig) -> Features:
     return Features(values, mel - mel.max())
 
 
-def _power(samples: FloatArray, config: AudioConfig) -> FloatArray:
+def _power(samples: Float32Array, config: AudioConfig) -> Float32Array:
     """Squared magnitudes of ``librosa.stft``, shape (1 + n_fft / 2, frames), frames contiguous in memory."""
     padded = np.pad(samples, config.n_fft // 2, mode=config.pad_mode)
     frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop_length]
@@ -177,7 +177,7 @@ def _power(samples: FloatArray, config: AudioConfig) -> FloatArray:
     return power.T
 
 
-def _centroid_and_bandwidth(magnitude: FloatArray, frequencies: Array) -> tuple[Array, Array]:
+def _centroid_and_bandwidth(magnitude: Float32Array, frequencies: Array) -> tuple[Array, Array]:
     # float64, because the bandwidth is a small difference of large moments
     moments = np.stack([np.ones_like(frequencies), frequencies, frequencies**2]) @ magnitude.astype(np.float64)
     total = np.where(moments[0] < np.finfo(np.float32).tiny, 1.0, moments[0])  # a silent frame's are 0
@@ -185,7 +185,7 @@ def _centroid_and_bandwidth(magnitude: FloatArray, frequencies: Array) -> tuple[
     return centroid, np.sqrt(np.maximum(square - centroid**2, 0))
 
 
-def _rolloff(magnitude: FloatArray, frequencies: Array) -> Array:
+def _rolloff(magnitude: Float32Array, frequencies: Array) -> Array:
     """Do what ``librosa.feature.spectral_rolloff`` does: sums over groups of bins find the group, then the bin."""
     spectrum = magnitude.T
     n_frames, n_bins = spectrum.shape
@@ -202,14 +202,14 @@ def _rolloff(magnitude: FloatArray, frequencies: Array) -> Array:
     return rolloff
 
 
-def _flatness(power: FloatArray) -> FloatArray:
+def _flatness(power: Float32Array) -> Float32Array:
     power = np.maximum(power, np.float32(1e-10))
     mean = np.mean(power, axis=0)
-    flatness: FloatArray = np.exp(np.mean(np.log(power, out=power), axis=0)) / mean
+    flatness: Float32Array = np.exp(np.mean(np.log(power, out=power), axis=0)) / mean
     return flatness
 
 
-def _contrast(magnitude: FloatArray, rate: int) -> Array:
+def _contrast(magnitude: Float32Array, rate: int) -> Array:
     """Do what ``librosa.feature.spectral_contrast`` does, sorting along contiguous memory."""
     bands = _contrast_bands(rate, len(magnitude))
     valley, peak = np.empty((2, len(bands), magnitude.shape[1]))
@@ -240,13 +240,13 @@ def _contrast_bands(rate: int, n_bins: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(bands)
 
 
-def _chroma(power: FloatArray, rate: int, n_fft: int) -> Array:
+def _chroma(power: Float32Array, rate: int, n_fft: int) -> Array:
     filters = _chroma_filters(rate, n_fft, _tuning(power, rate, n_fft))
     chroma: Array = librosa.util.normalize(filters @ power, norm=np.inf, axis=0)
     return chroma
 
 
-def _tuning(power: FloatArray, rate: int, n_fft: int) -> float:
+def _tuning(power: Float32Array, rate: int, n_fft: int) -> float:
     """Do what ``librosa.estimate_tuning`` does, interpolating at the spectral peaks alone.
 
     Returns
@@ -272,7 +272,7 @@ def _tuning(power: FloatArray, rate: int, n_fft: int) -> float:
     return float(librosa.pitch_tuning(pitch[height >= np.median(height)]))
 
 
-def _delta(mfcc: FloatArray) -> Array:
+def _delta(mfcc: Float32Array) -> Array:
     delta: Array = librosa.feature.delta(mfcc)
     return delta
 
@@ -283,7 +283,7 @@ def _onset_envelope(flux: Array, config: AudioConfig) -> Array:
     return np.pad(flux, (shift, 0))[: flux.size + 1]
 
 
-def _median(flux: FloatArray) -> Array:
+def _median(flux: Float32Array) -> Array:
     """Median over the bands of an array of shape (bands, frames): sorting short rows beats ``np.median``."""
     ordered, middle = np.sort(flux.T, axis=1), len(flux) // 2
     return ordered[:, middle] if len(flux) % 2 else (ordered[:, middle - 1] + ordered[:, middle]) / 2
@@ -317,7 +317,7 @@ def _detail(level: Array) -> Array:
     return detail
 
 
-def _modulation(heard: FloatArray, frame_rate: float) -> Array:
+def _modulation(heard: Float32Array, frame_rate: float) -> Array:
     bands = _pooling(len(heard), _MODULATION_BANDS).astype(np.float32) @ heard
     window = min(bands.shape[1], round(_MODULATION_WINDOW * frame_rate))
     rates, power = scipy.signal.welch(bands.astype(np.float64), frame_rate, "hann", window)
@@ -364,12 +364,12 @@ def _frame_sums(values: Array, config: AudioConfig) -> Array:
     return sums
 
 
-def _rms(samples: FloatArray, config: AudioConfig) -> Array:
+def _rms(samples: Float32Array, config: AudioConfig) -> Array:
     padded = np.pad(samples, config.n_fft // 2, mode=config.pad_mode)
     return np.sqrt(_frame_sums(np.square(padded), config) / config.n_fft)
 
 
-def _zero_crossing_rate(samples: FloatArray, config: AudioConfig) -> Array:
+def _zero_crossing_rate(samples: Float32Array, config: AudioConfig) -> Array:
     negative = np.pad(samples, config.n_fft // 2, mode="edge") < np.float32(-1e-10)
     crossings = np.zeros(negative.size, dtype=np.uint8)
     np.not_equal(negative[1:], negative[:-1], out=crossings[1:].view(bool))
@@ -410,8 +410,8 @@ def _window(name: str, n_fft: int) -> Array:
 
 
 @functools.lru_cache(maxsize=128)  # tunings are multiples of 0.01
-def _chroma_filters(rate: int, n_fft: int, tuning: float) -> FloatArray:
-    filters: FloatArray = librosa.filters.chroma(sr=rate, n_fft=n_fft, tuning=tuning)
+def _chroma_filters(rate: int, n_fft: int, tuning: float) -> Float32Array:
+    filters: Float32Array = librosa.filters.chroma(sr=rate, n_fft=n_fft, tuning=tuning)
     return filters
 
 
@@ -431,6 +431,6 @@ def _pooling(n_mels: int, n_bands: int) -> Array:
 
 
 @functools.lru_cache(maxsize=8)
-def _mfcc_basis(n_mfcc: int, n_mels: int) -> FloatArray:
-    basis: FloatArray = scipy.fft.dct(np.eye(n_mels), axis=0, norm="ortho")[:n_mfcc].astype(np.float32)
+def _mfcc_basis(n_mfcc: int, n_mels: int) -> Float32Array:
+    basis: Float32Array = scipy.fft.dct(np.eye(n_mels), axis=0, norm="ortho")[:n_mfcc].astype(np.float32)
     return basis

@@ -10,12 +10,12 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 
+from specrec.arrays import Float32Array, Float64Array
 from specrec.audio.config import AudioConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FloatArray = npt.NDArray[np.float32]
 
 TOP_DB = 80.0  # what is this far below the loudest point is not told apart
 _BANDS = 16  # multiplied at once: their filters share few zeros
@@ -24,7 +24,7 @@ _AMIN = 1e-10  # power that counts as none
 STEP_DB = 0.39
 
 
-def log_mel(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatArray:
+def log_mel(power: Float32Array, sample_rate: int, config: AudioConfig) -> Float32Array:
     """Mel spectrogram in dB of unit power.
 
     Equal to ``librosa.power_to_db(librosa.feature.melspectrogram(S=power, …))``.
@@ -54,7 +54,7 @@ def log_mel(power: FloatArray, sample_rate: int, config: AudioConfig) -> FloatAr
     return mel
 
 
-def encode_mel(db: FloatArray) -> bytes:
+def encode_mel(db: Float32Array) -> bytes:
     """Store a mel spectrogram: one byte a value, the difference from its neighbours in time and frequency.
 
     The bytes are meant to be compressed by what holds them (Parquet's zstd, to about 100 KB a 30 s clip), so
@@ -86,7 +86,7 @@ def encode_mel(db: FloatArray) -> bytes:
     return data
 
 
-def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
+def decode_mel(data: bytes, n_mels: int, n_frames: int) -> Float32Array:
     """Restore what :func:`encode_mel` stored, to 0.2 dB.
 
     Parameters
@@ -116,7 +116,7 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
     differences = np.frombuffer(data, np.uint8).reshape(n_mels, n_frames)
     # uint8 wraps around, which undoes the differences
     codes = _running_sums(_running_sums(differences.copy()).T).T
-    db: FloatArray = codes * np.float32(-STEP_DB)
+    db: Float32Array = codes * np.float32(-STEP_DB)
     return db
 
 
@@ -124,7 +124,7 @@ def decode_mel(data: bytes, n_mels: int, n_frames: int) -> FloatArray:
 MEL_COLUMNS = ("mel", "n_mels", "n_frames")
 
 
-def mels_of(rows: pd.DataFrame) -> Iterator[FloatArray]:
+def mels_of(rows: pd.DataFrame) -> Iterator[Float32Array]:
     """Return the mel spectrograms of rows of ``mel_spectrograms``, each float32, shape (n_mels, n_frames), dB."""
     return map(decode_mel, *(rows[name] for name in MEL_COLUMNS))
 
@@ -143,7 +143,7 @@ def _running_sums(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return values
 
 
-def mel_frequencies(count: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
+def mel_frequencies(count: int, fmin: float, fmax: float) -> Float64Array:
     """Return frequencies in Hz that are evenly spaced on Slaney's mel scale, both ends among them, shape (count,).
 
     Equal to ``librosa.mel_frequencies``, which imports numba first: half a second for who asks for nothing else.
@@ -160,16 +160,16 @@ def mel_frequencies(count: int, fmin: float, fmax: float) -> npt.NDArray[np.floa
 
     mels = np.linspace(to_mel(fmin), to_mel(fmax), count)
     above = mels - knee / linear
-    hertz: npt.NDArray[np.float64] = np.where(above < 0, mels * linear, knee * np.exp(step * np.maximum(above, 0)))
+    hertz: Float64Array = np.where(above < 0, mels * linear, knee * np.exp(step * np.maximum(above, 0)))
     return hertz
 
 
 @functools.lru_cache(maxsize=8)
 def _mel_filters(
     sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float
-) -> list[tuple[slice, slice, FloatArray]]:
+) -> list[tuple[slice, slice, Float32Array]]:
     """``librosa.filters.mel`` cut into groups of bands, each with the bins that it is not zero at."""
-    filters: FloatArray = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    filters: Float32Array = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
     groups = []
     for start in range(0, n_mels, _BANDS):
         group = filters[start : start + _BANDS]

@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
+
+from specrec.arrays import Float32Array
 
 if TYPE_CHECKING:
     from specrec.audio.config import AudioConfig, ModelMelConfig
 
-FloatArray = npt.NDArray[np.float32]
 
 _AMIN = 1e-10  # that librosa's power_to_db takes for silence
 _TOP_DB = 80.0
 
 
-def _db(mel: FloatArray) -> FloatArray:
-    db: FloatArray = np.float32(10) * np.log10(np.maximum(mel, np.float32(_AMIN)))
+def _db(mel: Float32Array) -> Float32Array:
+    db: Float32Array = np.float32(10) * np.log10(np.maximum(mel, np.float32(_AMIN)))
     return db
 
 
-def _unit_db(mel: FloatArray) -> FloatArray:
+def _unit_db(mel: Float32Array) -> Float32Array:
     db = _db(mel)
-    unit: FloatArray = np.maximum(1 + (db - db.max()) / np.float32(_TOP_DB), np.float32(0))
+    unit: Float32Array = np.maximum(1 + (db - db.max()) / np.float32(_TOP_DB), np.float32(0))
     return unit
 
 
 #: What `scaling` names: functions of a mel spectrogram, and who uses them.
-SCALINGS: dict[str, Callable[[FloatArray], FloatArray]] = {
+SCALINGS: dict[str, Callable[[Float32Array], Float32Array]] = {
     # 80 dB below the maximum … the maximum is 0 … 1: the stored mel spectrograms as models get them
     "unit_db": _unit_db,
     # dB of unit power: PANNs (Kong et al. 2020); short-chunk CNN and others of Won et al. 2020 (htk, no norm)
@@ -54,7 +54,7 @@ class ModelMel:
     """
 
     content_hash: str
-    mel: FloatArray
+    mel: Float32Array
 
 
 def measure(source: bytes | BinaryIO, audio: AudioConfig, settings: ModelMelConfig, name: str = "") -> ModelMel:
@@ -93,7 +93,7 @@ def measure(source: bytes | BinaryIO, audio: AudioConfig, settings: ModelMelConf
     return ModelMel(sha256_of(file), mel)
 
 
-def model_mel(samples: FloatArray, sample_rate: int, settings: ModelMelConfig) -> FloatArray:
+def model_mel(samples: Float32Array, sample_rate: int, settings: ModelMelConfig) -> Float32Array:
     """Compute a mel spectrogram by a model's own parameters.
 
     Equal to ``librosa.feature.melspectrogram`` of what soxr makes of the samples in high quality, scaled.
@@ -137,5 +137,5 @@ def model_mel(samples: FloatArray, sample_rate: int, settings: ModelMelConfig) -
             norm=settings.norm,
             power=settings.power,
         )
-        scaled: FloatArray = SCALINGS[settings.scaling](mel).astype(np.float32, copy=False)
+        scaled: Float32Array = SCALINGS[settings.scaling](mel).astype(np.float32, copy=False)
     return scaled

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
+from specrec.arrays import Float32Array, Float64Array, Int64Array
+
 Sketch = npt.NDArray[np.int8]
 
 #: Bands of a sketch. More of them tell music apart better; fewer of them forgive more of what a codec does.
@@ -35,7 +37,7 @@ _REPEAT_SECONDS = 0.5  # sooner than this every sound is like itself
 _PAIRS_AT_ONCE = 16
 
 
-def sketch(mel_db: npt.NDArray[np.float32], frame_rate: float) -> Sketch:
+def sketch(mel_db: Float32Array, frame_rate: float) -> Sketch:
     """Reduce a mel spectrogram to how its bands move.
 
     Parameters
@@ -93,10 +95,10 @@ def repetition(steps: Sketch, frame_rate: float) -> float:
 def align(
     a: npt.NDArray[np.int8],
     b: npt.NDArray[np.int8],
-    frames_a: npt.NDArray[np.int64],
-    frames_b: npt.NDArray[np.int64],
+    frames_a: Int64Array,
+    frames_b: Int64Array,
     min_overlap: float,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+) -> tuple[Int64Array, Float64Array]:
     """Return where the sketches of each pair fit best, and how well.
 
     Parameters
@@ -137,10 +139,10 @@ def align(
 def _align(
     a: npt.NDArray[np.int8],
     b: npt.NDArray[np.int8],
-    frames_a: npt.NDArray[np.int64],
-    frames_b: npt.NDArray[np.int64],
+    frames_a: Int64Array,
+    frames_b: Int64Array,
     min_overlap: float,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+) -> tuple[Int64Array, Float64Array]:
     # In float64 and rounded, sums of products of integers are exact: they do not depend on the length of the
     # longest clip in the batch.
     left, right = a.astype(np.float64), b.astype(np.float64)
@@ -164,12 +166,12 @@ def _align(
 
 
 def _least_alike(
-    left: npt.NDArray[np.float64],
-    right: npt.NDArray[np.float64],
-    lag: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],
-    stop: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float64]:
+    left: Float64Array,
+    right: Float64Array,
+    lag: Int64Array,
+    start: Int64Array,
+    stop: Int64Array,
+) -> Float64Array:
     """Return the correlation in the part of the overlap where it is least; the parts move as much as each other."""
     frames = np.arange(left.shape[2])
     inside = (frames >= start[:, None]) & (frames < stop[:, None])
@@ -184,32 +186,26 @@ def _least_alike(
     part = np.minimum((place * _PARTS * (1 - 1e-12)).astype(np.int64), _PARTS - 1)
     of_part = (part[:, None, :] == np.arange(_PARTS)[:, None]).astype(np.float64)
     sums = [np.einsum("npt,nt->np", of_part, z) for z in (xy, xx, yy)]
-    least: npt.NDArray[np.float64] = _correlation(*sums).min(axis=1)
+    least: Float64Array = _correlation(*sums).min(axis=1)
     return least
 
 
-def _correlation(xy: npt.ArrayLike, xx: npt.ArrayLike, yy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _correlation(xy: npt.ArrayLike, xx: npt.ArrayLike, yy: npt.ArrayLike) -> Float64Array:
     length = np.sqrt(np.multiply(xx, yy, dtype=np.float64))
     return np.divide(xy, length, out=np.zeros_like(length), where=length > 0)
 
 
-def _energy(sketches: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _energy(sketches: Float64Array) -> Float64Array:
     """Return the sums of squares up to each frame, shape (n, frames + 1)."""
     by_frame = np.einsum("nbt,nbt->nt", sketches, sketches)
     return np.pad(np.cumsum(by_frame, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
 
 
-def _between(
-    sums: npt.NDArray[np.float64], start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = np.take_along_axis(sums, stop, axis=1) - np.take_along_axis(
-        sums, start, axis=1
-    )
+def _between(sums: Float64Array, start: Int64Array, stop: Int64Array) -> Float64Array:
+    found: Float64Array = np.take_along_axis(sums, stop, axis=1) - np.take_along_axis(sums, start, axis=1)
     return found
 
 
-def _moving_mean(bands: npt.NDArray[np.float32], frames: float) -> npt.NDArray[np.float32]:
-    mean: npt.NDArray[np.float32] = uniform_filter1d(
-        bands, max(1, math.floor(frames + 0.5)), axis=1, mode="nearest"
-    )
+def _moving_mean(bands: Float32Array, frames: float) -> Float32Array:
+    mean: Float32Array = uniform_filter1d(bands, max(1, math.floor(frames + 0.5)), axis=1, mode="nearest")
     return mean

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from specrec.arrays import Int64Array
 from specrec.audio.mel import decode_mel
 from specrec.duplicates.alignment import ABOVE_REPETITION, Sketch, align, repetition, sketch
 from specrec.duplicates.config import DuplicatesConfig
@@ -309,7 +309,7 @@ def _align_pairs(min_overlap: float) -> Callable[[Frames], Frames]:
     return align_batches
 
 
-def _stack(sketches: pd.Series, bands: int, frames: npt.NDArray[np.int64]) -> Sketch:
+def _stack(sketches: pd.Series, bands: int, frames: Int64Array) -> Sketch:
     stacked = np.zeros((len(sketches), bands, int(frames.max(initial=0))), np.int8)
     for row, (data, length) in enumerate(zip(sketches, frames, strict=True)):
         stacked[row, :, :length] = np.frombuffer(data, np.int8).reshape(bands, length)

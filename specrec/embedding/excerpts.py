@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.audio.config import AudioConfig
 from specrec.embedding import spectrogram as spectrogram_space
 
-FloatArray = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
 
 _COMPONENTS = 20
@@ -40,7 +40,7 @@ _LEAST_EXPLAINED = 1e-3
 _CODE = 127.0
 
 
-def starts(n_frames: int, frame_rate: float, seconds: float) -> npt.NDArray[np.int64]:
+def starts(n_frames: int, frame_rate: float, seconds: float) -> Int64Array:
     """Return the first frame of each excerpt: one every half excerpt, as many as the clip holds whole.
 
     The k-th begins ``k * seconds / 2`` into the clip, to the nearest frame. A clip that is shorter than an excerpt
@@ -63,26 +63,26 @@ def starts(n_frames: int, frame_rate: float, seconds: float) -> npt.NDArray[np.i
     hop = seconds / 2
     count = max(0, int((n_frames / frame_rate - seconds) / hop)) + 1
     first = np.rint(np.arange(count) * hop * frame_rate).astype(np.int64)
-    clipped: npt.NDArray[np.int64] = np.minimum(first, n_frames - _frames(n_frames, frame_rate, seconds))
+    clipped: Int64Array = np.minimum(first, n_frames - _frames(n_frames, frame_rate, seconds))
     return clipped
 
 
-def pitch_classes(config: AudioConfig, sample_rate: int) -> npt.NDArray[np.float32]:
+def pitch_classes(config: AudioConfig, sample_rate: int) -> Float32Array:
     """Return the share of each mel band in each pitch class, C first, float32, shape (12, n_mels)."""
     centres = spectrogram_space.band_centres(config, sample_rate)
     pitch = 69 + 12 * np.log2(np.maximum(centres, 1.0) / 440)
     distance = np.abs((pitch - np.arange(_PITCH_CLASSES)[:, None] + 6) % _PITCH_CLASSES - 6)
     pitched = (centres > _PITCHED[0]) & (centres < _PITCHED[1])
-    shares: npt.NDArray[np.float32] = (np.maximum(1 - distance, 0) * pitched).astype(np.float32)
+    shares: Float32Array = (np.maximum(1 - distance, 0) * pitched).astype(np.float32)
     return shares
 
 
 def encode(
-    mel_db: npt.NDArray[np.float32],
+    mel_db: Float32Array,
     frame_rate: float,
     seconds: float,
-    pca: dict[str, FloatArray],
-    classes: npt.NDArray[np.float32],
+    pca: dict[str, Float64Array],
+    classes: Float32Array,
 ) -> bytes:
     """Describe the excerpts of a clip.
 
@@ -136,12 +136,12 @@ def _frames(n_frames: int, frame_rate: float, seconds: float) -> int:
     return min(n_frames, round(seconds * frame_rate))
 
 
-def _cut(values: npt.NDArray[np.float32], first: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.float32]:
+def _cut(values: Float32Array, first: Int64Array, length: int) -> Float32Array:
     """Return the excerpts of values over time, shape (excerpts, rows, length)."""
     return np.stack([values[:, start : start + length] for start in first])
 
 
-def _sound(mels: npt.NDArray[np.float32], pca: dict[str, FloatArray]) -> FloatArray:
+def _sound(mels: Float32Array, pca: dict[str, Float64Array]) -> Float64Array:
     """Return the components, each divided by the fourth root of its variance, at unit length.
 
     As they are, the first few would decide, which tell tracks apart more than moments of a track; made equal, noise
@@ -153,11 +153,11 @@ def _sound(mels: npt.NDArray[np.float32], pca: dict[str, FloatArray]) -> FloatAr
 
 
 def _harmony(
-    mel_db: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.float32],
-    first: npt.NDArray[np.int64],
+    mel_db: Float32Array,
+    classes: Float32Array,
+    first: Int64Array,
     length: int,
-) -> FloatArray:
+) -> Float64Array:
     """Return how far each pitch class stands out above the bands near by, against the others, at unit length."""
     heard = np.maximum(mel_db, np.float32(spectrogram_space.FLOOR_DB))
     nearby = spectrogram_space.nearby(len(heard)).astype(np.float32) @ heard
@@ -166,7 +166,7 @@ def _harmony(
     return _unit(mean - mean.mean(axis=1, keepdims=True))
 
 
-def _unit(rows: FloatArray) -> FloatArray:
+def _unit(rows: Float64Array) -> Float64Array:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: FloatArray = np.divide(rows, length, out=np.zeros_like(rows), where=length > 1e-9)
+    unit: Float64Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 1e-9)
     return unit

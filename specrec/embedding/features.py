@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.audio.measures import CLIP_FEATURES, FAMILIES, FEATURES, STATISTICS, columns
 
-FloatArray = npt.NDArray[np.float64]
 Layout = list[tuple[str, int]]
 
 #: Measures whose ratios are heard, not their differences: taken as logarithms before they are standardised.
@@ -38,7 +37,7 @@ def layout_of(n_mfcc: int) -> Layout:
     return [(name, size) for name, size in columns(n_mfcc).items() if name not in _NOT_A_MEASURE]
 
 
-def stack(frame: pd.DataFrame, layout: Layout) -> FloatArray:
+def stack(frame: pd.DataFrame, layout: Layout) -> Float64Array:
     """Return the columns of a frame of ``audio_features`` as one float64 matrix, shape (rows, dimensions)."""
     if frame.empty:
         return np.zeros((0, sum(size for _, size in layout)))
@@ -49,37 +48,39 @@ def stack(frame: pd.DataFrame, layout: Layout) -> FloatArray:
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def families(layout: Layout) -> npt.NDArray[np.int64]:
+def families(layout: Layout) -> Int64Array:
     """Return the family of each dimension, as an index into :data:`FAMILIES`, shape (dimensions,)."""
     return np.repeat([FAMILIES.index(_FAMILY[name]) for name, _ in layout], [size for _, size in layout])
 
 
-def transform(matrix: FloatArray, layout: Layout) -> FloatArray:
+def transform(matrix: Float64Array, layout: Layout) -> Float64Array:
     """Return the matrix with its logarithmic measures as logarithms, shape (rows, dimensions)."""
     logarithmic = np.repeat([name in _LOGARITHMIC for name, _ in layout], [size for _, size in layout])
     return np.where(logarithmic, np.log(np.maximum(matrix, _FLOOR)), matrix)
 
 
-def fit_scaler(matrix: FloatArray, layout: Layout) -> dict[str, FloatArray]:
+def fit_scaler(matrix: Float64Array, layout: Layout) -> dict[str, Float64Array]:
     """Return ``mean`` and ``std`` of each dimension of a sample, shape (dimensions,); a constant one has std 1."""
     values = transform(matrix, layout)
     std = values.std(axis=0)
     return {"mean": values.mean(axis=0), "std": np.where(std > 1e-12, std, 1.0)}
 
 
-def standardise(matrix: FloatArray, layout: Layout, scaler: dict[str, FloatArray], clip_sd: float) -> FloatArray:
+def standardise(
+    matrix: Float64Array, layout: Layout, scaler: dict[str, Float64Array], clip_sd: float
+) -> Float64Array:
     """Return the matrix in standard deviations from the mean, clipped to ± `clip_sd`, float64, same shape."""
-    standard: FloatArray = (transform(matrix, layout) - scaler["mean"]) / scaler["std"]
+    standard: Float64Array = (transform(matrix, layout) - scaler["mean"]) / scaler["std"]
     return standard.clip(-clip_sd, clip_sd)
 
 
 def embed(
-    matrix: FloatArray,
+    matrix: Float64Array,
     layout: Layout,
-    scaler: dict[str, FloatArray],
+    scaler: dict[str, Float64Array],
     weights: dict[str, float],
     clip_sd: float,
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     """Return the embedding, shape (rows, dimensions), float32.
 
     Each feature is standardised and clipped to ``clip_sd`` standard deviations, so that no single odd value
@@ -123,7 +124,7 @@ def embed(
     return vectors.astype(np.float32)
 
 
-def drift(matrix: FloatArray, layout: Layout, scaler: dict[str, FloatArray]) -> float:
+def drift(matrix: Float64Array, layout: Layout, scaler: dict[str, Float64Array]) -> float:
     """Return how far a sample's mean lies from the fitted one: mean absolute shift, in standard deviations."""
     shift = (transform(matrix, layout).mean(axis=0) - scaler["mean"]) / scaler["std"]
     return float(np.abs(shift).mean())

@@ -18,8 +18,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float32Array
 from specrec.audio.config import AudioConfig, ModelMelConfig
 from specrec.audio.mel import TOP_DB
 from specrec.config import Config
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from specrec.audio.isolated import Analyst
 
-FloatArray = npt.NDArray[np.float32]
 
 #: Patches that a model is given at once: enough to keep it busy, few enough to fit a core's cache.
 _BATCH = 16
@@ -107,7 +106,7 @@ class Heard:
     """
 
     content_hash: str
-    vector: FloatArray
+    vector: Float32Array
     tags: list[Tag] | None
 
 
@@ -159,7 +158,7 @@ def _names(said: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def outputs(model: Model, mel: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+def outputs(model: Model, mel: Float32Array) -> tuple[Float32Array, Float32Array | None]:
     """Return the vector of a mel spectrogram, and the scores of its tags: means over its patches.
 
     Clips are never mixed in one batch, so that a vector does not depend, in its last digits, on its neighbours.
@@ -223,7 +222,7 @@ def hear(model: Model, analyst: Analyst, file: BinaryIO, name: str) -> Heard:
     return Heard(heard.content_hash, vector, top_tags(model, scores))
 
 
-def top_tags(model: Model, scores: FloatArray | None) -> list[Tag] | None:
+def top_tags(model: Model, scores: Float32Array | None) -> list[Tag] | None:
     """Return the most probable tags, the first first; see :data:`MOST_TAGS`. None if the model names no tags.
 
     Parameters
@@ -237,13 +236,13 @@ def top_tags(model: Model, scores: FloatArray | None) -> list[Tag] | None:
     return [Tag(name=model.tags[i], score=float(scores[i])) for i in best if scores[i] >= LEAST_SCORE]
 
 
-def unit_mel(mel_db: FloatArray) -> FloatArray:
+def unit_mel(mel_db: Float32Array) -> Float32Array:
     """Scale a mel spectrogram from dB against its maximum to 0 (80 dB below it, or less) … 1."""
-    scaled: FloatArray = np.clip(1 + mel_db / np.float32(TOP_DB), 0, 1)
+    scaled: Float32Array = np.clip(1 + mel_db / np.float32(TOP_DB), 0, 1)
     return scaled
 
 
-def patches_of(mel: FloatArray, frames: int | None) -> FloatArray:
+def patches_of(mel: Float32Array, frames: int | None) -> Float32Array:
     """Cut a clip into patches, each half a patch after the last; a shorter clip is repeated to one.
 
     Parameters

@@ -12,12 +12,10 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.audio.config import AudioConfig
 from specrec.audio.mel import mel_frequencies
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ _NEIGHBOURHOOD = 9
 DESCRIPTORS = 3 + len(_LAGS)
 
 
-def describe(mel_db: npt.NDArray[np.float32]) -> FloatArray:
+def describe(mel_db: Float32Array) -> Float64Array:
     """Describe each band of a mel spectrogram: its level, and how much that moves at several rates.
 
     Parameters
@@ -77,29 +75,29 @@ def describe(mel_db: npt.NDArray[np.float32]) -> FloatArray:
 
 
 @functools.lru_cache(maxsize=8)
-def nearby(n_mels: int) -> FloatArray:
+def nearby(n_mels: int) -> Float64Array:
     """Return the matrix that takes the mean of the bands near each band, shape (n_mels, n_mels); do not change it.
 
     Beyond the ends the first and the last band are repeated.
     """
     reach = np.arange(_NEIGHBOURHOOD) - _NEIGHBOURHOOD // 2
     bands = np.clip(np.arange(n_mels)[:, None] + reach, 0, n_mels - 1)
-    mean: FloatArray = (bands[:, :, None] == np.arange(n_mels)).mean(axis=1)
+    mean: Float64Array = (bands[:, :, None] == np.arange(n_mels)).mean(axis=1)
     return mean
 
 
-def band_centres(config: AudioConfig, sample_rate: int) -> FloatArray:
+def band_centres(config: AudioConfig, sample_rate: int) -> Float64Array:
     """Return the centre of each mel band in Hz, shape (n_mels,)."""
     fmax = min(config.fmax or np.inf, sample_rate / 2)
     return mel_frequencies(config.n_mels + 2, config.fmin, fmax)[1:-1]
 
 
-def band_regions(config: AudioConfig, sample_rate: int) -> npt.NDArray[np.int64]:
+def band_regions(config: AudioConfig, sample_rate: int) -> Int64Array:
     """Return the region of each mel band, as an index into :data:`REGIONS`, shape (n_mels,)."""
     return np.searchsorted([region.high for region in REGIONS], band_centres(config, sample_rate), side="right")
 
 
-def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> FloatArray:
+def region_levels(descriptions: Float64Array, regions: Int64Array) -> Float64Array:
     """Return the mean level of each region in dB against the track's mean; NaN where a region has no band.
 
     Parameters
@@ -114,11 +112,11 @@ def region_levels(descriptions: FloatArray, regions: npt.NDArray[np.int64]) -> F
     """
     member = regions[:, None] == np.arange(len(REGIONS))
     with np.errstate(invalid="ignore"):
-        levels: FloatArray = descriptions[:, 0, :] @ member / member.sum(axis=0)
+        levels: Float64Array = descriptions[:, 0, :] @ member / member.sum(axis=0)
     return levels
 
 
-def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
+def fit_pca(descriptions: Float64Array, components: int) -> dict[str, Float64Array]:
     """Fit the PCA to a sample.
 
     The descriptors differ in scale, so each is divided by its own standard deviation over sample and bands.
@@ -162,8 +160,8 @@ def fit_pca(descriptions: FloatArray, components: int) -> dict[str, FloatArray]:
 
 
 def embed(
-    descriptions: FloatArray, pca: dict[str, FloatArray], regions: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    descriptions: Float64Array, pca: dict[str, Float64Array], regions: Int64Array
+) -> tuple[Float32Array, Float32Array]:
     """Return the embedding and its exact parts by region.
 
     Parameters

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float64Array, Int64Array
 from specrec.embedding.spaces.space import fitted
 from specrec.embedding.spectrogram import REGIONS
 from specrec.warehouse.artefacts import ArtefactId
@@ -16,7 +16,6 @@ from specrec.warehouse.artefacts import ArtefactId
 if TYPE_CHECKING:
     from specrec.config import Config
 
-FloatArray = npt.NDArray[np.float64]
 
 #: Columns of ``audio_features`` that :func:`measure` reads.
 COLUMNS = (
@@ -34,15 +33,15 @@ _POINTS = 101
 _KEYS = 24
 _TAG = "tag "  # and the model's name, which has no space in it, and the tag's
 
-Column = Callable[[str], FloatArray]
+Column = Callable[[str], Float64Array]
 
 
-def _mean_of(values: FloatArray) -> FloatArray:
+def _mean_of(values: Float64Array) -> Float64Array:
     return np.asarray(values.mean(axis=1))
 
 
 #: What is spoken of, in the units it is spoken of in, by the name that ``reasons.feature`` gives it.
-MEASURES: dict[str, Callable[[Column], FloatArray]] = {
+MEASURES: dict[str, Callable[[Column], Float64Array]] = {
     "tempo": lambda column: column("tempo"),  # BPM
     "onset_strength_mean": lambda column: column("onset_strength_mean"),
     "spectral_centroid_mean": lambda column: column("spectral_centroid_mean") / 1000,  # kHz
@@ -61,12 +60,12 @@ def statistics_artefact(config: Config) -> ArtefactId:
     return fitted("catalogue_statistics", config)
 
 
-def decibels(values: FloatArray) -> FloatArray:
+def decibels(values: Float64Array) -> Float64Array:
     """Return amplitudes in dB of full scale, at least -120."""
     return 20 * np.log10(np.maximum(values, _QUIETEST))
 
 
-def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
+def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, Float64Array]:
     """Return :data:`MEASURES`, and ``key`` (0 to 11) and ``mode`` (1: major), of rows of ``audio_features``.
 
     Parameters
@@ -79,7 +78,7 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
     dict of str to float64, shape (rows,)
     """
 
-    def column(name: str) -> FloatArray:
+    def column(name: str) -> Float64Array:
         values = frame[prefix + name]
         if len(values) and not np.isscalar(values.iloc[0]):
             return np.stack(values.to_list()).astype(np.float64)
@@ -90,11 +89,11 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, FloatArray]:
 
 
 def fit_statistics(
-    measures: dict[str, FloatArray],
-    levels: FloatArray,
-    attributes: dict[str, FloatArray],
+    measures: dict[str, Float64Array],
+    levels: Float64Array,
+    attributes: dict[str, Float64Array],
     tags: Mapping[tuple[str, str], float] | None = None,
-) -> dict[str, FloatArray]:
+) -> dict[str, Float64Array]:
     """Return the 0th to 100th percentile of each measure, level and attribute, shape (101,) each.
 
     Parameters
@@ -124,18 +123,18 @@ def fit_statistics(
     return arrays | {"keys": keys / max(keys.sum(), 1)}
 
 
-def tag_shares(statistics: Mapping[str, FloatArray], model: str) -> dict[str, float]:
+def tag_shares(statistics: Mapping[str, Float64Array], model: str) -> dict[str, float]:
     """Return the share of the catalogue, 0 to 1, that has each tag of a model."""
     prefix = f"{_TAG}{model} "
     return {name.removeprefix(prefix): float(of) for name, of in statistics.items() if name.startswith(prefix)}
 
 
-def key_number(measures: dict[str, FloatArray]) -> npt.NDArray[np.int64]:
+def key_number(measures: dict[str, Float64Array]) -> Int64Array:
     """Return keys as 0 (C major) to 11 (B major), 12 (C minor) to 23 (B minor)."""
     return (measures["key"] + np.where(measures["mode"] == 1, 0, 12)).astype(np.int64)
 
 
-def percentile(values: FloatArray, quantiles: FloatArray) -> FloatArray:
+def percentile(values: Float64Array, quantiles: Float64Array) -> Float64Array:
     """Return the share of the catalogue, 0 to 1, that lies below each value; half of what equals it counts.
 
     Examples
@@ -147,19 +146,19 @@ def percentile(values: FloatArray, quantiles: FloatArray) -> FloatArray:
     return (share_below(values, quantiles) + 1 - share_above(values, quantiles)) / 2
 
 
-def share_below(values: FloatArray, quantiles: FloatArray) -> FloatArray:
+def share_below(values: Float64Array, quantiles: Float64Array) -> Float64Array:
     """Return the share of the catalogue's other tracks, 0 to 1, that each value surely exceeds; NaN for NaN."""
     exceeded = np.searchsorted(quantiles, values, side="left") - 1
-    share: FloatArray = np.where(np.isnan(values), np.nan, exceeded.clip(min=0) / (len(quantiles) - 1))
+    share: Float64Array = np.where(np.isnan(values), np.nan, exceeded.clip(min=0) / (len(quantiles) - 1))
     return share
 
 
-def share_above(values: FloatArray, quantiles: FloatArray) -> FloatArray:
+def share_above(values: Float64Array, quantiles: Float64Array) -> Float64Array:
     """Return the share of the catalogue's other tracks, 0 to 1, that surely exceeds each value; NaN for NaN."""
     return share_below(-values, -quantiles[::-1])
 
 
-def share_within(low: FloatArray, high: FloatArray, quantiles: FloatArray) -> FloatArray:
+def share_within(low: Float64Array, high: Float64Array, quantiles: Float64Array) -> Float64Array:
     """Return about which share of the catalogue, 0 to 1, lies from `low` to `high`; NaN for NaN."""
     inside = np.searchsorted(quantiles, high, side="right") - np.searchsorted(quantiles, low, side="left")
     return np.where(np.isnan(low) | np.isnan(high), np.nan, inside / len(quantiles))

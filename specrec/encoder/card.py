@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 import specrec
+from specrec.arrays import Int64Array
 from specrec.config import Config
-from specrec.encoder.data import IntArray, Spectrograms
+from specrec.encoder.data import Spectrograms
 from specrec.encoder.finish import Labelling
 from specrec.encoder.train import Objective, Reconstruction, State, scale
 
@@ -28,7 +29,9 @@ _BATCH = 64
 
 
 @torch.no_grad()
-def measure(objective: Objective, data: Spectrograms, tracks: IntArray, frames: int, seed: int) -> dict[str, float]:
+def measure(
+    objective: Objective, data: Spectrograms, tracks: Int64Array, frames: int, seed: int
+) -> dict[str, float]:
     """Measure an encoder on tracks, by excerpts of them.
 
     Returns

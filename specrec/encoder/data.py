@@ -20,16 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from specrec.audio.mel import STEP_DB, TOP_DB, decode_mel
 from specrec.embedding.features import Layout, fit_scaler, layout_of, stack, standardise
 from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
-Measures = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
 
 #: Rows read at once: 32 spectrograms of 30 s are 5 MB.
 BATCH_ROWS = 32
@@ -65,13 +62,13 @@ class Spectrograms:
     """
 
     codes: Codes
-    starts: IntArray
-    lengths: IntArray
+    starts: Int64Array
+    lengths: Int64Array
     track_ids: npt.NDArray[Any]
-    songs: IntArray
+    songs: Int64Array
     held_out: BoolArray
-    labels: IntArray
-    measured: FloatArray
+    labels: Int64Array
+    measured: Float32Array
     fingerprint: str
 
     @property
@@ -79,7 +76,7 @@ class Spectrograms:
         """Return how many mel bands there are."""
         return int(self.codes.shape[1])
 
-    def excerpts(self, tracks: IntArray, first: IntArray, frames: int) -> Codes:
+    def excerpts(self, tracks: Int64Array, first: Int64Array, frames: int) -> Codes:
         """Return excerpts of so many frames; a track that is shorter is repeated.
 
         Parameters
@@ -94,18 +91,18 @@ class Spectrograms:
         within = (first[:, None] + np.arange(frames)) % self.lengths[tracks][:, None]
         return self.codes[self.starts[tracks][:, None] + within]
 
-    def draw(self, tracks: IntArray, frames: int, random: np.random.Generator) -> Codes:
+    def draw(self, tracks: Int64Array, frames: int, random: np.random.Generator) -> Codes:
         """Return one excerpt of each track from a place that is drawn, as :meth:`excerpts`."""
         places = np.maximum(self.lengths[tracks] - frames, 0) + 1
         return self.excerpts(tracks, (random.random(len(tracks)) * places).astype(np.int64), frames)
 
-    def some(self, tracks: IntArray, most: int) -> IntArray:
+    def some(self, tracks: Int64Array, most: int) -> Int64Array:
         """Return the tracks, or so many of them by their hash: ids may be in the order of genres or folders."""
         if len(tracks) <= most:
             return tracks
         return np.sort(tracks[np.argsort(hash_of(self.track_ids[tracks], 0), kind="stable")[:most]])
 
-    def alike(self, tracks: IntArray, random: np.random.Generator) -> IntArray:
+    def alike(self, tracks: Int64Array, random: np.random.Generator) -> Int64Array:
         """Return for each track one of the same song and the same side of the split, often itself."""
         keys = self.songs * 2 + self.held_out
         order = np.argsort(keys, kind="stable")
@@ -288,7 +285,7 @@ def _describe(reader: Reader, chosen: list[str], song_column: str | None, label_
 
 def _measured(
     reader: Reader, ids: npt.NDArray[Any], layout: Layout, audio_hashes: Collection[str] | None
-) -> Measures:
+) -> Float64Array:
     """Return the features of tracks as ``audio_features`` has them, float64, shape (tracks, measures)."""
     if not layout:
         return np.zeros((len(ids), 0))
@@ -311,7 +308,7 @@ def _measured(
     return stack(rows.loc[ids], layout)
 
 
-def _standardise(measured: Measures, layout: Layout) -> FloatArray:
+def _standardise(measured: Float64Array, layout: Layout) -> Float32Array:
     """Return features standardised over the tracks and clipped, float32, same shape."""
     if not layout:
         return measured.astype(np.float32)

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
 
+from specrec.arrays import Float32Array
 from specrec.embedding.models import PATCH_FRAMES
 from specrec.encoder.networks import Autoencoder, Contrastive
 from specrec.errors import SpecrecError
@@ -100,7 +100,7 @@ def open_session(model: bytes | str | os.PathLike[str]) -> onnxruntime.Inference
 
 def _difference(network: Autoencoder | Contrastive, data: bytes, batch: int, frames: int) -> float:
     random = np.random.default_rng(frames)
-    mels: npt.NDArray[np.float32] = random.random((batch, network.n_mels, frames), np.float32)
+    mels: Float32Array = random.random((batch, network.n_mels, frames), np.float32)
     with torch.no_grad():
         expected = network(torch.from_numpy(mels)).numpy()
     (found,) = open_session(data).run(None, {"mel": mels})

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specrec.encoder.data import IntArray, Spectrograms
+from specrec.arrays import Int64Array
+from specrec.encoder.data import Spectrograms
 from specrec.encoder.networks import Contrastive
 from specrec.encoder.train import scale
 
@@ -55,7 +56,7 @@ class Labelling:
 
 @torch.no_grad()
 def finish(
-    network: Contrastive, data: Spectrograms, tracks: IntArray, whitening: float, label_weight: float
+    network: Contrastive, data: Spectrograms, tracks: Int64Array, whitening: float, label_weight: float
 ) -> Labelling:
     """Change a network's last layer so that its vectors of whole clips are centred, whitened, and tell labels.
 

@@ -21,9 +21,10 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from specrec.arrays import Int64Array
 from specrec.encoder.augment import augment
 from specrec.encoder.config import EncoderConfig
-from specrec.encoder.data import STEP, IntArray, Spectrograms
+from specrec.encoder.data import STEP, Spectrograms
 from specrec.encoder.networks import Autoencoder, Contrastive, nt_xent
 from specrec.errors import SpecrecError
 
@@ -134,7 +135,7 @@ class Contrast(nn.Module):
 Objective = Reconstruction | Contrast
 
 
-def build(settings: EncoderConfig, data: Spectrograms, tracks: IntArray) -> Objective:
+def build(settings: EncoderConfig, data: Spectrograms, tracks: Int64Array) -> Objective:
     """Return the network and its loss as training starts, with weights of the seed.
 
     Parameters
@@ -163,7 +164,7 @@ def build(settings: EncoderConfig, data: Spectrograms, tracks: IntArray) -> Obje
         return Contrast(encoder, settings.temperature, data.measured.shape[1], settings.distillation)
 
 
-def _some_excerpts(data: Spectrograms, tracks: IntArray, settings: EncoderConfig) -> Iterator[Tensor]:
+def _some_excerpts(data: Spectrograms, tracks: Int64Array, settings: EncoderConfig) -> Iterator[Tensor]:
     """Yield batches of excerpts of tracks, several of each if they are few, on the CPU."""
     random = np.random.default_rng([settings.seed, _STARTING])
     of = np.resize(data.some(tracks, _LINEAR_EXCERPTS), _LINEAR_EXCERPTS)
@@ -250,7 +251,7 @@ def train(
 
 @torch.no_grad()
 def held_out_loss(
-    objective: Objective, data: Spectrograms, tracks: IntArray, settings: EncoderConfig, device: torch.device
+    objective: Objective, data: Spectrograms, tracks: Int64Array, settings: EncoderConfig, device: torch.device
 ) -> float:
     """Return the mean loss of excerpts of these tracks, the same excerpts each time."""
     objective.eval()
@@ -278,7 +279,7 @@ def scale(codes: Any, device: torch.device) -> Tensor:
 
 def _draw(
     data: Spectrograms,
-    tracks: IntArray,
+    tracks: Int64Array,
     settings: EncoderConfig,
     place: list[int],
     views: int,
@@ -294,7 +295,9 @@ def _draw(
     return mels, torch.from_numpy(data.songs[tracks]).to(device), measured, generator
 
 
-def _batches(tracks: IntArray, settings: EncoderConfig, epoch: int, rank: int, world: int) -> Iterator[IntArray]:
+def _batches(
+    tracks: Int64Array, settings: EncoderConfig, epoch: int, rank: int, world: int
+) -> Iterator[Int64Array]:
     """Yield the batches of an epoch: all tracks in another order, `excerpts_per_track` times."""
     random = np.random.default_rng([settings.seed, epoch])
     for _ in range(settings.excerpts_per_track):
@@ -314,7 +317,7 @@ def _copy(objective: Objective) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in objective.state_dict().items()}
 
 
-def _need_two(data: Spectrograms, training: IntArray, judging: IntArray) -> None:
+def _need_two(data: Spectrograms, training: Int64Array, judging: Int64Array) -> None:
     """Raise where there is nothing to tell apart."""
     for tracks, words in ((training, "to train on"), (judging, "held out")):
         if len(np.unique(data.songs[tracks])) < 2:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from specrec.arrays import Int64Array
 
 _ROWS = 1_024
 
 
-def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> IntArray:
+def random_lists(tracks: Int64Array, pool: Int64Array, width: int, seed: int) -> Int64Array:
     """Return lists of `width` different tracks of the pool, drawn at random, the row's own left out.
 
     Parameters
@@ -28,7 +27,7 @@ def random_lists(tracks: IntArray, pool: IntArray, width: int, seed: int) -> Int
     return genre_lists(tracks, pool, everybody, width, seed)
 
 
-def genre_lists(tracks: IntArray, pool: IntArray, genre: IntArray, width: int, seed: int) -> IntArray:
+def genre_lists(tracks: Int64Array, pool: Int64Array, genre: Int64Array, width: int, seed: int) -> Int64Array:
     """Return :func:`random_lists` of the track's own genre; empty where it has none (-1)."""
     rng = np.random.default_rng(seed)
     lists = np.full((len(tracks), width), -1)
@@ -43,7 +42,7 @@ def genre_lists(tracks: IntArray, pool: IntArray, genre: IntArray, width: int, s
     return lists
 
 
-def popular_lists(tracks: IntArray, popular: IntArray, width: int) -> IntArray:
+def popular_lists(tracks: Int64Array, popular: Int64Array, width: int) -> Int64Array:
     """Return the same most popular tracks for every track, the row's own left out.
 
     Parameters

@@ -11,12 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.recommend.contributions import Parts
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _TIE = 1e-9  # cosines that differ by less are the same, computed in another order
 
@@ -35,16 +32,16 @@ class Split:
     """
 
     names: tuple[str, ...]
-    vectors: FloatArray
-    part: Callable[[int], FloatArray]
+    vectors: Float64Array
+    part: Callable[[int], Float64Array]
 
 
-def split(parts: Parts, vectors: FloatArray, stored: FloatArray | None = None) -> Split:
+def split(parts: Parts, vectors: Float64Array, stored: Float64Array | None = None) -> Split:
     """Split vectors of one space into the parts that its explanations name; see :meth:`Parts.part`."""
     return Split(parts.names, vectors, lambda i: parts.part(i, vectors, stored))
 
 
-def joined(vectors: FloatArray, splits: Sequence[Split]) -> Split:
+def joined(vectors: Float64Array, splits: Sequence[Split]) -> Split:
     """Split vectors of the space ``hybrid``: the unit vectors of several spaces, weighted, one after the other."""
     ends = np.cumsum([split.vectors.shape[1] for split in splits]).tolist()
     columns = [slice(end - split.vectors.shape[1], end) for end, split in zip(ends, splits, strict=True)]
@@ -54,7 +51,7 @@ def joined(vectors: FloatArray, splits: Sequence[Split]) -> Split:
     ]
     places = [(number, i) for number, split in enumerate(splits) for i in range(len(split.names))]
 
-    def part(i: int) -> FloatArray:
+    def part(i: int) -> Float64Array:
         number, own = places[i]
         found = np.zeros_like(vectors)
         found[:, columns[number]] = splits[number].part(own) * scales[number]
@@ -77,15 +74,15 @@ class Fidelity:
         Share of the other parts that cost less; what costs the same counts half.
     """
 
-    score: FloatArray
-    score_others: FloatArray
-    score_wins: FloatArray
-    rank: FloatArray
-    rank_others: FloatArray
-    rank_wins: FloatArray
+    score: Float64Array
+    score_others: Float64Array
+    score_wins: Float64Array
+    rank: Float64Array
+    rank_others: Float64Array
+    rank_wins: Float64Array
 
 
-def fidelity(split: Split, tracks: IntArray, lists: IntArray, top: IntArray) -> Fidelity:
+def fidelity(split: Split, tracks: Int64Array, lists: Int64Array, top: Int64Array) -> Fidelity:
     """Delete each part in turn and compare the first named with the others.
 
     Parameters
@@ -121,8 +118,8 @@ def fidelity(split: Split, tracks: IntArray, lists: IntArray, top: IntArray) -> 
 
 
 def _top_against_others(
-    lost: FloatArray, is_top: npt.NDArray[np.bool_], pairs: npt.NDArray[np.bool_]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+    lost: Float64Array, is_top: BoolArray, pairs: BoolArray
+) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return the loss by the top part, by the others, and the share of these that lose less, by row."""
     others = len(lost) - 1
     if others < 1:
@@ -140,7 +137,9 @@ def _top_against_others(
     return rows[0], rows[1], rows[2]
 
 
-def _cosines_and_ranks(vectors: FloatArray, tracks: IntArray, lists: IntArray) -> tuple[FloatArray, FloatArray]:
+def _cosines_and_ranks(
+    vectors: Float64Array, tracks: Int64Array, lists: Int64Array
+) -> tuple[Float64Array, Float64Array]:
     """Return the cosine of each pair, and its rank among the cosines of the track with all `tracks`."""
     unit = _ratio(vectors, _length(vectors)[:, None])
     own = unit[tracks]
@@ -153,11 +152,11 @@ def _cosines_and_ranks(vectors: FloatArray, tracks: IntArray, lists: IntArray) -
     return cosines, ranks
 
 
-def _length(vectors: FloatArray) -> FloatArray:
-    length: FloatArray = np.sqrt((vectors**2).sum(axis=1))
+def _length(vectors: Float64Array) -> Float64Array:
+    length: Float64Array = np.sqrt((vectors**2).sum(axis=1))
     return length
 
 
-def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
+def _ratio(a: Float64Array, b: Float64Array) -> Float64Array:
     # where all of a vector was one part, its deletion leaves rounding errors, which have no direction
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b > 1e-12)

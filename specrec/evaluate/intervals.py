@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-FloatArray = npt.NDArray[np.float64]
+from specrec.arrays import Float64Array
 
 _LEVEL = 0.95
 _BATCH = 100  # resamples in memory at once
@@ -59,14 +59,14 @@ class Bootstrap:
         """Return the median of values, NaN left out; None where there is none."""
         return self._of(values, np.median)
 
-    def rank_correlation(self, x: FloatArray, y: FloatArray) -> Figure | None:
+    def rank_correlation(self, x: Float64Array, y: Float64Array) -> Figure | None:
         """Return Spearman's rank correlation; None of fewer than three pairs, or where one side is constant."""
         known = ~(np.isnan(x) | np.isnan(y))
         x, y = x[known], y[known]
         if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
             return None
 
-        def correlation(a: FloatArray, b: FloatArray, axis: int = -1) -> Any:
+        def correlation(a: Float64Array, b: Float64Array, axis: int = -1) -> Any:
             ranks = [stats.rankdata(v, axis=axis) for v in (a, b)]
             centred = [r - r.mean(axis=axis, keepdims=True) for r in ranks]
             covariance = (centred[0] * centred[1]).sum(axis=axis)
@@ -77,7 +77,7 @@ class Bootstrap:
         low, high = self._interval((x, y), correlation, paired=True)
         return Figure(float(stats.spearmanr(x, y).statistic), low, high, len(x))
 
-    def of_histogram(self, counts: FloatArray, statistic: Callable[[FloatArray], Any]) -> Figure | None:
+    def of_histogram(self, counts: Float64Array, statistic: Callable[[Float64Array], Any]) -> Figure | None:
         """Return a statistic of a histogram; None of an empty one.
 
         Drawing as many tracks again, with replacement, draws the histogram from a multinomial: the bootstrap over
@@ -106,7 +106,7 @@ class Bootstrap:
         return Figure(float(statistic(known)), low, high, known.size)
 
     def _interval(
-        self, data: tuple[FloatArray, ...], statistic: Callable[..., Any], *, paired: bool = False
+        self, data: tuple[Float64Array, ...], statistic: Callable[..., Any], *, paired: bool = False
     ) -> tuple[float | None, float | None]:
         if len(data[0]) < 2:
             return None, None
@@ -124,6 +124,6 @@ class Bootstrap:
         return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _percentiles(values: FloatArray) -> tuple[float, float]:
+def _percentiles(values: Float64Array) -> tuple[float, float]:
     low, high = np.percentile(values, [50 * (1 - _LEVEL), 50 * (1 + _LEVEL)])
     return float(low), float(high)

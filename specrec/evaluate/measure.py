@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.evaluate.explanations import Split, fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap, Figure
 from specrec.evaluate.metrics import METRICS, TOGETHER, Measurement, Question, SystemLists
 from specrec.evaluate.occurrence import ListCounts, Occurrence
-from specrec.evaluate.ranking import BoolArray, Facts, FloatArray, IndexedVectors, IntArray
+from specrec.evaluate.ranking import Facts, IndexedVectors
 from specrec.evaluate.truth import TruthChecker
 from specrec.recommend.contributions import Parts
 from specrec.settings import System
@@ -36,8 +37,8 @@ class ListsBySystem:
     """
 
     facts: Facts
-    tracks: IntArray
-    of: dict[str, IntArray]
+    tracks: Int64Array
+    of: dict[str, Int64Array]
 
     def only(self, chosen: BoolArray) -> ListsBySystem:
         """Return the lists of some of the tracks; `chosen` of shape (n,)."""
@@ -222,7 +223,7 @@ def sentences(counts: Iterable[Any]) -> Measurements:
 def fidelity_of(
     system: System,
     lists: ListsBySystem,
-    top: IntArray,
+    top: Int64Array,
     spaces: Mapping[str, IndexedVectors],
     parts: Mapping[str, Parts],
     *,
@@ -256,7 +257,7 @@ def fidelity_of(
 
 
 def deletion(
-    system: str, split: Split, tracks: IntArray, lists: IntArray, *, top: IntArray, bootstrap: Bootstrap
+    system: str, split: Split, tracks: Int64Array, lists: Int64Array, *, top: Int64Array, bootstrap: Bootstrap
 ) -> Measurements:
     """Measure the fidelity of a system's explanations; the arguments are those of :func:`fidelity`."""
     found = fidelity(split, tracks, lists, top)
@@ -265,13 +266,13 @@ def deletion(
         yield from row(system, f"fidelity_{name}", bootstrap.mean(getattr(found, name)), details=details)
 
 
-def _split(parts: Parts, vectors: IndexedVectors, tracks: IntArray) -> Split:
+def _split(parts: Parts, vectors: IndexedVectors, tracks: Int64Array) -> Split:
     rows = vectors.row_of[tracks]
     return split(parts, vectors.matrix[rows], None if vectors.parts is None else vectors.parts[rows])
 
 
 def _by_genre(
-    genres: IntArray, facts: Facts, system: str, metric: str, *, values: FloatArray, bootstrap: Bootstrap
+    genres: Int64Array, facts: Facts, system: str, metric: str, *, values: Float64Array, bootstrap: Bootstrap
 ) -> Measurements:
     for number in np.unique(genres[genres >= 0]).tolist():
         figure = bootstrap.mean(values[genres == number])

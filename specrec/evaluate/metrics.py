@@ -13,17 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.evaluate.intervals import Bootstrap, Figure
-from specrec.evaluate.ranking import (
-    BoolArray,
-    Facts,
-    FloatArray,
-    IndexedVectors,
-    IntArray,
-    diversity,
-    mean_of_list,
-    precision,
-)
+from specrec.evaluate.ranking import Facts, IndexedVectors, diversity, mean_of_list, precision
 
 #: What every system must beat; see :mod:`specrec.evaluate.baselines`.
 BASELINES = ("random", "popularity", "genre_prior")
@@ -56,8 +48,8 @@ class SystemLists:
     """
 
     facts: Facts
-    tracks: IntArray
-    lists: IntArray
+    tracks: Int64Array
+    lists: Int64Array
     vectors: IndexedVectors | None = None
 
 
@@ -65,11 +57,11 @@ class SystemLists:
 class TrackValues:
     """One value a track, float64, shape (n,), NaN where there is none; and what else is to be known of them."""
 
-    values: FloatArray
+    values: Float64Array
     details: dict[str, str] = field(default_factory=dict)
 
 
-def _mean(_: SystemLists, values: FloatArray, bootstrap: Bootstrap) -> Figure | None:
+def _mean(_: SystemLists, values: Float64Array, bootstrap: Bootstrap) -> Figure | None:
     return bootstrap.mean(values)
 
 
@@ -93,7 +85,7 @@ class OfLists:
 
     question: Question
     of_tracks: Callable[[SystemLists], TrackValues]
-    figure: Callable[[SystemLists, FloatArray, Bootstrap], Figure | None] = _mean
+    figure: Callable[[SystemLists, Float64Array, Bootstrap], Figure | None] = _mean
     by_genre: bool = False
     not_of: tuple[str, ...] = ()
 
@@ -139,11 +131,11 @@ def _song_is_among_ten(of: SystemLists) -> TrackValues:
 
 def _likes_of_list(of: SystemLists) -> TrackValues:
     means = mean_of_list(of.facts.liked, of.lists)
-    rounded: FloatArray = means.round(12)
+    rounded: Float64Array = means.round(12)
     return TrackValues(rounded)  # or rounding errors would rank means that are the same
 
 
-def _agreement(of: SystemLists, likes: FloatArray, bootstrap: Bootstrap) -> Figure | None:
+def _agreement(of: SystemLists, likes: Float64Array, bootstrap: Bootstrap) -> Figure | None:
     """Correlate the likes of lists with those of the tracks that they are given to."""
     return bootstrap.rank_correlation(of.facts.liked[of.tracks], likes)
 

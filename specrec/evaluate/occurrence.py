@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from specrec.arrays import Float64Array
 from specrec.evaluate.intervals import Bootstrap, Figure
-
-FloatArray = npt.NDArray[np.float64]
 
 _TAIL = 1e-12
 
@@ -26,8 +24,8 @@ class Occurrence:
         Those that are in no list are counted too, with 0 times.
     """
 
-    times: FloatArray
-    tracks: FloatArray
+    times: Float64Array
+    tracks: Float64Array
     lists: float
 
     @classmethod
@@ -47,28 +45,30 @@ class Occurrence:
         }
         return {name: bootstrap.of_histogram(self.tracks, of) for name, of in statistics.items()}
 
-    def coverage(self, tracks: FloatArray) -> FloatArray:
+    def coverage(self, tracks: Float64Array) -> Float64Array:
         """Return the share of recordings that are in a list; `tracks` of shape (..., cells), as in what follows."""
-        covered: FloatArray = tracks @ (self.times > 0) / tracks.sum(axis=-1)
+        covered: Float64Array = tracks @ (self.times > 0) / tracks.sum(axis=-1)
         return covered
 
-    def hubness(self, tracks: FloatArray) -> FloatArray:
+    def hubness(self, tracks: Float64Array) -> Float64Array:
         """Return the skewness of the times (Radovanović et al. 2010); 0 where all are the same."""
         total = tracks.sum(axis=-1)
         mean = tracks @ self.times / total
         centred = self.times - mean[..., None]
         second = (tracks * centred**2).sum(axis=-1) / total
         third = (tracks * centred**3).sum(axis=-1) / total
-        skewness: FloatArray = np.divide(third, second**1.5, out=np.zeros_like(third), where=second > _TAIL)
+        skewness: Float64Array = np.divide(third, second**1.5, out=np.zeros_like(third), where=second > _TAIL)
         return skewness
 
-    def novelty(self, tracks: FloatArray) -> FloatArray:
+    def novelty(self, tracks: Float64Array) -> Float64Array:
         """Return the mean self-information of a recommendation in bits (Zhou et al. 2010)."""
         listed = self.times > 0
         bits = -np.log2(self.times[listed] / self.lists)
         weight = tracks[..., listed] * self.times[listed]
         total = weight.sum(axis=-1)
-        mean: FloatArray = np.divide((weight * bits).sum(axis=-1), total, out=np.zeros_like(total), where=total > 0)
+        mean: Float64Array = np.divide(
+            (weight * bits).sum(axis=-1), total, out=np.zeros_like(total), where=total > 0
+        )
         return mean
 
 
@@ -130,9 +130,9 @@ class ListCounts:
         Tracks without any list are counted too, with length 0.
     """
 
-    length: FloatArray
-    duplicates: FloatArray
-    lists: FloatArray
+    length: Float64Array
+    duplicates: Float64Array
+    lists: Float64Array
 
     def not_full(self, top_n: int, bootstrap: Bootstrap) -> Figure | None:
         """Return the share of lists that are shorter than `top_n`."""
@@ -142,7 +142,7 @@ class ListCounts:
     def duplicate_rate(self, bootstrap: Bootstrap) -> Figure | None:
         """Return the share of recommendations that are a recording twice."""
 
-        def rate(lists: FloatArray) -> FloatArray:
+        def rate(lists: Float64Array) -> Float64Array:
             total = lists @ self.length
             return np.divide(lists @ self.duplicates, total, out=np.zeros_like(total), where=total > 0)
 

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from specrec.arrays import BoolArray, Float64Array, Int64Array
 
 
 class Facts:
@@ -44,28 +41,28 @@ class Facts:
         self.genre, self.genres = _numbers(frame["track_genre"])
         self.album, _ = _numbers(frame["album_name"])
         self.song, _ = _numbers(frame["song"])
-        self.liked: FloatArray = frame["liked"].to_numpy(np.float64)
+        self.liked: Float64Array = frame["liked"].to_numpy(np.float64)
         self._artists = _members(frame["artists"])
 
-    def positions(self, track_ids: Sequence[str] | pd.Series) -> IntArray:
+    def positions(self, track_ids: Sequence[str] | pd.Series) -> Int64Array:
         """Return the position of each track; -1 of one that is not known."""
-        found: IntArray = self.ids.get_indexer(pd.Index(track_ids)).astype(np.int64)
+        found: Int64Array = self.ids.get_indexer(pd.Index(track_ids)).astype(np.int64)
         return found
 
-    def same(self, numbers: IntArray, tracks: IntArray, lists: IntArray) -> BoolArray:
+    def same(self, numbers: Int64Array, tracks: Int64Array, lists: Int64Array) -> BoolArray:
         """Return where a list's track has the number of the row's own, shape of `lists`; -1 is like no other."""
         own = numbers[tracks][:, None]
         found: BoolArray = (lists >= 0) & (own >= 0) & (numbers[lists] == own)
         return found
 
-    def same_artist(self, tracks: IntArray, lists: IntArray) -> BoolArray:
+    def same_artist(self, tracks: Int64Array, lists: Int64Array) -> BoolArray:
         """Return where a list's track and the row's own share one artist or more, shape of `lists`."""
         rows = np.repeat(tracks, lists.shape[1])
         shared = self._artists[rows].multiply(self._artists[lists.ravel()]).sum(axis=1)
         found: BoolArray = (np.asarray(shared).reshape(lists.shape) > 0) & (lists >= 0)
         return found
 
-    def has_artist(self, tracks: IntArray) -> BoolArray:
+    def has_artist(self, tracks: Int64Array) -> BoolArray:
         """Return of which tracks the artist is known."""
         known: BoolArray = np.asarray(self._artists[tracks].sum(axis=1)).ravel() > 0
         return known
@@ -84,9 +81,9 @@ class IndexedVectors:
         Shares of the vectors that are stored beside them, if this is a space that has such.
     """
 
-    matrix: FloatArray
-    row_of: IntArray
-    parts: FloatArray | None = None
+    matrix: Float64Array
+    row_of: Int64Array
+    parts: Float64Array | None = None
 
     @classmethod
     def of(cls, facts: Facts, embeddings: pd.DataFrame) -> IndexedVectors:
@@ -108,12 +105,12 @@ class IndexedVectors:
         return cls(_stacked(embeddings["vector"]), row_of, parts)
 
 
-def as_lists(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int) -> IntArray:
+def as_lists(facts: Facts, tracks: Int64Array, frame: pd.DataFrame, width: int) -> Int64Array:
     """Return rows of ``track_id, rank, listed`` as lists of tracks, shape (n, width); see :func:`by_rank`."""
     return by_rank(facts, tracks, frame, width, facts.positions(frame["listed"]))
 
 
-def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, values: IntArray) -> IntArray:
+def by_rank(facts: Facts, tracks: Int64Array, frame: pd.DataFrame, width: int, values: Int64Array) -> Int64Array:
     """Return one value of each row of ``track_id, rank``, a row a track, a column a rank; -1: there is none.
 
     Parameters
@@ -139,7 +136,7 @@ def by_rank(facts: Facts, tracks: IntArray, frame: pd.DataFrame, width: int, val
     return found
 
 
-def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[FloatArray, IntArray]:
+def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[Float64Array, Int64Array]:
     """Return the share of the relevant among the first `k` allowed, and how many these are, each of shape (n,).
 
     A list in which fewer are allowed is judged by these; one in which none is, has no precision: NaN.
@@ -162,16 +159,18 @@ def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[FloatArr
     return np.divide(hits, found, out=np.full(len(found), np.nan), where=found > 0), found
 
 
-def mean_of_list(values: FloatArray, lists: IntArray) -> FloatArray:
+def mean_of_list(values: Float64Array, lists: Int64Array) -> Float64Array:
     """Return the mean value of each list's tracks, NaN left out, shape (n,); NaN where no track has one."""
     found = np.where(lists >= 0, values[lists], np.nan)
     known = ~np.isnan(found)
     sums = np.where(known, found, 0.0).sum(axis=1)
-    means: FloatArray = np.divide(sums, known.sum(axis=1), out=np.full(len(lists), np.nan), where=known.any(axis=1))
+    means: Float64Array = np.divide(
+        sums, known.sum(axis=1), out=np.full(len(lists), np.nan), where=known.any(axis=1)
+    )
     return means
 
 
-def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
+def diversity(lists: Int64Array, vectors: Float64Array) -> Float64Array:
     """Return 1 - the mean cosine of the pairs of each list (Ziegler et al. 2005), shape (n,); NaN below two tracks.
 
     Parameters
@@ -195,15 +194,15 @@ def diversity(lists: IntArray, vectors: FloatArray) -> FloatArray:
     n = known.sum(axis=1)
     pairs = n * (n - 1)
     cosines = (sums**2).sum(axis=1) - n  # over all ordered pairs, but not of a track with itself
-    mean: FloatArray = np.divide(cosines, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
+    mean: Float64Array = np.divide(cosines, pairs, out=np.full(len(lists), np.nan), where=pairs > 0)
     return 1 - mean
 
 
-def _stacked(rows: pd.Series) -> FloatArray:
+def _stacked(rows: pd.Series) -> Float64Array:
     return np.stack(rows.to_list()).astype(np.float64) if len(rows) else np.zeros((0, 0))
 
 
-def _numbers(names: pd.Series) -> tuple[IntArray, pd.Index]:
+def _numbers(names: pd.Series) -> tuple[Int64Array, pd.Index]:
     codes, found = pd.factorize(names.where(names.notna() & (names != ""), None), sort=True)
     return codes.astype(np.int64), pd.Index(found)
 

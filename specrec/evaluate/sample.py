@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from specrec.arrays import BoolArray, Int64Array
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
 from specrec.evaluate.measure import ListsBySystem
 from specrec.evaluate.metrics import QUESTIONS, Question
-from specrec.evaluate.ranking import BoolArray, Facts, IntArray, as_lists, by_rank
+from specrec.evaluate.ranking import Facts, as_lists, by_rank
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Sample:
     candidates: ListsBySystem
     recommended: ListsBySystem
     asked: dict[Question, BoolArray]
-    top: dict[str, IntArray]
+    top: dict[str, Int64Array]
     left_out: dict[str, str]
 
     @property

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+
+from specrec.arrays import Int64Array
 
 #: Columns of ``audio_features`` that sentences speak of.
 FEATURES = (
@@ -393,7 +394,5 @@ def _key(values: Values) -> str:
 
 def _notes(values: Values) -> frozenset[int]:
     """Return the seven pitch classes of a key."""
-    steps: npt.NDArray[np.int64] = np.array(
-        [0, 2, 4, 5, 7, 9, 11] if values["mode"] == _MAJOR else [0, 2, 3, 5, 7, 8, 10]
-    )
+    steps: Int64Array = np.array([0, 2, 4, 5, 7, 9, 11] if values["mode"] == _MAJOR else [0, 2, 3, 5, 7, 8, 10])
     return frozenset(((int(values["key"]) + steps) % 12).tolist())

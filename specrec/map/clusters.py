@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from specrec.arrays import Float64Array, Int64Array
 
 #: A silhouette is taken of so many tracks at most, since it compares all of them with all.
 _SILHOUETTE_TRACKS = 5_000
@@ -21,8 +20,8 @@ NO_CLUSTER = -1
 
 
 def fit_clusters(
-    points: FloatArray, before: IntArray, least: int, most: int, seed: int
-) -> tuple[FloatArray, IntArray, float]:
+    points: Float64Array, before: Int64Array, least: int, most: int, seed: int
+) -> tuple[Float64Array, Int64Array, float]:
     """Find clusters, and number those that were there before as they were.
 
     Parameters
@@ -52,7 +51,7 @@ def fit_clusters(
     chosen = np.random.default_rng(seed).permutation(len(points))[:_SILHOUETTE_TRACKS]
     distances = pairwise_distances(points[chosen])
 
-    def fit(clusters: int, start: str | FloatArray = "k-means++") -> tuple[float, FloatArray]:
+    def fit(clusters: int, start: str | Float64Array = "k-means++") -> tuple[float, Float64Array]:
         starts = _STARTS if isinstance(start, str) else 1
         centroids = KMeans(clusters, init=start, n_init=starts, random_state=seed).fit(points).cluster_centers_
         labels = assign(points[chosen], centroids)[0]
@@ -69,7 +68,7 @@ def fit_clusters(
     return centroids, _numbers(assign(points, centroids)[0], before, len(centroids)), float(silhouette)
 
 
-def assign(points: npt.NDArray[np.floating], centroids: FloatArray) -> tuple[IntArray, FloatArray]:
+def assign(points: npt.NDArray[np.floating], centroids: Float64Array) -> tuple[Int64Array, Float64Array]:
     """Return the nearest centroid of each point, by its place, and the distance to it; ties go to the first.
 
     Examples
@@ -84,7 +83,7 @@ def assign(points: npt.NDArray[np.floating], centroids: FloatArray) -> tuple[Int
     return nearest, distances[np.arange(len(points)), nearest]
 
 
-def _numbers(labels: IntArray, before: IntArray, clusters: int) -> IntArray:
+def _numbers(labels: Int64Array, before: Int64Array, clusters: int) -> Int64Array:
     """Return the number of each cluster: that of the old one whose tracks it has, or one that none had.
 
     Old and new are matched so that they share as many tracks as can be (Kuhn, "The Hungarian method", 1955). Tracks

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float64Array
 from specrec.embedding.statistics import LEVELS, MEASURES, measure
 from specrec.map.clusters import NO_CLUSTER, assign, fit_clusters
 from specrec.map.config import MapConfig
 from specrec.map.layout import METHODS, fit_layout
 from specrec.map.names import measures_named, name_clusters
 from specrec.neighbours.kernel import has_direction
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Columns of an earlier map that make a new one like it.
 BEFORE = (*(f"{of}_{axis}" for of in ("pca", *METHODS) for axis in "xy"), "cluster", "cluster_name")
@@ -59,7 +57,7 @@ def fit_map(sample: pd.DataFrame, settings: MapConfig, with_tsne: bool, seed: in
     return arrays, silhouette
 
 
-def measures_of(sample: pd.DataFrame) -> dict[str, FloatArray]:
+def measures_of(sample: pd.DataFrame) -> dict[str, Float64Array]:
     """Return what names are made of, NaN where unknown, shape (n,) each."""
     if sample.empty:
         return {}

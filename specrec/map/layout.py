@@ -12,12 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from specrec.neighbours.kernel import Vectors, best_first, distances_of, unit
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from specrec.arrays import Float64Array, Int64Array, Vectors
+from specrec.neighbours.kernel import best_first, distances_of, unit
 
 #: Distances are taken in so many principal components at most. On real music, 50 keep 0.999 of the neighbourhoods.
 _COMPONENTS = 50
@@ -33,7 +30,7 @@ METHODS = ("umap", "tsne")
 
 def fit_layout(
     vectors: Vectors,
-    before: dict[str, FloatArray],
+    before: dict[str, Float64Array],
     *,
     neighbours: int,
     with_tsne: bool,
@@ -80,7 +77,7 @@ def fit_layout(
     return found
 
 
-def project(vectors: Vectors, mean: FloatArray, axes: FloatArray) -> Vectors:
+def project(vectors: Vectors, mean: Float64Array, axes: Float64Array) -> Vectors:
     """Return the principal components of unit vectors, float32, shape (rows, components).
 
     Each row depends on itself alone, to the last bit, however the catalogue is cut into batches.
@@ -124,7 +121,7 @@ def place(
     return found
 
 
-def nearest(vectors: Vectors, sample: Vectors, count: int) -> tuple[IntArray, FloatArray]:
+def nearest(vectors: Vectors, sample: Vectors, count: int) -> tuple[Int64Array, Float64Array]:
     """Return each vector's nearest of a sample, and their Euclidean distances; ties by the sample's order.
 
     Products in float32 choose candidates, generously, and distances in float64 settle them.
@@ -149,7 +146,7 @@ def nearest(vectors: Vectors, sample: Vectors, count: int) -> tuple[IntArray, Fl
     return np.concatenate(places), np.concatenate(distances)
 
 
-def memberships(distances: FloatArray) -> FloatArray:
+def memberships(distances: Float64Array) -> Float64Array:
     """Return the weights of neighbours, as UMAP's ``transform`` has them, scaled to sum to 1.
 
     A weight is ``exp(-distance / sigma)``, with sigma such that those of all but the nearest sum to the logarithm
@@ -175,11 +172,11 @@ def memberships(distances: FloatArray) -> FloatArray:
         sigma = np.maximum(sigma, 1e-300)
     sigma = np.maximum(sigma, 1e-3 * distances.mean(axis=1, keepdims=True))
     weights = np.exp(-(distances - distances[:, :1]) / sigma)  # that of the nearest is 1, so no sum is zero
-    scaled: FloatArray = weights / weights.sum(axis=1, keepdims=True)
+    scaled: Float64Array = weights / weights.sum(axis=1, keepdims=True)
     return scaled
 
 
-def align(coordinates: Vectors, before: FloatArray) -> Vectors:
+def align(coordinates: Vectors, before: Float64Array) -> Vectors:
     """Turn, mirror and shift a map onto an earlier one, by the tracks of both; distances stay.
 
     Orthogonal Procrustes analysis (Schönemann, 1966).
@@ -210,7 +207,7 @@ def align(coordinates: Vectors, before: FloatArray) -> Vectors:
     return aligned
 
 
-def _fit_pca(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _fit_pca(vectors: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Return the mean and the axes, at least two: of zeros where there are no more.
 
     Of an axis and its negative that one is taken whose largest weight is positive.
@@ -226,7 +223,7 @@ def _fit_pca(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
     return mean, np.concatenate([axes, np.zeros((max(2 - len(axes), 0), dimensions))])
 
 
-def _signs(coordinates: Vectors, before: FloatArray) -> FloatArray:
+def _signs(coordinates: Vectors, before: Float64Array) -> Float64Array:
     """Return 1, or -1 where an axis points the other way than before, shape (2,)."""
     known = np.isfinite(before).all(axis=1)
     if known.sum() < 2:
@@ -235,7 +232,7 @@ def _signs(coordinates: Vectors, before: FloatArray) -> FloatArray:
     return np.where((ours * theirs).sum(axis=0) < 0, -1.0, 1.0)
 
 
-def _start(projected: Vectors, before: FloatArray, neighbours: int) -> Vectors:
+def _start(projected: Vectors, before: Float64Array, neighbours: int) -> Vectors:
     """Return where UMAP starts: where tracks were, new ones among these; the first two components if none was."""
     known = np.isfinite(before).all(axis=1)
     if known.sum() < LEAST_TRACKS:

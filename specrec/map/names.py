@@ -15,11 +15,9 @@ from itertools import combinations, count
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from specrec.arrays import Float64Array, Int64Array
 
 #: A word is true of a cluster whose median lies at least this far, as a share of the catalogue, from its middle.
 STANDS_OUT = 1 / 6
@@ -36,7 +34,9 @@ class _Claim:
     strength: float
 
 
-def name_clusters(labels: IntArray, measures: Mapping[str, FloatArray], kept: Mapping[int, str]) -> dict[int, str]:
+def name_clusters(
+    labels: Int64Array, measures: Mapping[str, Float64Array], kept: Mapping[int, str]
+) -> dict[int, str]:
     """Return a name for each cluster, no two alike.
 
     Parameters
@@ -57,7 +57,7 @@ def name_clusters(labels: IntArray, measures: Mapping[str, FloatArray], kept: Ma
     return dict(sorted(names.items()))
 
 
-def standing(labels: IntArray, measures: Mapping[str, FloatArray]) -> dict[int, dict[str, float]]:
+def standing(labels: Int64Array, measures: Mapping[str, Float64Array]) -> dict[int, dict[str, float]]:
     """Return each cluster's median of each measure, as the share of the catalogue that lies below it, 0 to 1.
 
     What is known of too few tracks, or the same for all, is left out.
@@ -83,7 +83,7 @@ def standing(labels: IntArray, measures: Mapping[str, FloatArray]) -> dict[int, 
     return found
 
 
-def _claims(labels: IntArray, measures: Mapping[str, FloatArray]) -> dict[int, list[_Claim]]:
+def _claims(labels: Int64Array, measures: Mapping[str, Float64Array]) -> dict[int, list[_Claim]]:
     """Return what is true of each cluster, what says most first."""
     shares = standing(labels, measures)
     true: dict[int, list[tuple[str, str, float]]] = {}

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from specrec.arrays import Float64Array, Int64Array, Vectors
 from specrec.neighbours.config import NeighboursConfig
-from specrec.neighbours.kernel import IntArray, Vectors, unit
+from specrec.neighbours.kernel import unit
 from specrec.settings import SettingsHash, System, settings_hash
 from specrec.warehouse.artefacts import ArtefactId
 
@@ -69,10 +70,10 @@ class CellLayout:
     """
 
     centroids: Vectors
-    counts: IntArray
-    first: IntArray
-    parts: IntArray
-    shares: IntArray
+    counts: Int64Array
+    first: Int64Array
+    parts: Int64Array
+    shares: Int64Array
     first_target: int
     probes: int
     probes_of_new: int
@@ -91,16 +92,16 @@ class CellLayout:
         """Return the block that a target is a share of."""
         return int(np.searchsorted(np.cumsum(self.shares), target - self.first_target, side="right"))
 
-    def home(self, cells: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64]) -> IntArray:
+    def home(self, cells: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint64]) -> Int64Array:
         """Return the block of each track, of its cell and, where that is split, of its id's hash."""
         parts = self.parts[cells].astype(np.uint64)
-        homes: IntArray = self.first[cells] + (hashes % parts).astype(np.int64)
+        homes: Int64Array = self.first[cells] + (hashes % parts).astype(np.int64)
         return homes
 
 
 def lay_out(
     centroids: Vectors,
-    counts: IntArray,
+    counts: Int64Array,
     block_rows: int,
     *,
     first_target: int = 0,
@@ -188,7 +189,7 @@ def one_cell() -> Vectors:
     return np.ones((1, 1), np.float32)
 
 
-def imbalance(counts: IntArray) -> float:
+def imbalance(counts: Int64Array) -> float:
     """Return how much longer searches take than with cells of equal size; 1 for equal ones.
 
     Examples
@@ -200,10 +201,10 @@ def imbalance(counts: IntArray) -> float:
     return float(len(counts) * (shares**2).sum())
 
 
-def _bisect(centroids: Vectors, counts: IntArray, cells: IntArray, block_rows: int) -> list[IntArray]:
+def _bisect(centroids: Vectors, counts: Int64Array, cells: Int64Array, block_rows: int) -> list[Int64Array]:
     """Halve cells across the direction in which they are spread most, until they fit a block."""
-    done: list[IntArray] = []
-    waiting: list[IntArray] = [cells] if len(cells) else []
+    done: list[Int64Array] = []
+    waiting: list[Int64Array] = [cells] if len(cells) else []
     while waiting:
         some = waiting.pop()
         total = counts[some].sum()
@@ -221,7 +222,7 @@ def _bisect(centroids: Vectors, counts: IntArray, cells: IntArray, block_rows: i
     return done
 
 
-def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
+def recall_by_probes(ranks: Int64Array, cells: int) -> Float64Array:
     """Return the recall that 1, 2, … probes would have.
 
     Parameters
@@ -229,11 +230,11 @@ def recall_by_probes(ranks: IntArray, cells: int) -> npt.NDArray[np.float64]:
     ranks : int64, shape (neighbours,)
         For each true neighbour, how many cells are nearer to the track than the one that holds the neighbour.
     """
-    found: npt.NDArray[np.float64] = np.cumsum(np.bincount(ranks, minlength=cells)) / max(len(ranks), 1)
+    found: Float64Array = np.cumsum(np.bincount(ranks, minlength=cells)) / max(len(ranks), 1)
     return found
 
 
-def needed_probes(recalls: Sequence[float] | npt.NDArray[np.float64], floor: float) -> int:
+def needed_probes(recalls: Sequence[float] | Float64Array, floor: float) -> int:
     """Return the least number of probes whose recall is not below the floor.
 
     Examples

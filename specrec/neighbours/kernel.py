@@ -18,9 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FloatArray = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from specrec.arrays import BoolArray, Float64Array, Int64Array, Vectors
 
 #: float32 products of unit vectors err by less than this; candidates so near to the threshold are all kept
 #: and settled in float64.
@@ -48,7 +46,7 @@ class Items:
     ids: pa.Array
     vectors: Vectors
     cells: npt.NDArray[np.int32]
-    floors: FloatArray
+    floors: Float64Array
 
     @cached_property
     def unit(self) -> Vectors:
@@ -56,13 +54,13 @@ class Items:
         return unit(self.vectors)
 
     @cached_property
-    def rank_of(self) -> IntArray:
+    def rank_of(self) -> Int64Array:
         """Each item's place in the order of the ids, which ties go by."""
-        ranks: IntArray = pc.rank(self.ids).to_numpy().astype(np.int64)
+        ranks: Int64Array = pc.rank(self.ids).to_numpy().astype(np.int64)
         return ranks
 
     @cached_property
-    def copy_number(self) -> IntArray:
+    def copy_number(self) -> Int64Array:
         """How many items with lesser ids have the very same vector.
 
         One that has more than `top_n` such twins can be in no list: without it a thousand copies of a track do
@@ -98,9 +96,9 @@ class Queries:
     """
 
     vectors: Vectors
-    thresholds: FloatArray
-    own: IntArray
-    is_new: npt.NDArray[np.bool_]
+    thresholds: Float64Array
+    own: Int64Array
+    is_new: BoolArray
     probe_rows: npt.NDArray[np.int32]
     probe_cells: npt.NDArray[np.int32]
 
@@ -109,9 +107,9 @@ class Queries:
 class Pairs:
     """Pairs of a query and an item, by their places, with their cosine in float64."""
 
-    rows: IntArray
-    columns: IntArray
-    cosines: FloatArray
+    rows: Int64Array
+    columns: Int64Array
+    cosines: Float64Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -135,14 +133,14 @@ def unit(vectors: Vectors) -> Vectors:
     return (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
-def has_direction(vectors: Vectors) -> npt.NDArray[np.bool_]:
+def has_direction(vectors: Vectors) -> BoolArray:
     """Tell which rows are finite and not zero, and so have cosines."""
     squares = np.square(vectors, dtype=np.float64).sum(axis=1)  # large values must not overflow
-    found: npt.NDArray[np.bool_] = np.isfinite(squares) & (squares > 0)
+    found: BoolArray = np.isfinite(squares) & (squares > 0)
     return found
 
 
-def cosine(a: Vectors, b: Vectors) -> FloatArray:
+def cosine(a: Vectors, b: Vectors) -> Float64Array:
     """Return the cosine of each row of `a` with the same row of `b`, in float64, shape (rows,).
 
     Each value depends on its two rows alone, not on what else is in the arrays, so that it is the same to the last
@@ -157,23 +155,23 @@ def cosine(a: Vectors, b: Vectors) -> FloatArray:
     a64, b64 = _row_by_row(a), _row_by_row(b)
     length = np.sqrt((a64 * a64).sum(axis=1)) * np.sqrt((b64 * b64).sum(axis=1))
     products = (a64 * b64).sum(axis=1)  # einsum would add in an order that depends on the batch
-    cosines: FloatArray = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
+    cosines: Float64Array = np.divide(products, length, out=np.zeros_like(products), where=length > 0)
     return cosines.clip(-1.0, 1.0)
 
 
-def euclidean(a: Vectors, b: Vectors) -> FloatArray:
+def euclidean(a: Vectors, b: Vectors) -> Float64Array:
     """Return the distance of each row of `a` from the same row of `b`, in float64, shape (rows,)."""
     difference = _row_by_row(a) - _row_by_row(b)
-    distance: FloatArray = np.sqrt((difference * difference).sum(axis=1))
+    distance: Float64Array = np.sqrt((difference * difference).sum(axis=1))
     return distance
 
 
-def cosines_of(a: Vectors, rows: IntArray, b: Vectors, columns: IntArray) -> FloatArray:
+def cosines_of(a: Vectors, rows: Int64Array, b: Vectors, columns: Int64Array) -> Float64Array:
     """Return the cosines of pairs of rows, without holding all their copies at once."""
     return np.concatenate([cosine(a[rows[at]], b[columns[at]]) for at in _pieces(len(rows))] or [np.zeros(0)])
 
 
-def distances_of(a: Vectors, rows: IntArray, b: Vectors, columns: IntArray) -> FloatArray:
+def distances_of(a: Vectors, rows: Int64Array, b: Vectors, columns: Int64Array) -> Float64Array:
     """Return the Euclidean distances of pairs of rows, without holding all their copies at once."""
     return np.concatenate([euclidean(a[rows[at]], b[columns[at]]) for at in _pieces(len(rows))] or [np.zeros(0)])
 
@@ -250,13 +248,13 @@ def nearest_cells(vectors: Vectors, centroids: Vectors, probes: int) -> npt.NDAr
     return found
 
 
-def best_first(group: IntArray, score: FloatArray, tie: npt.NDArray[Any], top_n: int) -> IntArray:
+def best_first(group: Int64Array, score: Float64Array, tie: npt.NDArray[Any], top_n: int) -> Int64Array:
     """Return the positions of each group's `top_n` highest scores, best first, equal scores by `tie`."""
     order = np.lexsort((tie, -score, group))
     return order[positions(group[order]) < top_n]
 
 
-def positions(group: npt.NDArray[Any]) -> IntArray:
+def positions(group: npt.NDArray[Any]) -> Int64Array:
     """Return each element's position, from 0, in its run of equal values.
 
     Examples
@@ -280,10 +278,10 @@ def runs(group: npt.NDArray[Any]) -> Iterator[tuple[Any, slice]]:
 
 def _scan(
     queries: Queries, unit_queries: Vectors, items: Items, top_n: int
-) -> tuple[IntArray, IntArray, Vectors, IntArray, IntArray]:
+) -> tuple[Int64Array, Int64Array, Vectors, Int64Array, Int64Array]:
     """Return candidates by float32 products: rows, columns, products; and rows and columns of those entering."""
-    near: list[tuple[IntArray, IntArray, Vectors]] = []
-    entering: list[tuple[IntArray, IntArray]] = []
+    near: list[tuple[Int64Array, Int64Array, Vectors]] = []
+    entering: list[tuple[Int64Array, Int64Array]] = []
     floors = items.floors.astype(np.float32) - _SLACK
     copies = np.flatnonzero(items.copy_number > top_n)
     by_cell = np.argsort(queries.probe_cells, kind="stable")
@@ -317,7 +315,7 @@ def _scan(
     return found[0], found[1], found[2], into[0], into[1]
 
 
-def _limits(thresholds: FloatArray, products: Vectors, top_n: int) -> Vectors:
+def _limits(thresholds: Float64Array, products: Vectors, top_n: int) -> Vectors:
     """Return the least product of each row that can be of use: its threshold's, or its own `top_n`-th."""
     limits = thresholds.astype(np.float32)
     unknown = np.flatnonzero(np.isneginf(limits))
@@ -330,24 +328,24 @@ def _limits(thresholds: FloatArray, products: Vectors, top_n: int) -> Vectors:
     return limited
 
 
-def _prune(rows: IntArray, products: Vectors, top_n: int) -> IntArray:
+def _prune(rows: Int64Array, products: Vectors, top_n: int) -> Int64Array:
     """Return which candidates can still be among their query's `top_n`, by float32 products."""
     order = np.lexsort((-products, rows))
     place = positions(rows[order])
     limit = np.full(int(rows.max(initial=-1)) + 1, -np.inf, np.float32)
     last = order[place == top_n - 1]
     limit[rows[last]] = products[last] - 2 * _SLACK
-    kept: IntArray = order[(place < top_n) | (products[order] >= limit[rows[order]])]
+    kept: Int64Array = order[(place < top_n) | (products[order] >= limit[rows[order]])]
     return kept
 
 
-def _nonzero(hits: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+def _nonzero(hits: BoolArray) -> tuple[Int64Array, Int64Array]:
     places = np.flatnonzero(hits)  # faster than nonzero of two dimensions
     rows, columns = np.divmod(places, hits.shape[1])
     return rows, columns
 
 
-def _row_by_row(vectors: Vectors) -> FloatArray:
+def _row_by_row(vectors: Vectors) -> Float64Array:
     """Return the vectors in float64, each contiguous, so that a sum over a row does not depend on other rows."""
     return vectors.astype(np.float64, order="C")
 

@@ -19,10 +19,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from specrec.arrays import Int64Array, Vectors
 from specrec.neighbours import cells as C
 from specrec.neighbours.cells import UNSEARCHABLE, CellLayout
 from specrec.neighbours.config import NeighboursConfig
-from specrec.neighbours.kernel import IntArray, Vectors, nearest_cells
+from specrec.neighbours.kernel import nearest_cells
 from specrec.neighbours.recall import Recall, matrix_of
 from specrec.settings import SettingsHash
 
@@ -82,7 +83,7 @@ class SpacePlan:
     sample: pd.DataFrame = field(default_factory=pd.DataFrame)
     truth: pd.DataFrame = field(default_factory=pd.DataFrame)
     recall: Recall | None = None
-    in_cell: IntArray = field(init=False)
+    in_cell: Int64Array = field(init=False)
     has_unsearchable: bool = False
 
     def __post_init__(self) -> None:
@@ -279,7 +280,7 @@ def in_words(space: SpacePlan, top_n: int) -> str:
     return f"{what}; {cells}, recall@{top_n} {space.recall}"
 
 
-def _ranks_of_cells(vectors: Vectors, centroids: Vectors) -> IntArray:
+def _ranks_of_cells(vectors: Vectors, centroids: Vectors) -> Int64Array:
     """Return how many cells are nearer to each vector than each cell, int64, shape (rows, cells)."""
     similar = vectors @ centroids.T
     ranks = np.empty(similar.shape, np.int64)

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specrec.neighbours.kernel import Items, Queries, Vectors, best_first, search
+from specrec.arrays import Vectors
+from specrec.neighbours.kernel import Items, Queries, best_first, search
 from specrec.neighbours.search import Batches, packed_tracks
 
 #: A neighbour of a track, and the cell that the neighbour lies in, in the words of SQL.

@@ -28,13 +28,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from specrec.arrays import Float64Array, Int64Array, Vectors
 from specrec.errors import SpecrecError
 from specrec.neighbours.cells import UNSEARCHABLE, CellLayout
 from specrec.neighbours.kernel import (
     Items,
     Pairs,
     Queries,
-    Vectors,
     best_first,
     distances_of,
     has_direction,
@@ -349,7 +349,7 @@ def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Bat
 
 
 def _probes(
-    layout: CellLayout, home: _Home, asking: npt.NDArray[np.int64], top_n: int
+    layout: CellLayout, home: _Home, asking: Int64Array, top_n: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return who of `asking`, by place in it, probes which cell."""
     rows, cells = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
@@ -370,7 +370,7 @@ def _search_home(
     layout: CellLayout,
     block: int,
     home: _Home,
-    asking: npt.NDArray[np.int64],
+    asking: Int64Array,
     *,
     probing: npt.NDArray[np.int32],
     probed: npt.NDArray[np.int32],
@@ -401,7 +401,7 @@ def _search_home(
     return queries, nearest, entering
 
 
-def _thresholds(nearest: Pairs, count: int, top_n: int) -> npt.NDArray[np.float64]:
+def _thresholds(nearest: Pairs, count: int, top_n: int) -> Float64Array:
     """Return the cosine of each query's last neighbour, -inf where its list is not yet full."""
     thresholds = np.full(count, -np.inf)
     last = positions(nearest.rows) == top_n - 1
@@ -410,7 +410,7 @@ def _thresholds(nearest: Pairs, count: int, top_n: int) -> npt.NDArray[np.float6
 
 
 def _nearest_of(
-    pairs: Pairs, queries: Queries, items: Items, *, places: npt.NDArray[np.int64], space: str, target: int
+    pairs: Pairs, queries: Queries, items: Items, *, places: Int64Array, space: str, target: int
 ) -> Batches:
     """Send what was found for queries to their home, where `places` says which tracks they are."""
     ids, at = items.ids.take(pa.array(pairs.columns)), places[pairs.rows]
@@ -432,7 +432,7 @@ def _answer(
     items: Items,
     *,
     ids: pa.Array,
-    places: npt.NDArray[np.int64],
+    places: Int64Array,
     space: str,
     target: int,
 ) -> Batches:
@@ -456,7 +456,7 @@ def _send(
     probing: npt.NDArray[np.int32],
     probed: npt.NDArray[np.int32],
     names: pa.Array,
-    places: npt.NDArray[np.int64],
+    places: Int64Array,
     space: str,
     target: int,
 ) -> Batches:

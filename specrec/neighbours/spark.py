@@ -16,8 +16,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from specrec.arrays import Vectors
 from specrec.neighbours.cells import UNSEARCHABLE, CellLayout
-from specrec.neighbours.kernel import Vectors
 from specrec.neighbours.recall import TRUTH, comparing_with_all
 from specrec.neighbours.search import (
     COUNTS,

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from specrec.arrays import Float32Array, Float64Array, Int64Array, Vectors
 from specrec.errors import SpecrecError
-from specrec.neighbours.kernel import FloatArray, IntArray, Vectors, best_first, cosines_of, positions, unit
+from specrec.neighbours.kernel import best_first, cosines_of, positions, unit
 
 #: More than float32 takes from, or adds to, the product of two unit vectors.
 _SLACK = np.float32(1e-5)
@@ -36,9 +36,9 @@ class Nearest:
     cosines : float64, shape (n,)
     """
 
-    rows: IntArray
+    rows: Int64Array
     ids: pa.Array
-    cosines: FloatArray
+    cosines: Float64Array
 
     def of(self, query: int) -> list[tuple[str, float]]:
         """Return the nearest tracks of one query, and their cosines."""
@@ -98,5 +98,5 @@ def _vectors(batch: pa.RecordBatch, dimensions: int) -> Vectors:
             f"the catalogue's vectors have {lengths.max()} dimensions, and the song's has {dimensions}: give the "
             "configuration that the night ran with, or run `specrec nightly` with this one"
         )
-    vectors: npt.NDArray[np.float32] = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
+    vectors: Float32Array = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
     return vectors.astype(np.float32, copy=False).reshape(-1, dimensions)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from specrec.arrays import Float32Array
 from specrec.embedding.statistics import ATTRIBUTES
 from specrec.query.choose import SAME
 from specrec.query.nearest import nearest
@@ -26,9 +25,7 @@ Batches = Iterator[pa.RecordBatch]
 _NEAREST = "query int, neighbour_id string, cosine double"
 
 
-def nearest_tracks(
-    vectors: DataFrame, queries: npt.NDArray[np.float32], names: Sequence[str], wanted: int
-) -> DataFrame:
+def nearest_tracks(vectors: DataFrame, queries: Float32Array, names: Sequence[str], wanted: int) -> DataFrame:
     """Return ``track_id, rank, neighbour_id, cosine``: the nearest tracks of each query.
 
     Parameters
@@ -49,7 +46,7 @@ def nearest_tracks(
     return near.join(F.broadcast(of_query), "query").select("track_id", "rank", "neighbour_id", "cosine")
 
 
-def _search(queries: npt.NDArray[np.float32], wanted: int) -> Callable[[Batches], Batches]:
+def _search(queries: Float32Array, wanted: int) -> Callable[[Batches], Batches]:
     def search(batches: Batches) -> Batches:
         found = nearest(queries, batches, wanted)
         columns = {"query": pa.array(found.rows, pa.int32()), "neighbour_id": found.ids, "cosine": found.cosines}

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from specrec.arrays import Float64Array, Int64Array
 from specrec.embedding.config import FEATURES, SPECTROGRAM
 from specrec.settings import System
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: Persistence of rank-biased overlap: of lists of ten, the first ten places then bear 86 % of the weight.
 RBO_P = 0.9
@@ -21,7 +18,7 @@ RBO_P = 0.9
 COMPARED: tuple[System, ...] = (FEATURES, SPECTROGRAM)
 
 
-def in_both(first: IntArray, second: IntArray, lengths: tuple[IntArray, IntArray]) -> IntArray:
+def in_both(first: Int64Array, second: Int64Array, lengths: tuple[Int64Array, Int64Array]) -> Int64Array:
     """Return how many items the first d places of both of two lists share, for each depth d from 1.
 
     Parameters
@@ -51,7 +48,7 @@ def in_both(first: IntArray, second: IntArray, lengths: tuple[IntArray, IntArray
     return shared.cumsum(axis=1)
 
 
-def jaccard(shared: IntArray, lengths: tuple[IntArray, IntArray]) -> FloatArray:
+def jaccard(shared: Int64Array, lengths: tuple[Int64Array, Int64Array]) -> Float64Array:
     """Return the share of all items of two lists that are in both, 0 to 1, shape (rows,); 0 of empty lists.
 
     Parameters
@@ -61,11 +58,13 @@ def jaccard(shared: IntArray, lengths: tuple[IntArray, IntArray]) -> FloatArray:
     lengths : tuple of int64, shape (rows,)
         How many items each list has.
     """
-    found: FloatArray = shared / np.maximum(lengths[0] + lengths[1] - shared, 1)
+    found: Float64Array = shared / np.maximum(lengths[0] + lengths[1] - shared, 1)
     return found
 
 
-def rank_biased_overlap(shared: IntArray, lengths: tuple[IntArray, IntArray], p: float = RBO_P) -> FloatArray:
+def rank_biased_overlap(
+    shared: Int64Array, lengths: tuple[Int64Array, Int64Array], p: float = RBO_P
+) -> Float64Array:
     """Return RBO_ext, the rank-biased overlap of two lists extrapolated from what is seen of them, 0 to 1.
 
     The mean of the overlap at each depth d, weighted with p^d: what both have at the top counts most. Lists may be
@@ -97,7 +96,7 @@ def rank_biased_overlap(shared: IntArray, lengths: tuple[IntArray, IntArray], p:
     overlap = shared / depth + np.where(depth > short, at_short * (depth - short) / (some * depth), 0.0)
     weighted = np.where(depth <= long, overlap * p**depth, 0.0).sum(axis=1, keepdims=True)
     tail = ((at_long - at_short) / np.maximum(long, 1) + at_short / some) * p**long
-    found: FloatArray = ((1 - p) / p * weighted + tail)[:, 0]
+    found: Float64Array = ((1 - p) / p * weighted + tail)[:, 0]
     return np.where(short[:, 0] > 0, found, 0.0)
 
 
@@ -126,7 +125,7 @@ def compare_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatc
         yield pa.RecordBatch.from_arrays(columns, names=["track_id", "jaccard", "rank_biased_overlap", "in_both"])
 
 
-def _padded(lists: pa.ListArray, lengths: IntArray, places: int) -> IntArray:
+def _padded(lists: pa.ListArray, lengths: Int64Array, places: int) -> Int64Array:
     matrix = np.zeros((len(lists), places), np.int64)
     matrix[np.arange(places) < lengths[:, None]] = lists.flatten().to_numpy()
     return matrix

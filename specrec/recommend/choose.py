@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.neighbours.kernel import positions
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.hubs import Nearness, affinity
 from specrec.recommend.traits import holders
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 Batches = Iterator[pa.RecordBatch]
 
 #: Whose list it is.
@@ -39,14 +36,14 @@ class Limit:
         Of one name in one list, at least 1.
     """
 
-    candidate: IntArray
-    name: IntArray
+    candidate: Int64Array
+    name: Int64Array
     most: int
 
 
 def choose(
-    track: IntArray, affinity: FloatArray, eligible: BoolArray, top_n: int, limits: Sequence[Limit] = ()
-) -> IntArray:
+    track: Int64Array, affinity: Float64Array, eligible: BoolArray, top_n: int, limits: Sequence[Limit] = ()
+) -> Int64Array:
     """Return the rank that each candidate takes in its track's list, from 1 and without gaps; 0 for none.
 
     Each list is filled greedily from the greatest affinity down; of equal ones, the one that comes first is the
@@ -148,7 +145,7 @@ def _limits(candidates: pa.RecordBatch, config: RecommendConfig) -> list[Limit]:
 class _Count:
     """How many bearers of each name each list holds by now."""
 
-    def __init__(self, limit: Limit, track: IntArray, step: IntArray) -> None:
+    def __init__(self, limit: Limit, track: Int64Array, step: Int64Array) -> None:
         of_track = track[limit.candidate]
         order = np.lexsort((limit.name, of_track))
         sorted_track, sorted_name = of_track[order], limit.name[order]
@@ -163,18 +160,18 @@ class _Count:
             for entries in _by_step(np.arange(len(order)), step[limit.candidate], step.max(initial=-1) + 1)
         ]
 
-    def full(self, i: int) -> IntArray:
+    def full(self, i: int) -> Int64Array:
         """Return the candidates of the i-th step that bear a name whose limit is reached."""
         candidate, counter = self._steps[i]
         return candidate[self._held[counter] >= self._most]
 
-    def add(self, i: int, rank: IntArray) -> None:
+    def add(self, i: int, rank: Int64Array) -> None:
         """Count the names of those candidates of the i-th step that took a rank."""
         candidate, counter = self._steps[i]
         self._held[counter] += rank[candidate] > 0  # no counter comes twice in a step
 
 
-def _by_step(items: IntArray, step: IntArray, steps: int | None = None) -> list[IntArray]:
+def _by_step(items: Int64Array, step: Int64Array, steps: int | None = None) -> list[Int64Array]:
     """Return the items of each step, 0 to steps - 1."""
     order = np.argsort(step, kind="stable")
     steps = step.max(initial=-1) + 1 if steps is None else steps

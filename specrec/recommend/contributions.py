@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.audio.measures import FAMILIES
 from specrec.config import Config
 from specrec.embedding.config import FEATURES, SPECTROGRAM
@@ -29,9 +29,6 @@ from specrec.recommend import facts
 from specrec.recommend.facts import Trait, Usual
 from specrec.recommend.pairs import ListedPairs, Side
 from specrec.settings import System
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 #: Contributions may miss the score by what float32 takes from vectors, some 1e-7, and by no more than this.
 _ROUNDING = 1e-5
@@ -52,7 +49,7 @@ class Parts(Protocol):
     def columns(self) -> dict[str, str]:
         """What it needs of ``embeddings`` beside the vector: columns, by their name in a profile."""
 
-    def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
+    def part(self, index: int, vectors: Float64Array, stored: Float64Array | None) -> Float64Array:
         """Return one part of each vector, float64, shape (tracks, dimensions).
 
         Parameters
@@ -64,10 +61,10 @@ class Parts(Protocol):
             The column ``parts`` of ``embeddings``; None if the space stores none.
         """
 
-    def products(self, pairs: ListedPairs) -> FloatArray:
+    def products(self, pairs: ListedPairs) -> Float64Array:
         """Return the product of each part of the track with the recommended vector, float64, shape (n, parts)."""
 
-    def traits(self, pairs: ListedPairs, cosines: FloatArray, usual: Usual) -> list[Trait]:
+    def traits(self, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> list[Trait]:
         """Return what may be said of each part, in the order of `names`.
 
         Parameters
@@ -88,7 +85,7 @@ class Families:
     names : tuple of str
     """
 
-    of_dimensions: IntArray
+    of_dimensions: Int64Array
     names: tuple[str, ...] = FAMILIES
 
     @property
@@ -96,17 +93,17 @@ class Families:
         """Nothing more."""
         return {}
 
-    def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
+    def part(self, index: int, vectors: Float64Array, stored: Float64Array | None) -> Float64Array:
         """Return the vectors with 0 in the dimensions of other families."""
         return np.where(self.of_dimensions == index, vectors, 0.0)
 
-    def products(self, pairs: ListedPairs) -> FloatArray:
+    def products(self, pairs: ListedPairs) -> Float64Array:
         """Return the product of each family of the track with the recommended vector, shape (n, families)."""
         a, b = pairs.track.vectors[FEATURES], pairs.recommended.vectors[FEATURES]
-        products: FloatArray = a.astype(np.float64) * b.astype(np.float64)
+        products: Float64Array = a.astype(np.float64) * b.astype(np.float64)
         return np.asarray(products @ np.eye(len(self.names))[self.of_dimensions])
 
-    def traits(self, pairs: ListedPairs, cosines: FloatArray, usual: Usual) -> list[Trait]:
+    def traits(self, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> list[Trait]:
         """Return what may be said of each family."""
         return facts.families(self.names, pairs, usual)
 
@@ -122,18 +119,18 @@ class Regions:
         """The parts and the levels by region, and the excerpts, of which every list tells the best pair."""
         return {name: name for name in ("parts", "levels", "excerpts")}
 
-    def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
+    def part(self, index: int, vectors: Float64Array, stored: Float64Array | None) -> Float64Array:
         """Return what a region contributes to each vector."""
         if stored is None:
             raise ValueError("the parts by region of these vectors are needed, and are not given")
         return stored.reshape(len(vectors), len(self.names), -1)[:, index]
 
-    def products(self, pairs: ListedPairs) -> FloatArray:
+    def products(self, pairs: ListedPairs) -> Float64Array:
         """Return the product of each region of the track with the recommended vector, shape (n, regions)."""
         b = pairs.recommended.vectors[SPECTROGRAM]
         return np.asarray(np.einsum("nrc,nc->nr", pairs.parts.astype(np.float64), b.astype(np.float64)))
 
-    def traits(self, pairs: ListedPairs, cosines: FloatArray, usual: Usual) -> list[Trait]:
+    def traits(self, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> list[Trait]:
         """Return what may be said of each region."""
         return facts.regions(pairs, usual)
 
@@ -159,17 +156,17 @@ class Whole:
         """The names of a track's tags."""
         return {f"tags_{self.space}": "tags.name"}
 
-    def part(self, index: int, vectors: FloatArray, stored: FloatArray | None) -> FloatArray:
+    def part(self, index: int, vectors: Float64Array, stored: Float64Array | None) -> Float64Array:
         """Return the vectors themselves."""
         return vectors
 
-    def products(self, pairs: ListedPairs) -> FloatArray:
+    def products(self, pairs: ListedPairs) -> Float64Array:
         """Return the products of the vectors, shape (n, 1)."""
         a, b = pairs.track.vectors[self.space], pairs.recommended.vectors[self.space]
-        products: FloatArray = a.astype(np.float64) * b.astype(np.float64)
+        products: Float64Array = a.astype(np.float64) * b.astype(np.float64)
         return np.asarray(products.sum(axis=1))[:, None]
 
-    def traits(self, pairs: ListedPairs, cosines: FloatArray, usual: Usual) -> list[Trait]:
+    def traits(self, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> list[Trait]:
         """Return what may be said of what the model hears."""
         return [facts.model(self.space, pairs, cosines, usual)]
 
@@ -214,15 +211,15 @@ def is_one_part(parts: Collection[Parts]) -> bool:
     return sum(len(of.names) for of in parts) == 1
 
 
-def cosines_of(space: str, parts: Parts, pairs: ListedPairs) -> FloatArray:
+def cosines_of(space: str, parts: Parts, pairs: ListedPairs) -> Float64Array:
     """Return the parts of the cosines in one space, float64, shape (n, parts); 0 where a vector is zero."""
     lengths = [_length(side.vectors[space]) for side in (pairs.track, pairs.recommended)]
     return _ratio(parts.products(pairs), lengths[0] * lengths[1])
 
 
 def contributions(
-    cosines: Sequence[FloatArray], shares: Mapping[str, float], pairs: ListedPairs, scores: FloatArray
-) -> FloatArray:
+    cosines: Sequence[Float64Array], shares: Mapping[str, float], pairs: ListedPairs, scores: Float64Array
+) -> Float64Array:
     """Return the parts of each score, float64, shape (n, parts): those of all its spaces, one after the other.
 
     Parameters
@@ -249,17 +246,17 @@ def contributions(
     return parts
 
 
-def _joined_length(side: Side, shares: Mapping[str, float]) -> FloatArray:
+def _joined_length(side: Side, shares: Mapping[str, float]) -> Float64Array:
     """Return the lengths of the unit vectors joined with their shares: 1, unless one of them is zero."""
     squares = [share * (_length(side.vectors[space]) > 0) for space, share in shares.items()]
-    length: FloatArray = np.sqrt(np.sum(squares, axis=0))
+    length: Float64Array = np.sqrt(np.sum(squares, axis=0))
     return length
 
 
-def _length(vectors: npt.NDArray[np.float32]) -> FloatArray:
-    length: FloatArray = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+def _length(vectors: Float32Array) -> Float64Array:
+    length: Float64Array = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
     return length
 
 
-def _ratio(parts: FloatArray, length: FloatArray) -> FloatArray:
+def _ratio(parts: Float64Array, length: Float64Array) -> Float64Array:
     return np.divide(parts, length[:, None], out=np.zeros_like(parts), where=length[:, None] > 0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from specrec.arrays import Float64Array, Int64Array
+
 #: Cosines that are in memory at once, about.
 _BLOCK = 1 << 20
 
 
-def best_pairs(
-    a: npt.NDArray[np.int8], b: npt.NDArray[np.int8]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def best_pairs(a: npt.NDArray[np.int8], b: npt.NDArray[np.int8]) -> tuple[Int64Array, Int64Array]:
     """Return which excerpt of each track matches which of the track beside it best, by cosine.
 
     Of equal pairs it is the earliest in `a`, then in `b`. An excerpt of zeros (silence, padding) is as unlike any
@@ -41,7 +41,7 @@ def best_pairs(
     return np.divmod(best, b.shape[1])
 
 
-def _likeness(a: npt.NDArray[np.int8], b: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+def _likeness(a: npt.NDArray[np.int8], b: npt.NDArray[np.int8]) -> Float64Array:
     """Return the squared cosines with their sign, shape (pairs, excerpts of a, excerpts of b); -1 for zeros.
 
     Products of so small integers add up exactly in float32, and a square needs no root: equal pairs are equal to
@@ -51,5 +51,5 @@ def _likeness(a: npt.NDArray[np.int8], b: npt.NDArray[np.int8]) -> npt.NDArray[n
     products = (a @ b.transpose(0, 2, 1)).astype(np.float64)
     squares = np.square(a).sum(axis=2)[:, :, None] * np.square(b).sum(axis=2, dtype=np.float64)[:, None, :]
     signed = products * np.abs(products)
-    likeness: npt.NDArray[np.float64] = np.divide(signed, squares, out=np.full_like(signed, -1), where=squares > 0)
+    likeness: Float64Array = np.divide(signed, squares, out=np.full_like(signed, -1), where=squares > 0)
     return likeness

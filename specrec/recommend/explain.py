@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float64Array
 from specrec.config import Config
 from specrec.embedding.excerpts import decode
 from specrec.embedding.spaces import spaces_of
@@ -26,8 +26,6 @@ from specrec.recommend.pairs import ListedPairs, pairs_of
 from specrec.recommend.sentences import reasons, sentences, tell
 from specrec.settings import System
 from specrec.warehouse.artefacts import Artefact
-
-FloatArray = npt.NDArray[np.float64]
 
 _KEPT = ["system", "track_id", "rank", "recommended_track_id", "score", "affinity"]
 
@@ -58,7 +56,7 @@ class Explainer:
         return self._split(system) or list(self.beside)
 
     def explain(
-        self, system: System, pairs: ListedPairs, scores: FloatArray
+        self, system: System, pairs: ListedPairs, scores: Float64Array
     ) -> tuple[list[str], list[list[dict[str, Any]]]]:
         """Return a sentence and the reasons of each pair.
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import (
     ATTRIBUTES,
@@ -31,11 +31,8 @@ from specrec.embedding.statistics import (
 from specrec.recommend.pairs import ListedPairs
 from specrec.recommend.phrases import key_names, phrase
 
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 #: The value of a measure for the track and for the recommended one, float64, shape (n,) each.
-Both = tuple[FloatArray, FloatArray]
+Both = tuple[Float64Array, Float64Array]
 
 #: What is true of more than this share of the catalogue sets no pair apart.
 TYPICAL = 0.3 + 1e-9
@@ -80,13 +77,13 @@ class Fact:
 
     phrase: str
     feature: str
-    a: FloatArray
-    b: FloatArray
+    a: Float64Array
+    b: Float64Array
     holds: BoolArray
-    chance: FloatArray
+    chance: Float64Array
     words: Mapping[str, Any] = field(default_factory=dict)
 
-    def told(self, rows: IntArray) -> list[str]:
+    def told(self, rows: Int64Array) -> list[str]:
         """Return the statement for some of the pairs, whether it holds or not.
 
         Examples
@@ -125,7 +122,7 @@ class Trait:
     facts: list[Fact]
     strongest: str = ""
 
-    def rarest(self) -> tuple[IntArray, FloatArray]:
+    def rarest(self) -> tuple[Int64Array, Float64Array]:
         """Return which fact is told of each pair, and its chance: inf where none holds."""
         chances = np.stack([np.where(fact.holds, fact.chance, np.inf) for fact in self.facts])
         best = chances.argmin(axis=0)
@@ -146,7 +143,7 @@ class Difference:
     """
 
     fact: Fact
-    distance: FloatArray
+    distance: Float64Array
     group: str
 
 
@@ -160,7 +157,7 @@ class Usual:
         The arrays of the artefact ``catalogue_statistics``.
     """
 
-    statistics: Mapping[str, FloatArray]
+    statistics: Mapping[str, Float64Array]
 
     def ranked(self, measure: str, both: Both, high: str, low: str, **words: str) -> list[Fact]:
         """Return the facts that both are high, and that both are low: above so many in so many tracks.
@@ -182,13 +179,13 @@ class Usual:
             facts.append(Fact(words_for_it, measure, *both, step >= 0, 1 - n / m, said))
         return facts
 
-    def between(self, measure: str, both: Both, low: FloatArray, high: FloatArray, words_for_it: str) -> Fact:
+    def between(self, measure: str, both: Both, low: Float64Array, high: Float64Array, words_for_it: str) -> Fact:
         """Return the fact that the recommended one lies from `low` to `high`, both included."""
         _, b = both
         chance = share_within(low, high, self.statistics[measure])
         return Fact(words_for_it, measure, *both, (b >= low) & (b <= high), chance)
 
-    def ranks(self, measure: str, both: Both) -> FloatArray:
+    def ranks(self, measure: str, both: Both) -> Float64Array:
         """Return where both stand in the order of the catalogue, as shares of it, shape (2, n)."""
         return np.stack([percentile(values, self.statistics[measure]) for values in both])
 
@@ -346,7 +343,7 @@ def _of_region(index: int, pairs: ListedPairs, usual: Usual) -> list[Fact]:
     return [*facts, _always("region.values", level, both, words)]
 
 
-def model(name: str, pairs: ListedPairs, cosines: FloatArray, usual: Usual) -> Trait:
+def model(name: str, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> Trait:
     """Return what a model hears as a trait: whether the two are alike to it, and which rare tags it gives both.
 
     Parameters

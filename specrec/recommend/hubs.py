@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float64Array
 from specrec.recommend.config import Hubs
-
-FloatArray = npt.NDArray[np.float64]
 
 #: Nearest that lie closer together than this are all the same distance away.
 _LEAST_SPREAD = 1e-6
@@ -28,15 +26,15 @@ class Nearness(NamedTuple):
         Mean and standard deviation of the cosines of a track and its nearest.
     """
 
-    mean: FloatArray
-    std: FloatArray
+    mean: Float64Array
+    std: Float64Array
 
     @classmethod
-    def of(cls, mean: FloatArray, square: FloatArray) -> Nearness:
+    def of(cls, mean: Float64Array, square: Float64Array) -> Nearness:
         """Return nearness by the mean of the cosines and the mean of their squares."""
         return cls(mean, np.sqrt(np.maximum(square - mean * mean, 0.0)))
 
-    def or_else(self, cosine: FloatArray) -> Nearness:
+    def or_else(self, cosine: Float64Array) -> Nearness:
         """Return the same, with the cosine of a pair where nothing is known (NaN).
 
         Of a track that found none but its copies, nothing says how near its nearest are, except that this pair is.
@@ -45,7 +43,7 @@ class Nearness(NamedTuple):
         return Nearness(np.where(unknown, cosine, self.mean), np.where(unknown, 0.0, self.std))
 
 
-def affinity(hubs: Hubs, cosine: FloatArray, track: Nearness, other: Nearness) -> FloatArray:
+def affinity(hubs: Hubs, cosine: Float64Array, track: Nearness, other: Nearness) -> Float64Array:
     """Return what pairs are ranked by: it is the same for (a, b) and (b, a).
 
     ``off`` leaves the cosine as it is. ``local_scaling`` is half of the CSLS of [1]_, ``cosine - (r(a) +
@@ -79,8 +77,8 @@ def affinity(hubs: Hubs, cosine: FloatArray, track: Nearness, other: Nearness) -
     return cosine
 
 
-def _nearer_than_usual(cosine: FloatArray, track: Nearness) -> FloatArray:
+def _nearer_than_usual(cosine: Float64Array, track: Nearness) -> Float64Array:
     from scipy.special import ndtr  # noqa: PLC0415  SciPy takes a second to import
 
-    share: FloatArray = ndtr((cosine - track.mean) / np.maximum(track.std, _LEAST_SPREAD))
+    share: Float64Array = ndtr((cosine - track.mean) / np.maximum(track.std, _LEAST_SPREAD))
     return share

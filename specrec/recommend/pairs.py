@@ -6,13 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float32Array, Float64Array
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES, measure
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,10 @@ class Side:
         By model, the names of the tags that it gives the track.
     """
 
-    vectors: Mapping[str, npt.NDArray[np.float32]]
-    levels: FloatArray
-    measures: dict[str, FloatArray]
-    attributes: dict[str, FloatArray]
+    vectors: Mapping[str, Float32Array]
+    levels: Float64Array
+    measures: dict[str, Float64Array]
+    attributes: dict[str, Float64Array]
     tags: Sequence[Mapping[str, Collection[str]]]
 
 
@@ -54,7 +52,7 @@ class ListedPairs:
 
     track: Side
     recommended: Side
-    parts: npt.NDArray[np.float32]
+    parts: Float32Array
 
 
 def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from specrec.arrays import Int64Array
+
 
 @lru_cache(maxsize=1)
 def phrases() -> dict[str, Any]:
@@ -39,7 +41,7 @@ def phrase(dotted: str) -> str:
         raise ValueError(f"phrases.yaml has no phrase {dotted!r}: add it, with the words for it") from None
 
 
-def key_names(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+def key_names(numbers: Int64Array) -> npt.NDArray[np.object_]:
     """Return the names of keys, such as "A minor".
 
     Parameters

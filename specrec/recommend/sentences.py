@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from specrec.arrays import Float64Array, Int64Array
 from specrec.recommend.facts import TYPICAL, Difference, Trait
 from specrec.recommend.phrases import phrases
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Words = npt.NDArray[np.object_]
 
 #: A part counts that is at least this share of what the parts of a score are on average.
@@ -50,8 +49,8 @@ class Told:
     scored: int
     heard: int
     words: Words
-    chances: FloatArray
-    facts: IntArray
+    chances: Float64Array
+    facts: Int64Array
 
 
 def tell(scored: Sequence[Trait], beside: Sequence[Trait], stated: Sequence[Trait], count: int) -> Told:
@@ -88,7 +87,7 @@ def tell(scored: Sequence[Trait], beside: Sequence[Trait], stated: Sequence[Trai
     return Told(traits, len(scored), len(scored) + len(beside), words, chances, facts)
 
 
-def reasons(told: Told, contributions: FloatArray) -> list[list[dict[str, Any]]]:
+def reasons(told: Told, contributions: Float64Array) -> list[list[dict[str, Any]]]:
     """Return the reasons of each pair, dicts with the fields of ``schemas.REASON``.
 
     The greatest contribution comes first. What is no part of the score contributes 0; what the catalogue states
@@ -135,7 +134,7 @@ def _values(told: Told, column: int) -> Words:
 
 
 def sentences(
-    told: Told, contributions: FloatArray, scores: FloatArray, differences: Sequence[Difference]
+    told: Told, contributions: Float64Array, scores: Float64Array, differences: Sequence[Difference]
 ) -> list[str]:
     """Return a sentence for each pair, under 200 characters.
 

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from specrec.arrays import Int64Array
 from specrec.recommend.config import RecommendConfig
-
-IntArray = npt.NDArray[np.int64]
 
 #: Columns of a catalogue, beside Spotify's, that say in which countries a track is available; the table ``tracks``
 #: has them in ``extra``. The first that says anything counts.
@@ -178,12 +176,12 @@ def _cased(of_ascii: Callable[[pa.Array], pa.Array], of_any: Callable[[str], str
     return pc.replace_with_mask(found, foreign, words.take(encoded.indices))
 
 
-def holders(lists: pa.ListArray) -> IntArray:
+def holders(lists: pa.ListArray) -> Int64Array:
     """Return the list that each item is in, shape (items,)."""
     return np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy(zero_copy_only=False))
 
 
-def _lists(items: pa.Array, holder: IntArray, count: int) -> pa.Array:
+def _lists(items: pa.Array, holder: Int64Array, count: int) -> pa.Array:
     """Return items, sorted by the list that they belong to, as `count` lists."""
     ends = np.searchsorted(holder, np.arange(count + 1))
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), items)

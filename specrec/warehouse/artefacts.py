@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from specrec.arrays import Float64Array
 from specrec.errors import SpecrecError
 from specrec.settings import SettingsHash
 
 if TYPE_CHECKING:  # executors read what was fitted too, and have no deltalake
     from specrec.warehouse.reader import Reader
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Artefact:
 
     name: str
     version: int
-    arrays: dict[str, FloatArray]
+    arrays: dict[str, Float64Array]
     fitted_tracks: int
 
     @property
@@ -143,7 +141,7 @@ class ArtefactStore:
         return self._versions
 
 
-def pack(arrays: Mapping[str, FloatArray]) -> bytes:
+def pack(arrays: Mapping[str, Float64Array]) -> bytes:
     """Return arrays as the bytes of an .npz file; the same arrays give the same bytes.
 
     Examples

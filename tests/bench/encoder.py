@@ -34,7 +34,6 @@ from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from clips import MUSIC, cpu_model
@@ -43,6 +42,7 @@ from results import write
 from rich.console import Console
 from rich.table import Table
 
+from specrec.arrays import Float32Array, Int64Array
 from specrec.audio import model_mel
 from specrec.audio.analyse import analyse
 from specrec.audio.config import AudioConfig, ModelMelConfig
@@ -82,10 +82,6 @@ JOINED: dict[str, dict[str, float]] = {
     "features + musicnn": {"features": 1.0, "musicnn": 0.9},
     "features + encoder + musicnn": {"features": 1.0, "encoder": 1.0, "musicnn": 1.2},
 }
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 # --- the clips ----------------------------------------------------------------------------------------------
@@ -143,7 +139,7 @@ def sampled(config: Config, folder: Path) -> Spectrograms:
     return sample(config, Reader(config.warehouse, config.storage), folder)
 
 
-def folds_of(frame: pd.DataFrame) -> IntArray:
+def folds_of(frame: pd.DataFrame) -> Int64Array:
     """Return the fold of each clip, int64; what shares an artist or an album is in one.
 
     The greatest groups come first, each into the fold that has the fewest clips of its collection and genre.
@@ -167,7 +163,7 @@ def folds_of(frame: pd.DataFrame) -> IntArray:
 # --- the spaces ---------------------------------------------------------------------------------------------
 
 
-def plain_spaces(config: Config, musicnn: Path | None, frame: pd.DataFrame) -> dict[str, FloatArray]:
+def plain_spaces(config: Config, musicnn: Path | None, frame: pd.DataFrame) -> dict[str, Float32Array]:
     """Return the vectors of the spaces that are trained on nothing of this bench, a row a clip."""
     reader = Reader(config.warehouse, config.storage)
 
@@ -192,7 +188,7 @@ def plain_spaces(config: Config, musicnn: Path | None, frame: pd.DataFrame) -> d
     return spaces
 
 
-def _musicnn(path: Path, frame: pd.DataFrame, config: Config) -> FloatArray:
+def _musicnn(path: Path, frame: pd.DataFrame, config: Config) -> Float32Array:
     """Return the vectors of a converted musicnn; kept, since the clips are decoded again for them."""
     model = Model("musicnn", path.read_bytes(), mel=MUSICNN_MEL)
     kept = BUILD / f"musicnn-{model.sha256[:16]}-{_hash(frame)}.npy"
@@ -203,12 +199,12 @@ def _musicnn(path: Path, frame: pd.DataFrame, config: Config) -> FloatArray:
     return np.asarray(np.load(kept))
 
 
-def _hear(model: Model, path: str, config: Config) -> FloatArray:
+def _hear(model: Model, path: str, config: Config) -> Float32Array:
     heard = model_mel.measure(Path(path).read_bytes(), config.audio, MUSICNN_MEL, path)
     return outputs(model, heard.mel)[0]
 
 
-def joined(spaces: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
+def joined(spaces: Mapping[str, Float32Array], weights: Mapping[str, float]) -> Float32Array:
     """Return vectors whose cosine is the weighted mean of those of some spaces, as ``hybrid`` joins them."""
     return np.hstack([math.sqrt(weight) * unit(spaces[name]) for name, weight in weights.items()])
 
@@ -216,7 +212,7 @@ def joined(spaces: Mapping[str, FloatArray], weights: Mapping[str, float]) -> Fl
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def train_fold(config: Config, fold: IntArray, number: int, fresh: bool) -> dict[str, Any]:
+def train_fold(config: Config, fold: Int64Array, number: int, fresh: bool) -> dict[str, Any]:
     """Train an encoder on what is not of a fold, export it, and embed all clips by the exported file.
 
     Returns
@@ -245,7 +241,7 @@ def train_fold(config: Config, fold: IntArray, number: int, fresh: bool) -> dict
     }
 
 
-def whole_clips(data: Spectrograms) -> Iterator[FloatArray]:
+def whole_clips(data: Spectrograms) -> Iterator[Float32Array]:
     """Yield the clips as the job gives them to a model: float32 (n_mels, frames), 0 to 1."""
     for start, length in zip(data.starts, data.lengths, strict=True):
         codes = np.asarray(data.codes[start : start + length])
@@ -283,7 +279,7 @@ def _sample_rate(audio: AudioConfig) -> int:
 
 
 def found_by(
-    spaces: Mapping[str, Sequence[FloatArray]], frame: pd.DataFrame, fold: IntArray, seed: int = 0
+    spaces: Mapping[str, Sequence[Float32Array]], frame: pd.DataFrame, fold: Int64Array, seed: int = 0
 ) -> list[Measurement]:
     """Measure spaces by the project's own metrics, with its intervals.
 
@@ -297,7 +293,7 @@ def found_by(
     bootstrap, found = Bootstrap(seed=seed), []
     emotify, games = (np.flatnonzero(frame["collection"] == name) for name in COLLECTIONS)
     times = known["source_song"].map(known["source_song"].value_counts())
-    asks: tuple[tuple[Question, IntArray, pd.Series], ...] = (
+    asks: tuple[tuple[Question, Int64Array, pd.Series], ...] = (
         ("genre", emotify, known["track_genre"].notna()),
         ("song", games, times.fillna(0) > 1),
     )
@@ -308,7 +304,7 @@ def found_by(
     return found
 
 
-def _ranked(vectors: Sequence[FloatArray], queries: IntArray, pool: IntArray, fold: IntArray) -> IntArray:
+def _ranked(vectors: Sequence[Float32Array], queries: Int64Array, pool: Int64Array, fold: Int64Array) -> Int64Array:
     """Return all others of the pool in the order of their cosine, by the model that has not seen the query."""
     lists = np.empty((len(queries), len(pool) - 1), np.int64)
     for number, of in enumerate(vectors):
@@ -324,7 +320,7 @@ def _ranked(vectors: Sequence[FloatArray], queries: IntArray, pool: IntArray, fo
 
 
 def rebuilt(
-    data: Spectrograms, settings: EncoderConfig, train_on: IntArray, judged_by: IntArray, *, fresh: bool
+    data: Spectrograms, settings: EncoderConfig, train_on: Int64Array, judged_by: Int64Array, *, fresh: bool
 ) -> dict[str, Any]:
     """Train an autoencoder on some clips and measure it on others, beside what it starts as and the means of bands.
 
@@ -362,8 +358,8 @@ def rebuilt(
 def curve(
     data: Spectrograms,
     config: Config,
-    pool: IntArray,
-    judged_by: IntArray,
+    pool: Int64Array,
+    judged_by: Int64Array,
     *,
     sizes: Sequence[int],
     name: str,
@@ -400,7 +396,7 @@ def rendered_clips(count: int, config: Config) -> tuple[Spectrograms, Config]:
 
 
 def cross_validate(
-    data: Spectrograms, config: Config, frame: pd.DataFrame, fold: IntArray, musicnn: Path | None, *, fresh: bool
+    data: Spectrograms, config: Config, frame: pd.DataFrame, fold: Int64Array, musicnn: Path | None, *, fresh: bool
 ) -> dict[str, Any]:
     """Train an encoder a fold, and measure all spaces."""
     plain = plain_spaces(config, musicnn, frame)

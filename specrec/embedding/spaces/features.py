@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float64Array
 from specrec.embedding import features
 from specrec.embedding.config import EMBEDDING_VERSION, FEATURES
 from specrec.embedding.spaces.space import FittedSpace, Maker, Source, embedded, fitted
@@ -64,7 +63,7 @@ class FeatureSpace(FittedSpace):
         """See :class:`FittedSpace`."""
         return self._config.fit.sample_tracks
 
-    def fit(self, sample: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    def fit(self, sample: pd.DataFrame) -> dict[str, Float64Array]:
         """See :class:`FittedSpace`."""
         return features.fit_scaler(features.stack(sample, self.layout), self.layout)
 

@@ -6,17 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Vectors
 from specrec.embedding.config import EMBEDDING_VERSION, HYBRID
 from specrec.embedding.spaces.space import Maker, Source, Space, embedded
 from specrec.settings import SettingsHash, System, settings_hash
 
 if TYPE_CHECKING:
     from specrec.config import Config
-
-Vectors = npt.NDArray[np.float32]
 
 
 class HybridSpace(Space):

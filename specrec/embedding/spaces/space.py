@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float32Array, Float64Array
 from specrec.embedding.config import EMBEDDING_VERSION
 from specrec.embedding.models import Model, Tag
 from specrec.settings import SettingsHash, System, settings_hash
@@ -130,7 +129,7 @@ class FittedSpace(Space):
         return rows
 
     @abstractmethod
-    def fit(self, sample: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    def fit(self, sample: pd.DataFrame) -> dict[str, Float64Array]:
         """Return the artefact's arrays, fitted to a sample, sorted by ``track_id``.
 
         Parameters
@@ -160,7 +159,7 @@ def fitted(name: str, config: Config, own: Any = None, previous: Any = None) -> 
 
 def embedded(
     rows: pd.DataFrame,
-    vectors: Iterable[npt.NDArray[np.float32]],
+    vectors: Iterable[Float32Array],
     tags: list[list[Tag] | None] | None = None,
 ) -> pd.DataFrame:
     """Return vectors as rows of ``embeddings``, with the other columns empty.

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from specrec.arrays import Float64Array
 from specrec.audio.mel import MEL_COLUMNS, mels_of
 from specrec.embedding import excerpts, spectrogram
 from specrec.embedding.config import EMBEDDING_VERSION, SPECTROGRAM
@@ -77,7 +77,7 @@ class SpectrogramSpace(FittedSpace):
             described = [spectrogram.describe(mel).astype(np.float32).ravel() for mel in mels_of(frame)]
             yield pd.DataFrame({"track_id": frame["track_id"], "description": described})
 
-    def fit(self, sample: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    def fit(self, sample: pd.DataFrame) -> dict[str, Float64Array]:
         """See :class:`FittedSpace`."""
         descriptions = np.stack(sample["description"].to_list()).astype(np.float64)
         shape = (len(sample), spectrogram.DESCRIPTORS, self._config.audio.n_mels)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-FloatArray = npt.NDArray[np.float64]
+from specrec.arrays import Float64Array
 
 RATE, HOP = 22_050, 512
 TRACKS = 24
@@ -41,13 +41,13 @@ def random_bits(seed: int, count: int) -> npt.NDArray[np.uint8]:
     return (raw >> np.uint64(40) & np.uint64(1)).astype(np.uint8)
 
 
-def uniform(name: str, *shape: int) -> FloatArray:
+def uniform(name: str, *shape: int) -> Float64Array:
     """Return numbers from 0 to 1 that depend on a name."""
     raw = np.random.PCG64(zlib.crc32(name.encode())).random_raw(int(np.prod(shape)))
     return ((raw >> np.uint64(11)) / 2.0**53).reshape(shape)
 
 
-def bell(name: str, *shape: int) -> FloatArray:
+def bell(name: str, *shape: int) -> Float64Array:
     """Return numbers of mean 0 and deviation 1: sums of uniform ones."""
     return (uniform(name, 6, *shape).sum(axis=0) - 3) * np.sqrt(2)
 
@@ -65,7 +65,7 @@ def songs() -> dict[str, bytes]:
     }
 
 
-def _beat(rate: int) -> FloatArray:
+def _beat(rate: int) -> Float64Array:
     """Return a chord of A minor, struck twice a second."""
     time = np.arange(3 * rate) / rate
     tones = sum(
@@ -74,13 +74,13 @@ def _beat(rate: int) -> FloatArray:
     return 0.12 * tones * np.exp(-4 * (time % 0.5)) + 0.004 * bell("beat", len(time))
 
 
-def _bursts(rate: int) -> FloatArray:
+def _bursts(rate: int) -> Float64Array:
     """Return bursts of noise, every 0.4 s, over a deep tone."""
     time = np.arange(int(3.2 * rate)) / rate
     return 0.2 * bell("bursts", len(time)) * np.exp(-25 * (time % 0.4)) + 0.1 * np.sin(2 * np.pi * 82.41 * time)
 
 
-def _melody(rate: int) -> FloatArray:
+def _melody(rate: int) -> Float64Array:
     """Return a major scale, after half a second of near silence."""
     time = np.arange(int(3.5 * rate)) / rate
     steps = np.array([0, 2, 4, 5, 7, 9, 11, 12, 7, 4])[np.minimum(time / 0.35, 9).astype(int)]
@@ -89,7 +89,7 @@ def _melody(rate: int) -> FloatArray:
     return (time > 0.5) * 0.05 * (np.sin(phase) + 0.3 * np.sin(3 * phase)) + 0.0005 * bell("melody", len(time))
 
 
-def _file(samples: FloatArray, rate: int, kind: str, subtype: str) -> bytes:
+def _file(samples: Float64Array, rate: int, kind: str, subtype: str) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(samples, -0.99, 0.99), rate, format=kind, subtype=subtype)
     return buffer.getvalue()
@@ -133,7 +133,7 @@ def mel(number: int | str, frames: int = 96, bands: int = _BANDS) -> npt.NDArray
     return np.clip(db - db.max(), -80, 0).astype(np.float32)
 
 
-def attribute(name: str) -> FloatArray:
+def attribute(name: str) -> Float64Array:
     """Return an attribute of the tracks from the catalogue, 0 to 1, with gaps (NaN)."""
     known, values = uniform(name, 2, TRACKS)
     return np.where(known < 0.2, np.nan, values)
