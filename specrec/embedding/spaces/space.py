@@ -174,6 +174,7 @@ def embedded(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rows = pd.DataFrame({"track_id": ["a", "b"]})
     >>> embedded(rows, np.eye(2, dtype=np.float32))[["track_id", "vector"]]
       track_id      vector
