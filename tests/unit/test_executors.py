@@ -14,9 +14,8 @@ SHIPPED = (
     "specrec.embedding.spaces",
     "specrec.map.spark",
     "specrec.neighbours.spark",
-    "specrec.recommend.agreement",
-    "specrec.recommend.candidates",
-    "specrec.recommend.lists",
+    "specrec.query.spark",
+    "specrec.recommend.spark",
 )
 
 
