@@ -78,7 +78,7 @@ def nearest(queries: Vectors, batches: Iterable[pa.RecordBatch], top_n: int) -> 
         products = np.divide(products, lengths, out=np.full_like(products, -np.inf), where=good)
         if len(vectors) > top_n:
             last = np.maximum(last, np.partition(products, -top_n, axis=1)[:, -top_n])
-        # what has no direction has no product, and -2 is less than any
+        # a vector without a direction has the product -inf, and -2 is less than any other
         rows, columns = np.nonzero(products >= np.maximum(last - _SLACK, np.float32(-2))[:, None])
         cosines = np.concatenate([found.cosines, cosines_of(queries, rows, vectors, columns)])
         rows = np.concatenate([found.rows, rows])

@@ -17,8 +17,9 @@ from specrec.recommend.traits import holders
 
 Batches = Iterator[pa.RecordBatch]
 
-#: Whose list it is.
-SPACE = ["space", "track_id"]
+#: The columns that say whose list it is: of which system, and of which track.
+OWNER = ["space", "track_id"]
+#: Stands for the group of a track that has no duplicate; no group has this code.
 _NO_GROUP = 0
 
 
@@ -33,7 +34,7 @@ class Limit:
     name : int64, shape (names,)
         A code of the name.
     most : int
-        Of one name in one list, at least 1.
+        How many of one name a list may hold; at least 1.
     """
 
     candidate: Int64Array
@@ -78,7 +79,7 @@ def choose(
     counts = [_Count(limit, track, step) for limit in limits]
     rank, refused = np.zeros(len(track), np.int64), ~eligible
     length = np.zeros(track.max(initial=-1) + 1, np.int64)
-    for i, candidates in enumerate(_by_step(np.arange(len(track)), step)):  # at most one of each track
+    for i, candidates in enumerate(_by_step(np.arange(len(track)), step)):  # a step holds at most one of each track
         for count in counts:
             refused[count.full(i)] = True
         taken = candidates[~refused[candidates] & (length[track[candidates]] < top_n)]
@@ -114,7 +115,7 @@ def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:
             rank = choose(track, affinities, is_other, config.top_n, _limits(candidates, config))
             order = np.lexsort((rank, track))
             kept = order[rank[order] > 0]
-            of_track = batch.select(SPACE).take(pa.array(track[kept]))
+            of_track = batch.select(OWNER).take(pa.array(track[kept]))
             columns = {
                 "system": of_track.column("space"),
                 "track_id": of_track.column("track_id"),
@@ -151,7 +152,7 @@ class _Count:
         sorted_track, sorted_name = of_track[order], limit.name[order]
         is_new = np.ones(len(order), np.bool_)
         is_new[1:] = (sorted_track[1:] != sorted_track[:-1]) | (sorted_name[1:] != sorted_name[:-1])
-        counter = np.empty_like(order)  # one for each name in each list
+        counter = np.empty_like(order)  # the number of the counter: there is one for each name in each list
         counter[order] = np.cumsum(is_new) - 1
         self._held = np.zeros(is_new.sum(), np.int64)
         self._most = limit.most
@@ -168,7 +169,9 @@ class _Count:
     def add(self, i: int, rank: Int64Array) -> None:
         """Count the names of those candidates of the i-th step that took a rank."""
         candidate, counter = self._steps[i]
-        self._held[counter] += rank[candidate] > 0  # no counter comes twice in a step
+        self._held[counter] += (
+            rank[candidate] > 0
+        )  # in a step, no counter comes twice: it has one candidate of each list, and names are distinct
 
 
 def _by_step(items: Int64Array, step: Int64Array, steps: int | None = None) -> list[Int64Array]:

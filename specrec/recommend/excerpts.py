@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from specrec.arrays import Float64Array, Int64Array
 
-#: Cosines that are in memory at once, about.
+#: About so many cosines are in memory at once.
 _BLOCK = 1 << 20
 
 

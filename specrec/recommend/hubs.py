@@ -13,7 +13,7 @@ import numpy as np
 from specrec.arrays import Float64Array
 from specrec.recommend.config import Hubs
 
-#: Nearest that lie closer together than this are all the same distance away.
+#: The least standard deviation that is reckoned with: cosines that lie closer together are as good as equal.
 _LEAST_SPREAD = 1e-6
 
 
@@ -37,7 +37,7 @@ class Nearness(NamedTuple):
     def or_else(self, cosine: Float64Array) -> Nearness:
         """Return the same, with the cosine of a pair where nothing is known (NaN).
 
-        Of a track that found none but its copies, nothing says how near its nearest are, except that this pair is.
+        A track that found nothing but its own copies has no other nearest: only how near this one is is known.
         """
         unknown = np.isnan(self.mean)
         return Nearness(np.where(unknown, cosine, self.mean), np.where(unknown, 0.0, self.std))

@@ -16,8 +16,7 @@ from pyspark.sql import types as T
 
 from specrec.config import Config
 from specrec.recommend.agreement import COMPARED, compare_batches
-from specrec.recommend.choose import SPACE as _SPACE
-from specrec.recommend.choose import choose_batches
+from specrec.recommend.choose import OWNER, choose_batches
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.explain import Explainer, explain_pairs
 from specrec.recommend.profiles import Source
@@ -96,25 +95,25 @@ def choose_lists(
     mean, square = F.avg(cosine).cast("double"), F.avg((cosine * cosine).cast("decimal(18,15)")).cast("double")
     group = groups(duplicates)
     of_listed = group.select(F.col("track_id").alias("neighbour_id"), F.col("duplicate").alias("of_neighbour"))
-    apart = neighbours.select(*_SPACE, "neighbour_id", "cosine")
+    apart = neighbours.select(*OWNER, "neighbour_id", "cosine")
     apart = apart.join(group, "track_id", "left").join(of_listed, "neighbour_id", "left")
     # its own copies are near to any track, and make no hub of it
     apart = apart.where(~F.coalesce(F.col("duplicate") == F.col("of_neighbour"), F.lit(False)))
-    near = apart.groupBy(*_SPACE).agg(mean.alias("mean"), square.alias("square"))
+    near = apart.groupBy(*OWNER).agg(mean.alias("mean"), square.alias("square"))
     known = traits(tracks, config).where("allowed").drop("allowed").join(group, "track_id", "left")
     known = known.withColumnRenamed("track_id", "neighbour_id")
     of_neighbour = near.withColumnRenamed("track_id", "neighbour_id")
     candidate = F.struct("rank", "neighbour_id", "cosine", "mean", "square", "duplicate", "artists", "albums")
     candidates = (
-        neighbours.select(*_SPACE, "rank", "neighbour_id", "cosine")
+        neighbours.select(*OWNER, "rank", "neighbour_id", "cosine")
         .join(of_neighbour, ["space", "neighbour_id"], "left")
         .join(known, "neighbour_id")
-        .groupBy(*_SPACE)
+        .groupBy(*OWNER)
         .agg(F.array_sort(F.collect_list(candidate)).alias("candidates"))
     )
-    own = candidates.join(near, _SPACE).join(tracks.select("track_id"), "track_id", "left_semi")
+    own = candidates.join(near, OWNER).join(tracks.select("track_id"), "track_id", "left_semi")
     own = own.join(group, "track_id", "left")
-    own = own.select(*_SPACE, "mean", "square", "duplicate", "candidates")
+    own = own.select(*OWNER, "mean", "square", "duplicate", "candidates")
     return own.mapInArrow(choose_batches(config), _CHOSEN)
 
 

@@ -165,7 +165,8 @@ def _clean(names: pa.Array) -> pa.Array:
 def _cased(of_ascii: Callable[[pa.Array], pa.Array], of_any: Callable[[str], str], texts: pa.Array) -> pa.Array:
     """Return texts in small or in capital letters, as Java and Python know them.
 
-    Arrow maps letter to letter: of it, a final sigma or a dotted I would be another name than Spark's.
+    Arrow maps each letter to one letter. A final sigma and a dotted I need more: with Arrow's letters, such names
+    would have other codes than the ones that Spark gave them, and lists would be written anew for nothing.
     """
     found = of_ascii(texts)
     foreign = pc.invert(pc.fill_null(pc.string_is_ascii(texts), True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -148,6 +149,49 @@ def track(**values):
 def test_filters(values, settings, allowed):
     traits = traits_of(track(**values), RecommendConfig(**settings))
     assert traits.column("allowed").to_pylist() == [allowed]
+
+
+def plainly(row, config):
+    """The traits of one row, as one would write them down."""
+
+    def clean(name):
+        return re.sub(r"\s+", " ", name.lower(), flags=re.ASCII).strip(" ")
+
+    artists = list(dict.fromkeys(filter(None, map(clean, (row["artists"] or "").split(";")))))
+    album = clean(row["album_name"] or "")
+    listed = (row["extra"] or {}).get("markets", "").strip(" ").upper()
+    excluded = [
+        row["duration_ms"] is not None and row["duration_ms"] < 1000 * (config.min_duration_seconds or 0),
+        row["explicit"] and not config.explicit,
+        config.market and listed and not re.search(rf"\b{config.market}\b", listed, re.ASCII),
+    ]
+    return {
+        "track_id": row["track_id"],
+        "allowed": not any(excluded),
+        "artists": artists if config.max_per_artist else [],
+        "albums": [{"album": album, "artist": of} for of in artists or [""] if album and config.max_per_album],
+    }
+
+
+NAME = st.text("aAßΣσİı é\t\n ;", max_size=8)
+ROW = st.fixed_dictionaries(
+    {
+        "duration_ms": st.none() | st.integers(29_998, 30_002),
+        "explicit": st.none() | st.booleans(),
+        "artists": st.none() | NAME,
+        "album_name": st.none() | NAME,
+        "extra": st.none() | st.sampled_from([{}, {"markets": ""}, {"markets": "us, de"}, {"markets": "['DEU']"}]),
+    }
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(ROW, max_size=6), st.none() | st.just(1), st.none() | st.just(1), st.booleans())
+def test_traits_of_batches_are_those_of_their_rows(rows, most_of_artist, most_of_album, strict):
+    rows = [row | {"track_id": f"t{number}"} for number, row in enumerate(rows)]
+    filters = {"explicit": False, "market": "DE", "min_duration_seconds": 30} if strict else {}
+    config = RecommendConfig(max_per_artist=most_of_artist, max_per_album=most_of_album, **filters)
+    assert traits_of(batch_of(rows), config).to_pylist() == [plainly(row, config) for row in rows]
 
 
 def test_names_differ_neither_by_case_nor_by_white_space():
