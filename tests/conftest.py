@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
+
+# Tests import librosa by themselves, and two processes that fill one cache of numba at once spoil it (see
+# specrec/audio/compiled.py): each process of pytest-xdist has its own. numba reads this when it is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    own = Path(__file__).parents[1] / ".pytest_cache" / "numba" / os.environ["PYTEST_XDIST_WORKER"]
+    own.mkdir(parents=True, exist_ok=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(own)
 
 import pytest
 from hypothesis import settings
