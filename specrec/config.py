@@ -96,17 +96,6 @@ class Config(Section):
         return (*BUILT_IN, *sorted(self.embedding.models), HYBRID)
 
     @property
-    def models_in_hybrid(self) -> list[str]:
-        """The models that have a part in ``hybrid``."""
-        return [name for name in self.embedding.hybrid_shares if name in self.embedding.models]
-
-    def models_of(self, system: System) -> list[str]:
-        """Return the models that the scores of a system are made of."""
-        if system == HYBRID:
-            return self.models_in_hybrid
-        return [system] if system in self.embedding.models else []
-
-    @property
     def audio_hash(self) -> SettingsHash:
         """What the features and mel spectrograms depend on, besides the audio itself."""
         return self.audio.settings_hash

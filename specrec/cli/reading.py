@@ -11,6 +11,7 @@ from rich.table import Table
 from specrec.cli.lookups import list_of, map_points, open_reader, require_recommendations, tracks_of
 from specrec.cli.options import config_option, read_config, set_option, warehouse_option
 from specrec.cli.printing import print_list, print_side_by_side, title_of
+from specrec.embedding.config import BUILT_IN
 from specrec.errors import SpecrecError
 
 
@@ -36,7 +37,7 @@ def show(
     """  # noqa: D301
     reader = open_reader(read_config(config_path, overrides, warehouse))
     require_recommendations(reader, track_id)
-    systems = [system] if system else ["features", "spectrogram"]
+    systems = [system] if system else list(BUILT_IN)
     lists = {name: list_of(reader, track_id, name) for name in systems}
     if system and not lists[system]:
         listed = reader.rows("recommendations", [("track_id", "=", track_id)], ["system"])

@@ -20,7 +20,7 @@ from specrec.audio.spark import extract
 from specrec.catalogue.spark import audio_files, read_table, with_audio_uri
 from specrec.config import Config
 from specrec.embedding.models import Model, load_model
-from specrec.embedding.spaces import needed_for
+from specrec.embedding.spaces import models_for, needed_for
 from specrec.embedding.spaces.space import Maker
 from specrec.embedding.spark import embed, embed_audio, of_heard, side_by_side
 from specrec.embedding.statistics import statistics_artefact
@@ -83,7 +83,7 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
         files = wanted.where("audio_uri is not null").dropDuplicates(["audio_uri"])
         files = files.withColumn("track_ids", F.array(F.concat(F.lit(_PREFIX), "audio_uri")))
         tasks = max(math.ceil(count / config.extract.files_per_task), min(count, 4 * _cores(spark)))
-        models = {name: load_model(name, config) for name in config.models_of(system)}
+        models = {name: load_model(name, config) for name in models_for(system, config)}
         measured = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
         heard: dict[str, DataFrame] = {}
         kept = [measured]

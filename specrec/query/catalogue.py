@@ -12,7 +12,7 @@ import pandas as pd
 from specrec.audio.analyse import Analysis
 from specrec.config import Config
 from specrec.embedding.models import Heard, load_model
-from specrec.embedding.spaces import needed_for
+from specrec.embedding.spaces import models_for, needed_for
 from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spectrogram import band_centres
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, statistics_artefact
@@ -95,7 +95,7 @@ class Catalogue:
         with importing():
             self._spaces = needed_for(system, config)
             artefacts = _artefacts(reader, config, self._spaces)
-            models = {name: load_model(name, config) for name in config.models_of(system)}
+            models = {name: load_model(name, config) for name in models_for(system, config)}
             _warm_up(config)
         self.hearing_models = [model for model in models.values() if model.mel is not None]
         self._made_by: dict[str, Maker] = {**artefacts, **models}

@@ -17,6 +17,7 @@ from servers import S3Server
 from specrec.cli import main
 from specrec.embedding.config import SYSTEMS
 from specrec.pipeline.hashes import recommend_hash
+from specrec.warehouse.schemas import TABLES
 
 ARCHIVE = Path(__file__).parent / "data" / "upgrade.tar.xz"
 RENEW = "if a version was raised on purpose, write the archive anew: see tests/integration/data/README.md"
@@ -96,9 +97,9 @@ def test_of_a_new_track_only_that_is_computed_which_is_new(upgrade: Upgrade) -> 
     ],
 )  # fmt: skip
 def test_rows_of_before_stay_to_the_last_bit(upgrade: Upgrade, table: str, named_by: str) -> None:
-    key = ("space", "track_id")
-    old = {tuple(row.get(name) for name in key): row for row in upgrade.old[table]}
-    now = {tuple(row.get(name) for name in key): row for row in upgrade.night.rows(table, ())}
+    key = TABLES[table].key
+    old = {tuple(row[name] for name in key): row for row in upgrade.old[table]}
+    now = {tuple(row[name] for name in key): row for row in upgrade.night.rows(table, ())}
     assert old
     assert {of: row for of, row in now.items() if of in old} == old
     new = [row for of, row in now.items() if of not in old]

@@ -9,7 +9,7 @@ import yaml
 import specrec.demo
 from specrec.cli.demo import save_settings
 from specrec.config import Config, fields, load
-from specrec.embedding.spaces import spaces_of
+from specrec.embedding.spaces import models_for, spaces_of
 from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import ConfigError
 from specrec.pipeline.hashes import neighbours_hash, recommend_hash, results_hash
@@ -307,7 +307,7 @@ def test_hashes_are_the_same_in_another_process():
 def test_a_query_of_a_system_runs_its_models_alone():
     models = "embedding.models={a: {path: a.onnx}, b: {path: b.onnx}, c: {path: c.onnx}}"
     config = load(None, (*NEEDED, models, "embedding.hybrid_weights={features: 1, a: 1, c: 0, b: 2}"))
-    assert {system: config.models_of(system) for system in config.systems} == {
+    assert {system: models_for(system, config) for system in config.systems} == {
         "features": [],
         "spectrogram": [],
         "a": ["a"],

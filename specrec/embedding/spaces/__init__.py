@@ -48,6 +48,11 @@ def needed_for(system: System, config: Config) -> dict[System, Space]:
     return {name: space for name, space in spaces.items() if name in names}
 
 
+def models_for(system: System, config: Config) -> list[str]:
+    """Return the names of the models that a system's lists need."""
+    return [name for name, space in needed_for(system, config).items() if isinstance(space, ModelSpace)]
+
+
 def _made_of(spaces: dict[System, Space], names: Collection[System]) -> Iterator[System]:
     for name in names:
         yield name
