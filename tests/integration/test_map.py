@@ -67,7 +67,7 @@ def test_a_night_places_what_is_new_and_moves_nothing_else(second_night):
     assert second_night.reader.table("map").version() == version
 
     # other settings make another map, which is turned and named like the one before
-    run_id = second_night.run("map.neighbours=14", stages=("map",))
+    run_id = second_night.run("map.neighbours=16", stages=("map",))
     again = _map(second_night)
     assert again.keys() == after.keys()
     assert second_night.stage(run_id, "map")["details"]["map"] == "version 2 (first)"
