@@ -35,12 +35,12 @@ encoder: setup train jars ## Train anew the encoder that the package carries, on
 demo: setup jars ## Render a small catalogue, run the nightly job on it, show recommendations
 	$(BIN)/specrec demo
 
-check: lint unit ## What to run at every change: style, types and unit tests (90 s)
+check: lint unit ## What to run at every change: style, types and unit tests
 
 # Measured in the process of pytest alone, not in Spark's Python workers nor in commands. The floor is in pyproject.toml.
 test: UNIT_COVERAGE := --cov --cov-report= --cov-fail-under=0
 test: INTEGRATION_COVERAGE := --cov --cov-append
-test: lint unit integration e2e ## Run all checks and tests (20 minutes on two cores), and measure what they cover
+test: lint unit integration e2e ## Run all checks and tests, and measure what they cover (times: CONTRIBUTING.md)
 
 lint: setup ## Check style, types, who imports whom, and licences
 	$(BIN)/ruff check specrec jobs tests deploy
@@ -49,13 +49,13 @@ lint: setup ## Check style, types, who imports whom, and licences
 	$(BIN)/lint-imports
 	$(BIN)/python deploy/licences.py
 
-unit: setup train ## Tests without a JVM (60 s)
+unit: setup train ## Tests without a JVM
 	$(BIN)/pytest tests/unit --numprocesses 2 --dist worksteal $(UNIT_COVERAGE)
 
-integration: setup train jars ## Tests with Spark, Delta and a real S3 server (12 minutes)
+integration: setup train jars ## Tests with Spark, Delta and a real S3 server
 	$(BIN)/pytest tests/integration $(INTEGRATION_COVERAGE)
 
-e2e: setup jars package ## Tests with spark-submit on a standalone cluster on loopback (6 minutes)
+e2e: setup jars package ## Tests with spark-submit on a standalone cluster on loopback
 	$(BIN)/pytest tests/e2e
 
 fuzz: setup ## Analyse CASES mutated files, other ones each time (make fuzz CASES=100000)
