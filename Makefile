@@ -37,7 +37,7 @@ demo: setup jars ## Render a small catalogue, run the nightly job on it, show re
 
 check: lint unit ## What to run at every change: style, types and unit tests
 
-# Measured in the process of pytest alone, not in Spark's Python workers nor in commands. The floor is in pyproject.toml.
+# Measured in the process of pytest alone, not in Spark's Python workers nor in commands.
 test: UNIT_COVERAGE := --cov --cov-report= --cov-fail-under=0
 test: INTEGRATION_COVERAGE := --cov --cov-append
 test: lint unit integration e2e ## Run all checks and tests, and measure what they cover (times: CONTRIBUTING.md)
