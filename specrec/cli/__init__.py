@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import specrec
-from specrec.cli import demo, evaluate, night, query, reading, train
+from specrec.cli import demo, evaluate, nightly, query, show, train
 from specrec.cli.options import Group
 
 
@@ -29,11 +29,11 @@ def main() -> None:
 for _command in (
     demo.demo,
     demo.jars,
-    night.nightly,
-    reading.show,
-    reading.runs,
-    reading.quarantine,
-    reading.show_map,
+    nightly.nightly,
+    show.show,
+    show.runs,
+    show.quarantine,
+    show.show_map,
     query.query,
     query.query_many,
     evaluate.evaluate,

@@ -9,9 +9,9 @@ import click
 import yaml
 from rich.console import Console
 
-from specrec.cli.lookups import genre_of, list_of, open_reader, tracks_of
 from specrec.cli.options import logged, set_option
 from specrec.cli.printing import print_list, title_of
+from specrec.cli.tables import genre_of, list_of, open_reader, tracks_of
 from specrec.config import Config, load
 from specrec.embedding.config import HYBRID
 

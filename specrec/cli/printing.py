@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from specrec.cli.lookups import Rows, Tracks
+from specrec.cli.tables import Rows, Tracks
 
 if TYPE_CHECKING:
     from specrec.evaluate.metrics import Measurement

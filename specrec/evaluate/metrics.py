@@ -2,7 +2,7 @@
 
 A new metric of lists is a function of :class:`SystemLists` in this module and a line in :data:`METRICS`: it is then
 measured of every system and baseline, resampled, written, printed and described. The other metrics, which are of a
-whole table or of vectors, are declared here too and measured in :mod:`specrec.evaluate.measure`.
+whole table or of vectors, are declared here too and measured in :mod:`specrec.evaluate.measurements`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pandas as pd
 
 from specrec.arrays import BoolArray, Int64Array
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
-from specrec.evaluate.measure import ListsBySystem
+from specrec.evaluate.measurements import ListsBySystem
 from specrec.evaluate.metrics import QUESTIONS, Question
 from specrec.evaluate.ranking import Facts, as_lists, by_rank
 

@@ -26,7 +26,7 @@ from specrec.embedding.config import FEATURES, HYBRID
 from specrec.embedding.features import layout_of
 from specrec.embedding.spark import sample_tracks
 from specrec.errors import CatalogueError, ConfigError, SpecrecError
-from specrec.evaluate import measure as M
+from specrec.evaluate import measurements as M
 from specrec.evaluate import truth
 from specrec.evaluate.intervals import Bootstrap
 from specrec.evaluate.metrics import BASELINES, METRICS, Measurement, Metric

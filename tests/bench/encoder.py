@@ -60,7 +60,7 @@ from specrec.encoder.finish import finish
 from specrec.encoder.make import sample
 from specrec.encoder.train import _identity, build, train
 from specrec.evaluate.intervals import Bootstrap
-from specrec.evaluate.measure import ListsBySystem, of_lists
+from specrec.evaluate.measurements import ListsBySystem, of_lists
 from specrec.evaluate.metrics import Measurement, Question
 from specrec.evaluate.ranking import Facts
 from specrec.neighbours.kernel import unit

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from specrec.evaluate import measure as M
+from specrec.evaluate import measurements as M
 from specrec.evaluate.baselines import genre_lists, popular_lists, random_lists
 from specrec.evaluate.explanations import fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap

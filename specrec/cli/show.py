@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from specrec.cli.lookups import list_of, map_points, open_reader, require_recommendations, tracks_of
 from specrec.cli.options import config_option, read_config, set_option, warehouse_option
 from specrec.cli.printing import print_list, print_side_by_side, title_of
+from specrec.cli.tables import list_of, map_points, open_reader, require_recommendations, tracks_of
 from specrec.embedding.config import BUILT_IN
 from specrec.errors import SpecrecError
 
