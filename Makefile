@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder format package clean
 
 help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: .setup-stamp ## Make the environment in .venv
 .setup-stamp: pyproject.toml constraints.txt

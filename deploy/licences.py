@@ -55,10 +55,17 @@ def is_allowed(licence: str) -> bool:
     >>> is_allowed("MPL-2.0 AND MIT"), is_allowed("GPL-2.0-or-later OR MIT"), is_allowed("GPL-2.0-or-later")
     (True, True, False)
     """
-    if licence in ALLOWED:
+    if licence in ALLOWED:  # some names have brackets of their own
         return True
-    choices = [re.split(r" AND |; ", choice.strip("()")) for choice in licence.split(" OR ")]
-    return any(all(term.strip("()") in ALLOWED for term in terms) for terms in choices)
+    while bracketed := re.search(r"\(([^()]*)\)", licence):  # from within, each by what it comes to
+        inside = "MIT" if _any_holds(bracketed[1]) else "REFUSED"
+        licence = licence[: bracketed.start()] + inside + licence[bracketed.end() :]
+    return _any_holds(licence)
+
+
+def _any_holds(licence: str) -> bool:
+    """Tell whether a licence without brackets is allowed."""
+    return any(all(term in ALLOWED for term in re.split(r" AND |; ", choice)) for choice in licence.split(" OR "))
 
 
 def needed() -> set[str]:

@@ -28,6 +28,9 @@ PACKAGES = (
     *(package for scheme in SCHEMES for package in scheme.packages),
 )
 
+#: The file that tells, beside the jars, which packages they were fetched for; it is written last.
+_FETCHED = "packages.txt"
+
 #: What is not fetched: the AWS SDK's bundle, and what the packages ask for but Spark ships in other versions.
 EXCLUDED = (
     "software.amazon.awssdk:bundle",
@@ -99,7 +102,7 @@ def get_spark(config: Config) -> SparkSession:
         os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
         for name, value in FEW_ARENAS.items():
             os.environ.setdefault(name, value)
-        settings["spark.master"] = config.spark.master or "local[*]"
+        settings["spark.master"] = config.spark.master or settings.get("spark.master", "local[*]")
         settings |= _jars(config.spark, settings["spark.master"].startswith("local"))
     for key, value in settings.items():
         builder = builder.config(key, value)
@@ -172,15 +175,25 @@ def fetch_jars(folder: Path) -> list[Path]:
     if done.returncode != 0:
         problems = [line.strip() for line in done.stderr.splitlines() if "unresolved" in line or "UNRES" in line]
         raise SpecrecError("Spark's jars could not be fetched: " + "; ".join(problems or [done.stderr[-500:]]))
+    for older in folder.glob("*.jar"):  # two versions of one jar on a class path are one too many
+        older.unlink()
     for jar in (ivy / "jars").glob("*.jar"):
         shutil.move(jar, folder / jar.name)
     shutil.rmtree(ivy)
+    (folder / _FETCHED).write_text(_coordinates(), encoding="utf-8")
     return sorted(folder.glob("*.jar"))
 
 
 def find_jars(config: SparkConfig) -> list[Path]:
-    """Return the jars that :func:`fetch_jars` fetched; none if it did not."""
-    return sorted(Path(config.jars_dir).glob("*.jar"))
+    """Return the jars that :func:`fetch_jars` fetched; none if it did not, or did for another specrec."""
+    fetched = Path(config.jars_dir) / _FETCHED
+    if not fetched.exists() or fetched.read_text(encoding="utf-8") != _coordinates():
+        return []
+    return sorted(fetched.parent.glob("*.jar"))
+
+
+def _coordinates() -> str:
+    return "".join(f"{package}\n" for package in PACKAGES)
 
 
 def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:

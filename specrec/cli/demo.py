@@ -22,10 +22,19 @@ from specrec.embedding.config import HYBRID
     default="demo",
     show_default=True,
     type=click.Path(path_type=Path),
+    callback=lambda _context, _option, folder: folder.expanduser(),
     help="folder that all of it is written to",
 )
-@click.option("--clips", default=60, show_default=True, help="how many clips are rendered")
-@click.option("--seconds", default=10.0, show_default=True, help="length of each clip in seconds")
+@click.option(
+    "--clips", default=60, show_default=True, type=click.IntRange(min=4), help="how many clips are rendered"
+)
+@click.option(
+    "--seconds",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=1, max=600),
+    help="length of each clip in seconds",
+)
 @click.option("--config", "config_path", type=click.Path(), help="other settings than the demo's own")
 @set_option
 def demo(folder: Path, clips: int, seconds: float, config_path: str | None, overrides: tuple[str, ...]) -> None:
@@ -52,7 +61,9 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str | None, over
     if not find_jars(config.spark):
         console.print(f"Fetching the jars that Spark needs for Delta and S3 into {config.spark.jars_dir}, once …")
         fetch_jars(Path(config.spark.jars_dir))
-    if not catalogue.exists():
+    if catalogue.exists():
+        console.print(f"{folder} has a catalogue already: its clips are used.")
+    else:
         _render(folder, clips, seconds, console)
     run_stages(logged(config))
     save_settings(config, folder / "demo.yaml")
@@ -103,7 +114,14 @@ def _show(config: Config) -> None:
 
 
 @click.command()
-@click.option("--to", "folder", default=".jars", show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "folder",
+    default=".jars",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="folder that the jars are written to, in place of those of an earlier version",
+)
 def jars(folder: Path) -> None:
     """Fetch the jars that Spark needs for Delta and S3, once.
 

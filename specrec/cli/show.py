@@ -10,7 +10,7 @@ from rich.table import Table
 
 from specrec.cli.options import config_option, read_config, set_option, warehouse_option
 from specrec.cli.printing import print_list, print_side_by_side, title_of
-from specrec.cli.tables import list_of, map_points, open_reader, require_recommendations, tracks_of
+from specrec.cli.tables import list_of, map_points, open_reader, tracks_of, why_no_list
 from specrec.embedding.config import BUILT_IN
 from specrec.errors import SpecrecError
 
@@ -36,12 +36,13 @@ def show(
       specrec show demo-0001 --warehouse demo/warehouse --system hybrid
     """  # noqa: D301
     reader = open_reader(read_config(config_path, overrides, warehouse))
-    require_recommendations(reader, track_id)
     systems = [system] if system else list(BUILT_IN)
     lists = {name: list_of(reader, track_id, name) for name in systems}
-    if system and not lists[system]:
+    if not any(lists.values()):
         listed = reader.rows("recommendations", [("track_id", "=", track_id)], ["system"])
-        there = ", ".join(sorted({row["system"] for row in listed})) or "none"
+        there = ", ".join(sorted({row["system"] for row in listed}))
+        if not there:
+            raise SpecrecError(why_no_list(reader, track_id))
         raise SpecrecError(f"{track_id} has no list of the system {system!r}; there are: {there}")
     shown = [row["recommended_track_id"] for rows in lists.values() for row in rows]
     tracks = tracks_of(reader, [track_id, *shown])
@@ -56,7 +57,7 @@ def show(
 
 
 @click.command()
-@click.option("--last", default=5, show_default=True, help="how many runs are printed")
+@click.option("--last", default=5, show_default=True, type=click.IntRange(min=1), help="how many runs are printed")
 @warehouse_option
 @config_option
 @set_option
@@ -120,7 +121,13 @@ def quarantine(
 
 @click.command("map")
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="draw the map to this file")
-@click.option("--by", type=click.Choice(["umap", "pca", "tsne"]), default="umap", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["umap", "pca", "tsne"]),
+    default="umap",
+    show_default=True,
+    help="the method whose coordinates are drawn",
+)
 @warehouse_option
 @config_option
 @set_option

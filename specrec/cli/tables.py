@@ -33,20 +33,19 @@ def tracks_of(reader: Reader, track_ids: Iterable[str] | None = None) -> Tracks:
     return {row["track_id"]: row for row in reader.rows("tracks", filters, columns)}
 
 
-def require_recommendations(reader: Reader, track_id: str) -> None:
-    """Raise, saying why, if a track has no recommendations."""
+def why_no_list(reader: Reader, track_id: str) -> str:
+    """Return in one line why a track has no recommendations at all."""
     found = tracks_of(reader, [track_id])
     if not found:
         names = [row["track_id"] for row in reader.rows("tracks", columns=["track_id"])]
         close = difflib.get_close_matches(track_id, names, n=3)
         hint = f": did you mean {' or '.join(close)}?" if close else ""
-        raise SpecrecError(f"there is no track {track_id!r} in the catalogue{hint}")
+        return f"there is no track {track_id!r} in the catalogue{hint}"
     for row in reader.rows("quarantine", [("track_id", "=", track_id)]):
-        raise SpecrecError(
-            f"{track_id} has no recommendations: it is in quarantine ({row['code']}: {row['message']})"
-        )
+        return f"{track_id} has no recommendations: it is in quarantine ({row['code']}: {row['message']})"
     if not found[track_id]["has_audio"]:
-        raise SpecrecError(f"{track_id} has no recommendations: the catalogue names no audio for it")
+        return f"{track_id} has no recommendations: the catalogue names no audio for it"
+    return f"{track_id} has no recommendations yet: run `specrec nightly`"
 
 
 def list_of(reader: Reader, track_id: str, system: str) -> Rows:

@@ -18,7 +18,11 @@ from specrec.cli.options import config_option, logged, read_config, set_option, 
 )
 @click.option("--resume", is_flag=True, help="continue a training that was stopped")
 @click.option(
-    "--workers", default=1, show_default=True, help="how many processes train; more than one are started by Spark"
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="how many processes train; more than one are started by Spark",
 )
 @warehouse_option
 @config_option

@@ -23,6 +23,8 @@ BUILT_IN: tuple[System, ...] = (FEATURES, SPECTROGRAM)
 HYBRID: System = "hybrid"
 #: The systems that every run has, since each space has its lists.
 SYSTEMS = (*BUILT_IN, HYBRID)
+#: What stages call their other figures in `runs`, where each space is named, too: no model may be called so.
+_NAMES_IN_RUNS = ("agreement", "drift", "removed")
 
 
 class FitConfig(Section):
@@ -117,8 +119,8 @@ class EmbeddingConfig(Section):
         if not any(self.family_weights.values()):
             raise ValueError("at least one of family_weights must be positive")
         for name in self.models:
-            if name in SYSTEMS:
-                raise ValueError(f"models: {name!r} is the name of a space that every run has; choose another")
+            if name in (*SYSTEMS, *_NAMES_IN_RUNS):
+                raise ValueError(f"models: {name!r} means something else in every run; choose another name")
         parts = (*BUILT_IN, *self.models)
         for name in self.hybrid_weights:
             if name not in parts:

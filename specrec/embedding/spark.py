@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 from pyspark import Broadcast
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -43,6 +43,11 @@ HEARD = T.StructType(
         T.StructField("message", T.StringType()),
     ]
 )
+
+
+def few_tracks(spark: SparkSession, track_ids: pd.Series) -> DataFrame:
+    """Return some track_ids, each once, small enough to be sent to every executor."""
+    return F.broadcast(spark.createDataFrame(pd.DataFrame({"track_id": track_ids.unique()}, dtype="string")))
 
 
 def sample_tracks(rows: DataFrame, size: int, seed: int) -> DataFrame:

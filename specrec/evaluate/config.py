@@ -17,7 +17,11 @@ class EvaluateConfig(Section):
     {'resamples': 200}
     """
 
-    sample_tracks: PositiveInt = Field(default=2_000, description="tracks on which a metric is measured, at most")
+    sample_tracks: PositiveInt = Field(
+        default=2_000,
+        description="how many tracks each question is asked of, at most; what is counted over all lists is not "
+        "sampled",
+    )
     song_column: str = Field(
         default="source_song", description="column of the catalogue that names the song which a clip is taken from"
     )

@@ -188,7 +188,7 @@ def truth(
     bootstrap : Bootstrap
         How figures are resampled.
     """
-    rows = sorted(rows, key=lambda row: str(row["track_id"]))
+    rows = sorted(rows, key=lambda row: (str(row["track_id"]), str(row["recommended_track_id"])))
     untrue = checker.untrue(rows)
     false = {(one.track_id, one.recommended_track_id) for one in untrue}
     holds = pd.DataFrame(

@@ -30,7 +30,17 @@ class Occurrence:
 
     @classmethod
     def of(cls, histogram: Mapping[int, float], recordings: float, lists: float) -> Occurrence:
-        """Build it from tracks by times, without those of none, and the number of all recordings."""
+        """Build it from how many recordings are in how many lists.
+
+        Parameters
+        ----------
+        histogram : mapping of int to float
+            How many recordings are in so many lists, by the number of lists, from 1 up.
+        recordings : float
+            How many there are, in a list or in none.
+        lists : float
+            How many lists there are.
+        """
         times = np.array([0, *histogram], np.float64)
         listed = np.array(list(histogram.values()), np.float64)
         return cls(times, np.array([max(recordings - listed.sum(), 0.0), *listed]), lists)
@@ -74,35 +84,44 @@ class Occurrence:
 
 def of_random(tracks: int, k: int) -> Occurrence:
     """Return what is expected where each of `tracks` recommends `k` others at random."""
-    return of_genre_prior({"": tracks}, tracks, k)
+    return of_genre_prior({tracks: 1}, tracks, k)
 
 
-def of_genre_prior(sizes: Mapping[str, int], tracks: int, k: int) -> Occurrence:
+def of_genre_prior(sizes: Mapping[int, int], tracks: int, k: int) -> Occurrence:
     """Return what is expected where each track recommends `k` others of its genre at random.
 
     How often a track is drawn is binomial: by each of the others of its genre, with the same chance.
 
     Parameters
     ----------
-    sizes : mapping of int
-        Tracks of each genre.
+    sizes : mapping of int to int
+        How many genres have so many recordings, by the number of recordings.
     tracks : int
         How many tracks the catalogue has, those without a genre too, which are in no list and have none.
     """
     of_times: dict[int, float] = {}
-    for size in sizes.values():
+    for size, genres in sizes.items():
         if size < 2:
             continue
         drawn = stats.binom(size - 1, min(1.0, k / (size - 1)))
         times = np.arange(int(drawn.ppf(_TAIL)), int(drawn.ppf(1 - _TAIL)) + 1)
         for time, share in zip(times.tolist(), drawn.pmf(times).tolist(), strict=True):
-            of_times[time] = of_times.get(time, 0.0) + size * share
+            of_times[time] = of_times.get(time, 0.0) + genres * size * share
     of_times.pop(0, None)
-    return Occurrence.of(of_times, tracks, sum(size for size in sizes.values() if size > 1))
+    return Occurrence.of(of_times, tracks, sum(genres * size for size, genres in sizes.items() if size > 1))
 
 
-def of_popularity(tracks: int, k: int) -> Occurrence:
+def of_popularity(tracks: int, k: int, popular: int | None = None) -> Occurrence:
     """Return what comes of recommending the `k` most popular to everybody; to one of them, the next.
+
+    Parameters
+    ----------
+    tracks : int
+        How many recordings there are.
+    k : int
+        How long lists are, at most.
+    popular : int or None
+        Of how many the catalogue says how popular they are: no other is in a list. None: of all.
 
     Examples
     --------
@@ -110,11 +129,10 @@ def of_popularity(tracks: int, k: int) -> Occurrence:
     >>> dict(zip(everybody.times.tolist(), everybody.tracks.tolist(), strict=True))
     {0.0: 89.0, 99.0: 10.0, 10.0: 1.0}
     """
-    k = min(k, tracks - 1)
-    if k < 1:
-        return Occurrence.of({}, tracks, tracks)
-    if k == tracks - 1:
-        return Occurrence.of({tracks - 1: tracks}, tracks, tracks)
+    popular = tracks if popular is None else min(popular, tracks)
+    if popular <= k:  # to each of them all the others
+        lists = tracks if popular > 1 else popular * (tracks - 1)  # to the only one, nothing
+        return Occurrence.of({tracks - 1: popular} if popular and tracks > 1 else {}, tracks, lists)
     histogram = {tracks - 1: float(k)}
     histogram[k] = histogram.get(k, 0.0) + 1
     return Occurrence.of(histogram, tracks, tracks)
@@ -122,7 +140,7 @@ def of_popularity(tracks: int, k: int) -> Occurrence:
 
 @dataclass(frozen=True)
 class ListCounts:
-    """`lists[i]` lists are `length[i]` long, and `duplicates[i]` of these are a recording that is there already.
+    """`lists[i]` lists are `length[i]` long, and `duplicates[i]` of these repeat a recording, or the track's own.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import reduce
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.spark import sample_tracks
@@ -19,11 +19,6 @@ def collected(rows: DataFrame) -> pd.DataFrame:
     """Return rows in this process."""
     frame: pd.DataFrame = rows.toPandas()
     return frame
-
-
-def few_tracks(spark: SparkSession, track_ids: pd.Series) -> DataFrame:
-    """Return some track_ids, each once, small enough to be sent to every executor."""
-    return F.broadcast(spark.createDataFrame(pd.DataFrame({"track_id": track_ids.unique()})))
 
 
 # --- what is known of tracks --------------------------------------------------------------------------------
@@ -102,10 +97,26 @@ def most_popular(known: DataFrame, count: int) -> pd.Series:
     return collected(popular.select("track_id"))["track_id"]
 
 
-def sizes_of_genres(known: DataFrame) -> dict[str, int]:
-    """Return how many tracks each genre has."""
-    sizes = known.where("track_genre is not null").groupBy("track_genre").count().orderBy("track_genre")
-    return {row["track_genre"]: row["count"] for row in sizes.collect()}  # one row a genre
+def sizes_of_genres(known: DataFrame, groups: DataFrame | None) -> dict[int, int]:
+    """Return how many genres have how many recordings, by the number of recordings.
+
+    What is collected grows with the different sizes, and not with the genres: files have tags of any text.
+
+    Parameters
+    ----------
+    known : DataFrame
+        ``track_id, track_genre``.
+    groups : DataFrame or None
+        As :func:`in_recordings` takes it.
+    """
+    named = known.where("track_genre is not null").select("track_id", "track_genre")
+    recording = F.col("track_id")
+    if groups is not None:
+        named = named.join(groups.select("track_id", "group_id"), "track_id", "left")
+        recording = F.coalesce("group_id", "track_id")
+    sizes = named.groupBy("track_genre").agg(F.countDistinct(recording).alias("size"))
+    counts = sizes.groupBy("size").agg(F.count("*").alias("genres")).orderBy("size")
+    return {row["size"]: row["genres"] for row in counts.collect()}
 
 
 # --- lists --------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from specrec.catalogue.spark import read_table
 from specrec.config import Config
 from specrec.embedding.config import FEATURES, HYBRID
 from specrec.embedding.features import layout_of
-from specrec.embedding.spark import sample_tracks
+from specrec.embedding.spark import few_tracks, sample_tracks
 from specrec.errors import CatalogueError, ConfigError, SpecrecError
 from specrec.evaluate import measurements as M
 from specrec.evaluate import truth
@@ -41,7 +41,6 @@ from specrec.evaluate.spark import (
     count_times,
     draw_samples,
     facts_of,
-    few_tracks,
     first_named,
     in_recordings,
     most_popular,
@@ -53,7 +52,7 @@ from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.run import Run, open_run
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.contributions import Parts, parts_of, shares_of
-from specrec.recommend.spark import choose_lists
+from specrec.recommend.spark import choose_lists, nearness
 from specrec.settings import System
 from specrec.warehouse.reader import Reader
 
@@ -205,8 +204,10 @@ def _ranked(run: Run, few: DataFrame) -> DataFrame:
     unlimited = RecommendConfig(
         top_n=config.neighbours.top_n, hubs=config.recommend.hubs, max_per_artist=None, max_per_album=None
     )
-    no_duplicates = warehouse.read("duplicates").limit(0)
-    lists = choose_lists(needed, warehouse.read("tracks"), no_duplicates, unlimited)
+    duplicates = warehouse.read("duplicates")
+    near = nearness(needed, duplicates)
+    # no copy is left out of the lists: a clip of the same song may be what is looked for
+    lists = choose_lists(needed, near, warehouse.read("tracks"), duplicates.limit(0), unlimited)
     return lists.join(few, "track_id", "left_semi")
 
 
@@ -236,9 +237,11 @@ def _whole_lists(
     tracks = counts[FEATURES]
     yield from M.occurrence("random", of_random(tracks - surplus, top_n), bootstrap)
     if "popularity" not in reasons:
-        yield from M.occurrence("popularity", of_popularity(tracks - surplus, top_n), bootstrap)
+        popular = known.where("popularity is not null").limit(top_n + 1).count()
+        yield from M.occurrence("popularity", of_popularity(tracks - surplus, top_n, popular), bootstrap)
     if "genre_prior" not in reasons:
-        yield from M.occurrence("genre_prior", of_genre_prior(sizes_of_genres(known), tracks, top_n), bootstrap)
+        sizes = sizes_of_genres(known, groups)
+        yield from M.occurrence("genre_prior", of_genre_prior(sizes, tracks - surplus, top_n), bootstrap)
 
 
 def _vectors(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, str]) -> Iterator[Measurement]:

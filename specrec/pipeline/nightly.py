@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from specrec.config import Config
+from specrec.errors import SpecrecError
 from specrec.pipeline.ingest import check_catalogue, check_sources
 from specrec.pipeline.run import open_run
 from specrec.pipeline.stages import find_stage, in_order
@@ -34,6 +35,8 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
         In one line: what happened and what to do.
     """
     chosen = in_order(stages)
+    if refit and "fit" not in chosen:
+        raise SpecrecError("to fit anew, the stage fit must run: leave --stage out, or add --stage fit")
     runs = [find_stage(name) for name in chosen]
     if "ingest" in chosen:
         check_sources(config)

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,7 +23,7 @@ from specrec.config import Config
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import models_for, needed_for
 from specrec.embedding.spaces.space import Maker
-from specrec.embedding.spark import embed, embed_audio, of_heard, side_by_side
+from specrec.embedding.spark import embed, embed_audio, few_tracks, of_heard, side_by_side
 from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import CatalogueError
 from specrec.neighbours.kernel import has_direction
@@ -97,8 +98,8 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
                     good = good.join(rows.where("code is null"), "track_id", "left_semi")
             vectors = _embed(run, good, heard, models, system).persist(StorageLevel.DISK_ONLY)
             kept.append(vectors)
-            lists, without = _lists(run, good, vectors, models, system=system, top=top)
-            uri = F.substring_index("track_id", _PREFIX, -1).alias("audio_uri")
+            lists, without = _lists(run, good, vectors, models, kept, system=system, top=top)
+            uri = F.substr("track_id", F.lit(len(_PREFIX) + 1)).alias("audio_uri")
             tried = (rows.select("audio_uri", "code", "message") for rows in (measured, *heard.values()))
             failed = reduce(DataFrame.unionByName, tried).where("code is not null")
             failed = failed.unionByName(without.select(uri, F.lit("no_direction").alias("code"), "message"))
@@ -158,15 +159,26 @@ def _makers(run: Run, models: Mapping[str, Model], system: System) -> dict[str, 
 
 
 def _lists(
-    run: Run, measured: DataFrame, vectors: DataFrame, models: Mapping[str, Model], *, system: System, top: int
+    run: Run,
+    measured: DataFrame,
+    vectors: DataFrame,
+    models: Mapping[str, Model],
+    kept: list[DataFrame],
+    *,
+    system: System,
+    top: int,
 ) -> tuple[DataFrame, DataFrame]:
-    """Return the explained lists, and ``track_id, message`` of the queries whose vector has no direction."""
+    """Return the explained lists, and ``track_id, message`` of the queries whose vector has no direction.
+
+    What stays in memory or on disk until both are written is added to `kept`.
+    """
     config, read = run.config, run.warehouse.read
     spark = run.warehouse.spark
     _check_vectors(run, models, system)
     rows = vectors.where(F.col("space") == system).select("track_id", "vector").sort("track_id").toArrow()
     names = rows.column("track_id").to_pylist()
-    matrix = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(len(names), -1).astype(np.float32)
+    stored = rows.column("vector").combine_chunks().flatten().to_numpy()
+    matrix = stored.reshape(len(names), len(stored) // max(len(names), 1)).astype(np.float32)
     good = has_direction(matrix)
     without = [
         (name, "its vector is zero, and so like no other")
@@ -178,6 +190,7 @@ def _lists(
     wanted = max(config.neighbours.top_n, top) + 1
     of_system = read("embeddings").where(F.col("space") == system)
     found = nearest_tracks(of_system, matrix[good], searched, wanted).persist(StorageLevel.DISK_ONLY)
+    kept.append(found)
     tables = {name: read(name) for name in ("tracks", "duplicates", "neighbours", "audio_features", "embeddings")}
     settings = config.recommend.model_copy(update={"top_n": top})
     chosen = choose_query_lists(found, tables, system, settings, wanted)
@@ -204,9 +217,12 @@ def _check_vectors(run: Run, models: Mapping[str, Model], system: System) -> Non
         If none of the sample's vectors was made as it would be now.
     """
     embeddings = run.warehouse.read("embeddings")
-    some = embeddings.where(F.col("space") == system).select("track_id").limit(_CHECKED)
+    in_space = embeddings.where(F.col("space") == system).select("track_id")
+    # collected once: each evaluation of a limit may take other rows
+    chosen = pd.Series([row["track_id"] for row in in_space.sort("track_id").limit(_CHECKED).collect()])
+    checked = few_tracks(run.warehouse.spark, chosen)
     features, vectors = (
-        rows.join(F.broadcast(some), "track_id", "left_semi").toPandas()
+        rows.join(checked, "track_id", "left_semi").toPandas()
         for rows in (
             run.warehouse.read("audio_features").select(*OF_FEATURES),
             embeddings.select(*OF_VECTORS),

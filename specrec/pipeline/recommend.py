@@ -20,7 +20,7 @@ from specrec.recommend.agreement import COMPARED, RBO_P
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.explain import explainer_of
 from specrec.recommend.profiles import profile_of
-from specrec.recommend.spark import choose_lists, compare_lists, explain_lists, groups, profiles, traits
+from specrec.recommend.spark import choose_lists, compare_lists, explain_lists, groups, nearness, profiles, traits
 from specrec.settings import System, as_recorded
 from specrec.warehouse.tables import by_part, states_of
 
@@ -48,7 +48,8 @@ def recommend(run: Run) -> None:
         changed: dict[str, str] = {system: state for system, state in now.items() if known.get(system) != state}
         if changed:
             neighbours = warehouse.read("neighbours").where(F.col("space").isin(*changed))
-            chosen = choose_lists(neighbours, tracks, duplicates, config.recommend)
+            near = nearness(neighbours, duplicates)
+            chosen = choose_lists(neighbours, near, tracks, duplicates, config.recommend)
             explainer = explainer_of(config, catalogue_statistics(run))
             tables = {name: warehouse.read(name) for name in ("audio_features", "tracks", "embeddings")}
             profile = profiles(tables, profile_of(explainer, systems))

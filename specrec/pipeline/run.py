@@ -176,7 +176,7 @@ class Run:
             rows_in=report.rows_in,
             rows_out=report.rows_out,
             rows_failed=report.rows_failed,
-            **report.details,
+            details=report.details,  # named apart: a model may be called `status`
         )
 
     def _record(
@@ -259,7 +259,7 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             kind, message = told[-1]
             found = getattr(errors, kind, SpecrecError)
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
-        # the last exception of the text is the first that happened, on whichever machine
+        # the innermost cause stands last in the text
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
         return SpecrecError(f"Spark failed: {first_line(causes[-1] if causes else error)}")
     return None

@@ -134,7 +134,7 @@ def choose_list(
 def _coded(names: pa.ListArray) -> pa.ListArray:
     """Return lists of names as lists of codes: the same for the same name."""
     items = names.flatten()
-    if pa.types.is_struct(items.type):  # the fields of one name; none of them holds a semicolon
+    if pa.types.is_struct(items.type):  # the artist, who comes last, holds no semicolon: the two names stay apart
         items = pc.binary_join_element_wise(*items.flatten(), ";")
     codes = items.dictionary_encode().indices.cast(pa.int64())
     lengths = names.value_lengths().to_numpy(zero_copy_only=False)

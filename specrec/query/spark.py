@@ -17,7 +17,7 @@ from specrec.embedding.statistics import ATTRIBUTES
 from specrec.query.choose import SAME
 from specrec.query.nearest import nearest
 from specrec.recommend.config import RecommendConfig
-from specrec.recommend.spark import choose_lists, traits
+from specrec.recommend.spark import choose_lists, nearness, traits
 from specrec.settings import System
 
 Batches = Iterator[pa.RecordBatch]
@@ -100,10 +100,12 @@ def choose_query_lists(
     tracks = tables["tracks"].join(near, "track_id", "left_semi")
     own_groups = tables["duplicates"].select(F.col("track_id").alias("itself"), "group_id")
     own_groups = itself.join(own_groups, "itself").select("track_id", "group_id")
+    duplicates = tables["duplicates"].select("track_id", "group_id").unionByName(own_groups)
     lists = choose_lists(
         everything,
+        nearness(everything, duplicates),
         tracks.unionByName(queries, allowMissingColumns=True),
-        tables["duplicates"].select("track_id", "group_id").unionByName(own_groups),
+        duplicates,
         config,
     ).join(queries, "track_id", "left_semi")
     heads = tables["tracks"].join(itself.select(F.col("itself").alias("track_id")), "track_id", "left_semi")

@@ -123,7 +123,7 @@ class Regions:
         """Return what a region contributes to each vector."""
         if stored is None:
             raise ValueError("the parts by region of these vectors are needed, and are not given")
-        return stored.reshape(len(vectors), len(self.names), -1)[:, index]
+        return stored.reshape(len(vectors), len(self.names), vectors.shape[1])[:, index]
 
     def products(self, pairs: ListedPairs) -> Float64Array:
         """Return the product of each region of the track with the recommended vector, shape (n, regions)."""

@@ -198,11 +198,14 @@ def _sentence(reasons: list[str], difference: str | None, strongest: str, score:
         if score <= 0:
             return str(words["nothing"])
         return str(words[f"closest{but}"].format(strongest=strongest, difference=difference))
-    form = words[f"alike{but}"] if score > 0 else words[f"far{but}"]
+    beginning = "alike" if score > 0 else "far"
     while True:
         joined = words["separator"].join(reasons[:-1])
         joined = joined + words["last_separator"] + reasons[-1] if joined else reasons[-1]
-        sentence = str(form.format(reasons=joined, difference=difference))
-        if len(sentence) <= _LONGEST or len(reasons) == 1:
+        sentence = str(words[beginning + but].format(reasons=joined, difference=difference))
+        if len(sentence) <= _LONGEST or (len(reasons) == 1 and not but):
             return sentence
-        reasons = reasons[:-1]
+        if len(reasons) > 1:
+            reasons = reasons[:-1]
+        else:
+            but = ""

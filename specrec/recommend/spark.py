@@ -71,8 +71,32 @@ def groups(duplicates: DataFrame) -> DataFrame:
     return duplicates.select("track_id", F.xxhash64("group_id").alias("duplicate"))
 
 
+def nearness(neighbours: DataFrame, duplicates: DataFrame) -> DataFrame:
+    """Return ``space, track_id, mean, square``: how near the nearest of each track are.
+
+    The means are of the cosines and of their squares. A track's own copies are left out: they are near to any
+    track, and make no hub of it.
+
+    Parameters
+    ----------
+    neighbours : DataFrame
+        ``space, track_id, neighbour_id, cosine``.
+    duplicates : DataFrame
+        The table.
+    """
+    # sums of decimals, unlike those of doubles, do not depend on the order of the rows
+    cosine = F.col("cosine").cast("decimal(18,15)")
+    mean, square = F.avg(cosine).cast("double"), F.avg((cosine * cosine).cast("decimal(18,15)")).cast("double")
+    group = groups(duplicates)
+    of_listed = group.select(F.col("track_id").alias("neighbour_id"), F.col("duplicate").alias("of_neighbour"))
+    apart = neighbours.select(*OWNER, "neighbour_id", "cosine")
+    apart = apart.join(group, "track_id", "left").join(of_listed, "neighbour_id", "left")
+    apart = apart.where(~F.coalesce(F.col("duplicate") == F.col("of_neighbour"), F.lit(False)))
+    return apart.groupBy(*OWNER).agg(mean.alias("mean"), square.alias("square"))
+
+
 def choose_lists(
-    neighbours: DataFrame, tracks: DataFrame, duplicates: DataFrame, config: RecommendConfig
+    neighbours: DataFrame, near: DataFrame, tracks: DataFrame, duplicates: DataFrame, config: RecommendConfig
 ) -> DataFrame:
     """Return the lists: ``system, track_id, rank, recommended_track_id, score, affinity``.
 
@@ -87,19 +111,12 @@ def choose_lists(
     ----------
     neighbours : DataFrame
         ``space, track_id, rank, neighbour_id, cosine`` of the systems that are wanted.
+    near : DataFrame
+        The :func:`nearness` of all tracks in them.
     tracks, duplicates : DataFrame
         The tables.
     """
-    # sums of decimals, unlike those of doubles, do not depend on the order of the rows
-    cosine = F.col("cosine").cast("decimal(18,15)")
-    mean, square = F.avg(cosine).cast("double"), F.avg((cosine * cosine).cast("decimal(18,15)")).cast("double")
     group = groups(duplicates)
-    of_listed = group.select(F.col("track_id").alias("neighbour_id"), F.col("duplicate").alias("of_neighbour"))
-    apart = neighbours.select(*OWNER, "neighbour_id", "cosine")
-    apart = apart.join(group, "track_id", "left").join(of_listed, "neighbour_id", "left")
-    # its own copies are near to any track, and make no hub of it
-    apart = apart.where(~F.coalesce(F.col("duplicate") == F.col("of_neighbour"), F.lit(False)))
-    near = apart.groupBy(*OWNER).agg(mean.alias("mean"), square.alias("square"))
     known = traits(tracks, config).where("allowed").drop("allowed").join(group, "track_id", "left")
     known = known.withColumnRenamed("track_id", "neighbour_id")
     of_neighbour = near.withColumnRenamed("track_id", "neighbour_id")

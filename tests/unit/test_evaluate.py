@@ -225,7 +225,7 @@ def test_what_is_expected_of_a_genre_prior_is_what_it_does():
     genre = np.repeat([0, 1, 2, -1], [200, 100, 5, 95])
     tracks = np.arange(400)
     times = np.bincount((lists := genre_lists(tracks, tracks, genre, 10, seed=0))[lists >= 0], minlength=400)
-    found = of_genre_prior({"a": 200, "b": 100, "c": 5}, 400, 10).figures(BOOTSTRAP)
+    found = of_genre_prior({200: 1, 100: 1, 5: 1}, 400, 10).figures(BOOTSTRAP)
     assert found["coverage"].value == pytest.approx(np.mean(times > 0), abs=0.01)
     assert found["hubness"].value == pytest.approx(stats.skew(times), abs=0.15)
     assert (genre[lists] == genre[:, None])[lists >= 0].all()
@@ -233,11 +233,17 @@ def test_what_is_expected_of_a_genre_prior_is_what_it_does():
     assert ((lists[genre == 2] >= 0).sum(axis=1) == 4).all()
 
 
-@pytest.mark.parametrize(("tracks", "k"), [(30, 4), (5, 4), (5, 10), (6, 4), (1, 3)])
-def test_what_comes_of_popularity_is_what_its_lists_do(tracks, k):
-    lists = popular_lists(np.arange(tracks), np.arange(tracks)[: k + 1], k)
+@pytest.mark.parametrize(
+    ("tracks", "k", "popular"),
+    [(30, 4, None), (5, 4, None), (5, 10, None), (6, 4, None), (1, 3, None),
+     (30, 4, 3), (30, 4, 4), (30, 4, 5), (30, 4, 1), (30, 4, 0), (5, 4, 4)],
+)  # fmt: skip
+def test_what_comes_of_popularity_is_what_its_lists_do(tracks, k, popular):
+    some = np.arange(tracks if popular is None else popular)
+    lists = popular_lists(np.arange(tracks), some[: k + 1], k)
     times = np.bincount(lists[lists >= 0], minlength=tracks)
-    expected = of_popularity(tracks, k)
+    expected = of_popularity(tracks, k, popular)
+    assert expected.lists == (lists >= 0).any(axis=1).sum()
     told = np.repeat(expected.times, expected.tracks.astype(int))
     assert sorted(told.tolist()) == sorted(times.tolist())
     assert not (lists == np.arange(tracks)[:, None]).any()

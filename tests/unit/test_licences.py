@@ -17,7 +17,8 @@ def script():
 @pytest.mark.parametrize(
     "licence",
     ["MIT", "ISC License (ISCL)", "MPL-2.0 AND MIT", "BSD-2-Clause AND Apache-2.0 WITH LLVM-exception",
-     "GPL-3.0-only OR MIT", "(MIT AND Zlib) OR GPL-2.0-only", "Apache Software License; BSD License"],
+     "GPL-3.0-only OR MIT", "(MIT AND Zlib) OR GPL-2.0-only", "Apache Software License; BSD License",
+     "MIT AND (GPL-2.0-only OR (MIT AND Zlib))"],
 )  # fmt: skip
 def test_licences_that_ask_for_little_are_allowed(script, licence):
     assert script.is_allowed(licence)
@@ -26,7 +27,8 @@ def test_licences_that_ask_for_little_are_allowed(script, licence):
 @pytest.mark.parametrize(
     "licence",
     ["UNKNOWN", "", "GPL-2.0-or-later", "AGPL-3.0-only", "MIT AND GPL-3.0-only", "LicenseRef-NVIDIA-Proprietary",
-     "GNU General Public License v2 or later (GPLv2+)", "Apache Software License; GPL-2.0-only"],
+     "GNU General Public License v2 or later (GPLv2+)", "Apache Software License; GPL-2.0-only",
+     "GPL-3.0-only AND (MIT OR BSD-3-Clause)", "(MIT OR Apache-2.0) AND GPL-2.0-only"],
 )  # fmt: skip
 def test_unknown_ones_and_the_gpl_are_not(script, licence):
     assert not script.is_allowed(licence)

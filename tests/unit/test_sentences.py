@@ -56,9 +56,12 @@ def _sentence_of(groups, words, chances, parts, *, score, apart):
     while True:
         joined = " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
         sentence = f"{begin}{joined}{f'; but {but}' if but else ''}."
-        if len(sentence) < 200 or len(said) == 1:
+        if len(sentence) < 200 or (len(said) == 1 and not but):
             return sentence
-        said.pop()
+        if len(said) > 1:
+            said.pop()
+        else:
+            but = None
 
 
 @settings(max_examples=150)
