@@ -1,6 +1,6 @@
 """The stages of a night, in their order.
 
-A new stage is its module, one line in :data:`STAGES`, its script in ``jobs/`` and the table that it writes. The
+A new stage is its module, one line here, its script in ``jobs/`` and the table that it writes. The
 order of a night and ``specrec nightly --stage`` follow. Importing this module imports no stage, and no Spark.
 """
 
@@ -16,8 +16,8 @@ from specrec.settings import nearest_name
 if TYPE_CHECKING:
     from specrec.pipeline.run import Run
 
-#: The name of each stage, and the function that runs it.
-STAGES: dict[str, str] = {
+#: The name of each stage, and the function that runs it, in the order of a night.
+_FUNCTIONS = {
     "ingest": "specrec.pipeline.ingest:ingest",
     "extract": "specrec.pipeline.extract:extract",
     "fit": "specrec.pipeline.fit:fit",
@@ -27,6 +27,9 @@ STAGES: dict[str, str] = {
     "recommend": "specrec.pipeline.recommend:recommend",
     "map": "specrec.pipeline.map:make_map",
 }
+
+#: The names of the stages, in the order of a night.
+STAGES = tuple(_FUNCTIONS)
 
 
 def in_order(names: Iterable[str] | None) -> list[str]:
@@ -58,6 +61,6 @@ def in_order(names: Iterable[str] | None) -> list[str]:
 
 def find_stage(name: str) -> Callable[[Run], None]:
     """Import a stage, and return the function that runs it."""
-    module, _, function = STAGES[name].partition(":")
+    module, _, function = _FUNCTIONS[name].partition(":")
     found: Callable[[Run], None] = getattr(import_module(module), function)
     return found

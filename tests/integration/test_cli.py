@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import librosa
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
+from deltalake import write_deltalake
 from nights import QUICK, Night, write_csv
 
 from specrec.cli import main
@@ -149,3 +152,23 @@ def test_the_readmes_python_reads_the_tables(first_night: Night, monkeypatch: py
     samples, rate = librosa.load(uri, sr=22_050, offset=0.25, duration=3.0)
     expected = librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate), ref=np.max)
     np.testing.assert_allclose(found["db"], expected, atol=0.2)
+
+
+def test_show_prints_a_list_that_there_is_and_says_why_there_is_none(second_night: Night) -> None:
+    table = second_night.reader.table("quarantine")
+    now = datetime.now(UTC)
+    row = {"track_id": "demo-0001", "stage": "embed/own", "code": "timed_out", "message": "took too long"}
+    row |= {"audio_uri": "x", "attempts": 1, "first_seen": now, "last_seen": now}
+    schema = pa.schema(table.schema().to_arrow())
+    write_deltalake(table, pa.Table.from_pylist([row], schema), mode="append")
+    shown = specrec("show", "demo-0001", "--warehouse", second_night.warehouse)
+    assert shown.exit_code == 0, shown.output  # of one space alone it was left out
+
+    second_night.reader.table("recommendations").delete()
+    for track_id, why in (
+        ("demo-0001", "has no recommendations: it is in quarantine (timed_out: took too long)"),
+        ("demo-0002", "has no recommendations yet: run `specrec nightly`"),
+    ):
+        result = specrec("show", track_id, "--warehouse", second_night.warehouse)
+        assert result.exit_code == 2
+        assert result.stderr == f"specrec: {track_id} {why}\n"

@@ -264,3 +264,14 @@ def test_many_files_in_spark_get_what_one_gets(
             assert row["score"] == pytest.approx(expected["score"], abs=1e-6)
             assert row["affinity"] == (expected["affinity"] and pytest.approx(expected["affinity"], abs=1e-5))
     assert len(found) == 28
+
+
+def test_many_files_none_of_which_can_be_analysed_end_in_what_failed(first_night: Night, tmp_path: Path) -> None:
+    (tmp_path / "songs").mkdir()
+    odd = tmp_path / "songs" / "query:1.mp3"
+    odd.write_text("no music")
+    config = first_night.config()
+    assert query_many(config, f"{tmp_path}/songs", f"{tmp_path}/found", "hybrid", 4) == (1, 1)
+    reader = Reader(f"{tmp_path}/found", config.storage)
+    assert reader.rows("lists") == []
+    assert [(row["audio_uri"], row["code"]) for row in reader.rows("failed")] == [(str(odd), "undecodable")]

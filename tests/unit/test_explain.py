@@ -605,3 +605,9 @@ def test_what_it_needs_is_declared():
     assert {name for name, _ in LAYOUT} >= set(statistics.COLUMNS) - {"key", "mode", "key_strength"}
     assert set(truth.FEATURES) == set(statistics.COLUMNS)
     assert set(truth.ATTRIBUTES) == set(ATTRIBUTES)
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_no_vector_has_no_part(parts):
+    none = np.zeros((0, len(FAMILY_OF)))
+    assert parts.part(0, none, np.zeros((0, len(parts.names) * len(FAMILY_OF)))).shape == none.shape
