@@ -106,7 +106,7 @@ def walk(store: Store, folder: Location, root: Location, scope: Scope) -> Iterat
     """Yield files and what cannot be used, and why a folder was left out.
 
     Each folder is listed once: at its own place if that lies in the catalogue and is not hidden, and otherwise
-    where the first link leads to it. So links make no circles.
+    where the first link of this walk leads to it. So links make no circles.
 
     Parameters
     ----------
@@ -131,18 +131,20 @@ def walk(store: Store, folder: Location, root: Location, scope: Scope) -> Iterat
                 yield entry
         if scope == "files":
             return
-        for one in sorted(below, key=lambda each: each.uri, reverse=True):
+        further: list[tuple[Location, Location | None]] = []
+        for one in sorted(below, key=lambda each: each.uri):
             place = one.leads_to or (join(real, posixpath.basename(one.uri)) if real else None)
             if is_hidden(one.uri):
                 yield _HIDDEN
             elif place is None:
                 if scope == "tree":
-                    waiting.append((one.uri, None))
+                    further.append((one.uri, None))
             elif place in linked or _is_listed(place, root):
                 yield _LISTED_ELSEWHERE
             else:
                 linked.add(place)
-                waiting.append((one.uri, place))
+                further.append((one.uri, place))
+        waiting += reversed(further)
 
 
 def _is_listed(place: Location, root: Location) -> bool:

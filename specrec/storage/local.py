@@ -82,8 +82,10 @@ class LocalStore(Store):
 
     def _seen_from_root(self, real: str) -> Location:
         """Return a path without links as the root's own name has it, if it lies below the root."""
-        below = is_below(real, self._real_root)
-        return Location(posixpath.join(self._root, os.path.relpath(real, self._real_root)) if below else real)
+        if not is_below(real, self._real_root):
+            return Location(real)
+        below = real.removeprefix(self._real_root).lstrip("/")
+        return Location(posixpath.join(self._root, below)) if below else self._root
 
     def _open(self, uri: Location) -> BinaryIO:
         if not self._confined:
