@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,9 @@ LIES = {
         "/music/x.mp3": "/music/x.mp3",
         "file:///music/x.mp3": "/music/x.mp3",
         "Ünïcode — «naïve» #1 100%.mp3": "/music/Ünïcode — «naïve» #1 100%.mp3",
+        "a\n.mp3\n": "/music/a\n.mp3\n",
+        "a/..\n": "/music/a/..\n",
+        "a/.\n": "/music/a/.\n",
         "../etc/passwd": None,
         "a/../../etc/passwd": None,
         "/etc/passwd": None,
@@ -173,6 +177,109 @@ def test_a_folder_of_tagged_files_needs_no_catalogue(tmp_path: Path) -> None:
     assert tracks["Album/three.wav"]["track_name"] == "three"
     assert night.stage(run_id, "extract")["rows_out"] == 3
     assert night.stage(night.run(stages=["ingest"]), "ingest")["status"] == "unchanged"
+
+
+def test_a_folder_of_odd_names_and_links_gives_what_it_can_and_tells_the_rest(tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    names = [
+        "one.flac",
+        " lead.flac",
+        "same.flac",
+        " same.flac",
+        "line\nbreak\r.flac",
+        " d \t/\n/c.flac\n",
+        "a.W64",
+    ]
+    odd = [
+        os.fsdecode(b"caf\xe9.flac"),
+        os.fsdecode(b"M\xfcsik/x.flac"),
+        "#recycle/deleted.flac",
+        "../disk2/x.flac",
+    ]
+    for number, name in enumerate((*names, *odd)):
+        path = f"{music}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        clip = render_clip(number, seconds=2.0)
+        sf.write(os.fsencode(path), clip.samples, clip.sample_rate, format="w64" if name == "a.W64" else "flac")
+    (music / "notes.txt").write_text("not audio")
+    (music / "Album").symlink_to(tmp_path / "disk2")
+    (music / "again").symlink_to(music)
+    one, same = music / "one.flac", music / "same.flac"
+    one.write_bytes(vorbis_comments(one.read_bytes(), [("title", "Old")]))
+    night = Night(str(music), f"{tmp_path}/warehouse")
+
+    run_id = night.run(stages=MEASURED)
+
+    tracks = {row["track_id"]: row for row in night.rows("tracks")}
+    assert tracks.keys() == set(names)
+    assert all(row["has_audio"] and row["audio_uri"] == f"{music}/{name}" for name, row in tracks.items())
+    assert tracks["one.flac"]["track_name"] == "Old"
+    assert {row["track_id"] for row in night.rows("audio_features")} == set(names)
+    told = {row["track_id"]: (row["stage"], row["code"]) for row in night.rows("quarantine")}
+    assert told == {
+        "caf\\xe9.flac": ("ingest", "unreadable_name"),
+        "M\\xfcsik": ("ingest", "unreadable_name"),
+        "Album": ("ingest", "forbidden_path"),
+    }
+    ingest = night.stage(run_id, "ingest")
+    assert ingest["rows_failed"] == 3
+    assert ingest["details"]["quarantined"] == "1 forbidden_path, 2 unreadable_name"
+    assert ingest["details"]["left_out"] == (
+        "1 .txt, 1 hidden or system folders, 1 links to folders that are listed elsewhere"
+    )
+
+    # a tagger that puts the old time back, and a change of rights
+    times = one.stat().st_atime_ns, one.stat().st_mtime_ns
+    one.write_bytes(one.read_bytes().replace(b"title=Old", b"title=New"))
+    os.utime(one, ns=times)
+    same.chmod(0o600)
+    second = night.run(stages=MEASURED)
+    tracks = {row["track_id"]: row for row in night.rows("tracks")}
+    assert tracks["one.flac"]["track_name"] == "New"
+    details = night.stage(second, "extract")["details"]
+    assert (details["decoded"], details["same_content"]) == ("1", "1")
+    by_name = {row["track_id"]: row for row in night.rows("audio_features", without=())}
+    assert {name for name, row in by_name.items() if row["run_id"] == second} == {"one.flac"}
+    assert by_name["same.flac"]["audio_fingerprint"] == tracks["same.flac"]["audio_fingerprint"]
+    third = night.run(stages=MEASURED)
+    assert {night.stage(third, stage)["status"] for stage in MEASURED} == {"unchanged"}
+
+
+def test_no_link_leads_a_catalogue_out_of_its_root(tmp_path: Path) -> None:
+    root = tmp_path / "music"
+    for number, name in enumerate(("music/a.flac", "music/b.flac", "music/deep/c.flac", "elsewhere/secret.flac")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        clip = render_clip(number, seconds=2.0)
+        sf.write(tmp_path / name, clip.samples, clip.sample_rate)
+    (root / os.fsdecode(b"odd \xe9.txt")).touch()
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "etc").symlink_to("/etc")
+    (root / "deep" / "secret.flac").symlink_to(tmp_path / "elsewhere" / "secret.flac")
+    (root / "within").symlink_to(root / "deep")
+    outside = [
+        "out/secret.flac",
+        "etc/passwd",
+        "deep/secret.flac",
+        "within/secret.flac",
+        "within/../out/secret.flac",
+    ]
+    inside = ["a.flac", "b.flac", "deep/c.flac", "within/c.flac"]
+    gone = ["none.flac", "n" * 300 + "/x.flac", "a.flac/x.flac"]
+    rows = [{"track_id": name, "audio": name} for name in (*inside, *outside, *gone)]
+    night = Night(str(write_csv(root / "tracks.csv", rows)), f"{tmp_path}/warehouse")
+    night.run(stages=["ingest"])
+    tracks = {row["track_id"]: row for row in night.rows("tracks")}
+    assert {name for name, row in tracks.items() if row["has_audio"]} == set(inside)
+    assert {name for name, row in tracks.items() if row["audio_uri"] is None} == set(outside)
+    told = {row["track_id"]: row["code"] for row in night.rows("quarantine")}
+    assert told == dict.fromkeys(outside, "forbidden_path")
+    # what leads out since it was listed is not read either
+    (root / "b.flac").unlink()
+    (root / "b.flac").symlink_to(tmp_path / "elsewhere" / "secret.flac")
+    night.run("extract.max_failed_share=1", stages=["extract"])
+    failed = {row["track_id"]: row["code"] for row in night.rows("quarantine") if row["stage"] == "extract"}
+    assert failed == {"b.flac": "forbidden_path", **dict.fromkeys(gone, "not_found")}
+    assert {row["track_id"] for row in night.rows("audio_features")} == set(inside) - {"b.flac"}
 
 
 def test_rows_without_id_or_outside_the_root_are_quarantined_and_heal(rendered: Path, tmp_path: Path) -> None:
