@@ -262,8 +262,8 @@ def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_
         *((f"good {name}", name, old, f"h {name}", str(settings), seen) for name, (old, _) in of_each.items()),
     )
     failed = rows(
-        "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, audio_hash string, "
-        "decoder string, attempts int, last_seen timestamp",
+        "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, "
+        "audio_hash string, decoder string, attempts int, last_seen timestamp",
         *(
             (f"bad {name}", name, old, "silent", "extract", str(settings), "d", 1, seen)
             for name, (old, _) in of_each.items()
