@@ -11,7 +11,9 @@ from pyspark.sql import functions as F
 
 from specrec.catalogue.sources import audio_root, find_source
 from specrec.catalogue.spark import (
+    Source,
     audio_files,
+    bytes_in,
     conform,
     counted,
     differences,
@@ -21,6 +23,7 @@ from specrec.catalogue.spark import (
     places_that_fail,
     read_table,
     rows_that_fail,
+    unread,
     with_audio_uri,
     with_files,
     with_known_files,
@@ -46,7 +49,13 @@ def check_catalogue(spark: SparkSession, config: Config) -> None:
     """Raise, in one line, if the catalogue cannot be read or lacks a column. Nothing is written."""
     kind = find_source(config.catalogue, config.storage)
     if kind != "folder":
-        conform(read_table(spark, config.catalogue.path, kind))
+        conform(_read(spark, config, kind).rows)
+
+
+def _read(spark: SparkSession, config: Config, kind: str) -> Source:
+    catalogue = config.catalogue
+    written = {"encoding": catalogue.encoding, "delimiter": catalogue.delimiter}
+    return read_table(spark, catalogue.path, kind, config.storage, **written)
 
 
 def ingest(run: Run) -> None:
@@ -74,7 +83,13 @@ def ingest(run: Run) -> None:
             rows = keep(folder_catalogue(files, known, root, storage))
             placed = one_row_a_track(rows)
         else:
-            rows = keep(conform(read_table(spark, config.path, kind)))
+            source = _read(spark, run.config, kind)
+            rows = keep(conform(source.rows))
+            left_out = ", ".join(
+                f"{name} ({of})" for name, of in {**source.left_out, **bytes_in(source.rows)}.items()
+            )
+            if left_out:
+                report.details["columns_left_out"] = left_out
             placed = with_audio_uri(one_row_a_track(rows.where("track_id is not null")), root)
             listed = keep(fingerprints(placed, root, storage))
             files = with_known_files(listed, known)
@@ -85,6 +100,9 @@ def ingest(run: Run) -> None:
         counts = rows.agg(F.count("*").alias("rows"), F.count("track_id").alias("named")).first()
         assert counts is not None
         report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
+        if values := ", ".join(f"{count} {name}" for name, count in unread(rows).items()):
+            report.details["unread_values"] = values
+            get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=values)
         changes = _report_changes(run, tracks, report)
         report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
         if left_out := counted(listed, "left_out"):
@@ -114,15 +132,17 @@ def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
     report.details |= {name: counts[name] for name in ("added", "changed", "removed", "lost_audio")}
     if not counts.now:
         raise CatalogueError(f"the catalogue {run.config.catalogue.path} holds no track")
+    limits = run.config.catalogue
     for what, lost, of in (
         ("tracks", counts.removed, counts.before),
         ("audio files", counts.lost_audio, counts.had_audio),
     ):
-        if lost > run.config.catalogue.max_removed_share * of:
+        is_few = lost <= limits.always_removable and lost * 2 <= of
+        if lost > limits.max_removed_share * of and not is_few:
             raise CatalogueError(
                 f"{lost} of {of} {what} are gone since the last run, more than catalogue.max_removed_share="
-                f"{run.config.catalogue.max_removed_share:g} allows; nothing was deleted. If they are meant to be "
-                "gone, run once with --set catalogue.max_removed_share=1"
+                f"{limits.max_removed_share:g} allows; nothing was deleted. If they are meant to be gone, run once "
+                "with --set catalogue.max_removed_share=1"
             )
     return counts
 

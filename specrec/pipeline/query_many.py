@@ -125,7 +125,7 @@ def _files(spark: SparkSession, source: Location, config: Config) -> tuple[Locat
         files = listed.withColumn("audio", F.col("audio_uri"))
         files = files.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
         return source, files.select(*_WANTED).distinct()
-    rows = read_table(spark, source, ending)
+    rows = read_table(spark, source, ending, config.storage).rows
     if "audio" not in rows.columns:
         raise CatalogueError(f"{source} lacks the column 'audio'; it has {', '.join(rows.columns)}")
     files = with_audio_uri(rows.select("audio"), parent(source)).withColumn("audio_fingerprint", F.lit(""))

@@ -118,6 +118,13 @@ class LocalStore(Store):
         """See :class:`Store`."""
         return self._open(uri)
 
+    def size(self, uri: Location) -> int:
+        """See :class:`Store`."""
+        try:
+            return os.stat(uri).st_size
+        except OSError as error:
+            raise StorageError(f"cannot read {uri}: {error.strerror or error}") from None
+
     def entries(self, folder: Location) -> Iterator[Entry]:
         """See :class:`Store`.
 

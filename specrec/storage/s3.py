@@ -163,6 +163,13 @@ class S3Store(Store):
         """See :class:`Store`."""
         return cast(BinaryIO, io.BufferedReader(_S3File(self._get, uri, size), buffer_size=65_536))
 
+    def size(self, uri: Location) -> int:
+        """See :class:`Store`."""
+        found = self._first(uri, _bucket_and_key(uri)[1])
+        if found is None or found["Key"] != _bucket_and_key(uri)[1]:
+            raise StorageError(f"cannot read {uri}: there is no such object")
+        return int(found["Size"])
+
     def entries(self, folder: Location) -> Iterator[Entry]:
         """See :class:`Store`."""
         try:
@@ -290,6 +297,11 @@ class S3Store(Store):
 
     def _first_key(self, uri: Location, prefix: str) -> str | None:
         """Return the first key of a URI's bucket that begins with a prefix; None if there is none."""
+        found = self._first(uri, prefix)
+        return None if found is None else found["Key"]
+
+    def _first(self, uri: Location, prefix: str) -> Any:
+        """Return the first object of a URI's bucket whose key begins with a prefix; None if there is none."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
@@ -297,7 +309,7 @@ class S3Store(Store):
         except (BotoCoreError, ClientError) as error:
             where = f" at {self._config.endpoint_url}" if self._config.endpoint_url else ""
             raise StorageError(f"cannot reach {uri}{where}: {_reason(error)}") from None
-        return next((entry["Key"] for entry in found.get("Contents", ())), None)
+        return next(iter(found.get("Contents", ())), None)
 
 
 class _S3File(io.RawIOBase):

@@ -106,6 +106,9 @@ class Store(Protocol):
             ``forbidden_path``, as :meth:`fetch` does.
         """
 
+    def size(self, uri: Location) -> int:
+        """Return the size of a file in bytes. Raises StorageError if there is none."""
+
     def entries(self, folder: Location) -> Iterator[Entry]:
         """Yield all that lies directly in a folder; nothing if there is no such folder.
 
