@@ -59,7 +59,9 @@ def first_line(error: BaseException | str) -> str:
 #: Every code that ``quarantine.code`` can hold, with what it means. Codes are a contract: never renamed.
 TRACK_ERROR_CODES: dict[str, str] = {
     "missing_track_id": "the catalogue's row has no track_id",
-    "forbidden_path": "the catalogue points outside the configured audio root or schemes",
+    "forbidden_path": "the catalogue, or a link, points outside the configured audio root or schemes",
+    "unreadable_name": "the file's or folder's name is no text (UTF-8), and so cannot be written down",
+    "unreadable_folder": "the store does not list the folder; what was known of the files in it is kept",
     "not_found": "the catalogue names a file that the store does not have",
     "too_large": "the file is larger than extract.max_file_mb",
     "storage_error": "the store failed while the file was read; tried again at the next run",

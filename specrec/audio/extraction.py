@@ -14,11 +14,13 @@ from specrec.audio.isolated import Analyst
 from specrec.audio.measures import TABLE_COLUMNS
 from specrec.config import Config
 from specrec.errors import TrackError
+from specrec.storage import Location
 
 Frames = Iterator[pd.DataFrame]
 
 #: The columns of what comes out, with their types in the words of SQL. There is one row a track: its features and
-#: its mel spectrogram, or the code and the message of what failed.
+#: its mel spectrogram, or the code and the message of what failed; or, if the file still holds what was analysed
+#: before, that it does (``same_content``), and nothing of the sound.
 EXTRACTED: dict[str, str] = {
     "track_id": "string",
     "audio_uri": "string",
@@ -33,24 +35,28 @@ EXTRACTED: dict[str, str] = {
     "n_mels": "int",
     "n_frames": "int",
     "hop_length": "int",
+    "same_content": "boolean",
     "code": "string",
     "message": "string",
 }
 
 
-def analyser(config: Config) -> Callable[[Frames], Frames]:
+def analyser(config: Config, root: Location | None = None) -> Callable[[Frames], Frames]:
     """Return what analyses the files of frames.
 
     Parameters
     ----------
     config : Config
         Its sections audio, extract and storage are used.
+    root : Location or None
+        The folder that no link may lead out of; None: there is none.
 
     Returns
     -------
     callable
-        Takes frames of ``audio_uri, audio_fingerprint, track_ids``, and yields frames with the columns of
-        :data:`EXTRACTED`, `extract.batch_rows` rows each at most.
+        Takes frames of ``audio_uri, audio_fingerprint, track_ids``, and ``content_hash`` where a file may still
+        hold what was analysed before. It yields frames with the columns of :data:`EXTRACTED`,
+        `extract.batch_rows` rows each at most.
     """
     audio_hash = str(config.audio_hash)
 
@@ -58,8 +64,8 @@ def analyser(config: Config) -> Callable[[Frames], Frames]:
         rows: list[dict[str, Any]] = []
         analyst = analyst_of(config.audio, config.extract)
         analyst.start()  # while the first files arrive
-        for file, content in fetch_ahead(files_of(batches), config.storage, config.extract):
-            row = _analyse(analyst, content, file.name, config.audio.hop_length)
+        for file, content in fetch_ahead(files_of(batches), config.storage, config.extract, root):
+            row = _analyse(analyst, content, file, config.audio.hop_length)
             row |= {"audio_uri": file.uri, "audio_fingerprint": file.fingerprint, "audio_hash": audio_hash}
             for track_id in file.track_ids:
                 rows.append(row | {"track_id": track_id})
@@ -79,7 +85,7 @@ def analyst_of(audio: AudioConfig, limits: ExtractConfig) -> Analyst:
 
 
 def files_of(batches: Frames) -> Iterator[AudioFile]:
-    """Yield the files that frames of ``audio_uri, audio_fingerprint, track_ids`` name.
+    """Yield the files that frames of ``audio_uri, audio_fingerprint, track_ids`` name; maybe ``content_hash`` too.
 
     Examples
     --------
@@ -88,14 +94,19 @@ def files_of(batches: Frames) -> Iterator[AudioFile]:
     [('a.mp3', ['a', 'b'])]
     """
     for batch in batches:
-        yield from map(AudioFile, batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"])
+        known = batch["content_hash"] if "content_hash" in batch else [None] * len(batch)
+        yield from map(AudioFile, batch["audio_uri"], batch["audio_fingerprint"], batch["track_ids"], known)
 
 
-def _analyse(analyst: Analyst, content: BinaryIO | TrackError, name: str, hop_length: int) -> dict[str, Any]:
+def _analyse(analyst: Analyst, content: BinaryIO | TrackError, file: AudioFile, hop_length: int) -> dict[str, Any]:
+    from specrec.audio.analyse import sha256_of  # noqa: PLC0415
+
     try:
         if isinstance(content, TrackError):
             raise content
-        done = analyst.analyse(content, name)
+        if file.known_hash and sha256_of(content) == file.known_hash:
+            return {"content_hash": file.known_hash, "same_content": True}
+        done = analyst.analyse(content, file.name)
     except TrackError as error:
         return {"code": error.code, "message": error.message}
     return {

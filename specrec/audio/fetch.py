@@ -23,6 +23,17 @@ _GIVE_UP_AFTER = 10
 class AudioFile:
     """A file to analyse, and the tracks that it is the audio of.
 
+    Attributes
+    ----------
+    uri : Location
+        Where it lies.
+    fingerprint : str
+        What tells that it changed.
+    track_ids : sequence of str
+        The tracks.
+    known_hash : str or None
+        SHA-256 of the content that was analysed before, where the file may still hold it; None: it does not.
+
     Examples
     --------
     >>> AudioFile(Location("s3://music/live/song.mp3"), "an ETag", ["t1"]).name
@@ -32,6 +43,7 @@ class AudioFile:
     uri: Location
     fingerprint: str
     track_ids: Sequence[str]
+    known_hash: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,7 +58,7 @@ class AudioFile:
 
 
 def fetch_ahead(
-    files: Iterable[AudioFile], storage: StorageConfig, limits: ExtractConfig
+    files: Iterable[AudioFile], storage: StorageConfig, limits: ExtractConfig, root: Location | None = None
 ) -> Iterator[tuple[AudioFile, BinaryIO | TrackError]]:
     """Yield every file, in order, with its content, while the next ``prefetch`` are on their way.
 
@@ -61,6 +73,8 @@ def fetch_ahead(
         How object storage is reached.
     limits : ExtractConfig
         ``prefetch`` and ``max_file_mb`` are used.
+    root : Location or None
+        The folder that no link may lead out of; None: there is none.
 
     Yields
     ------
@@ -74,7 +88,7 @@ def fetch_ahead(
             raise TrackError(
                 "storage_error", f"not asked for, since the store failed for {failures} files in a row"
             )
-        open_store(file.uri, storage).fetch(file.uri, spool, limits.max_file_mb * 1_000_000)
+        open_store(file.uri, storage, root).fetch(file.uri, spool, limits.max_file_mb * 1_000_000)
 
     with ExitStack() as stack:
         free = [cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile())) for _ in range(limits.prefetch + 1)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial, reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.audio.extraction import EXTRACTED, analyser
 from specrec.config import Config
 from specrec.errors import MOST_ATTEMPTS, RETRYABLE_CODES
 from specrec.settings import SettingsHash
+from specrec.storage import Location
 
 _FILE = ("audio_uri", "audio_fingerprint")
 #: What :func:`survey` says of a track: it names a file; it is in quarantine; it has features; it has features, or a
@@ -62,7 +63,11 @@ def to_analyse(
     audio_hash: SettingsHash,
     decoders: str,
 ) -> DataFrame:
-    """Return the files to decode: ``audio_uri, audio_fingerprint, track_ids``.
+    """Return the files to read: ``audio_uri, audio_fingerprint, content_hash, track_ids``.
+
+    A ``content_hash`` is that of what was analysed before, where a file has the same size and modification time and
+    changed all the same: by other rights or links, or by a program that puts the old time back. Only if its content
+    is another must it be decoded.
 
     Left out is what was analysed with this configuration and did not change since, and what failed for a reason
     that would hold again: same file, same configuration, same decoders, and no fault of the storage.
@@ -76,29 +81,61 @@ def to_analyse(
     decoders : str
         Versions of the current decoders, and the limits that they run within.
     """
-    same = ["track_id", *_FILE]
-    wanted = tracks.where("has_audio").select(*same)
+    wanted = tracks.where("has_audio").select("track_id", *_FILE)
     # done is what both tables hold, of the same bytes: a run may have died between their commits
     made_of = ["track_id", "content_hash", "audio_hash"]
     is_current = F.col("audio_hash").isin(*audio_hash.accepted)
     whole = spectrograms.where(is_current).select(*made_of)
-    done = features.where(is_current).join(whole, made_of, "left_semi").select(*same)
+    done = features.where(is_current).join(whole, made_of, "left_semi")
     tried_enough = ~F.col("code").isin(*RETRYABLE_CODES)
     for code, attempts in MOST_ATTEMPTS.items():
         tried_enough &= (F.col("code") != code) | (F.col("attempts") >= attempts)
     failed = quarantine.where(
         (F.col("stage") == "extract") & is_current & (F.col("decoder") == decoders) & tried_enough
-    ).select(*same)
-    open_tracks = wanted.join(done, same, "left_anti").join(failed, same, "left_anti")
-    return by_file(open_tracks)
+    )
+    of_file = ["track_id", "audio_uri"]
+    old = F.col("audio_fingerprint").alias("old")
+    found = wanted.join(done.select(*of_file, old, "content_hash", "computed_at"), of_file, "left")
+    found = found.where(~_is_the_same("old", "audio_fingerprint", "computed_at"))
+    may_be_same = _content_part(F.col("old")) == _content_part(F.col("audio_fingerprint"))
+    found = found.withColumn("content_hash", F.when(may_be_same, F.col("content_hash"))).drop("old", "computed_at")
+    found = found.join(failed.select(*of_file, old, "last_seen"), of_file, "left")
+    return by_file(found.where(~_is_the_same("old", "audio_fingerprint", "last_seen")), "content_hash")
 
 
-def by_file(tracks: DataFrame) -> DataFrame:
-    """Return ``audio_uri, audio_fingerprint, track_ids``: tracks that share a file share its one decoding."""
-    return tracks.groupBy(*_FILE).agg(F.sort_array(F.collect_list("track_id")).alias("track_ids"))
+def _content_part(fingerprint: Column) -> Column:
+    """Return a fingerprint without the time of the last change: of a file on disk, size and modification time.
+
+    An object's ETag has no such time: it stays as it is.
+    """
+    return F.substring_index(fingerprint, "-", 2)
 
 
-def extract(files: DataFrame, config: Config, tasks: int) -> DataFrame:
+def _is_the_same(old: str, new: str, seen_at: str) -> Column:
+    """Tell whether a file is what it was at some time, by columns of two fingerprints; not if there is no old one.
+
+    Warehouses of earlier releases hold fingerprints without the time of the last change. Such a file is the same if
+    the rest of its fingerprint is, and it did not change since.
+    """
+    changed = F.substring_index(new, "-", -1).try_cast("bigint") / 1_000_000_000  # seconds
+    is_of_earlier_release = (F.col(old) == _content_part(F.col(new))) & (changed < F.unix_timestamp(seen_at))
+    return F.coalesce((F.col(old) == F.col(new)) | is_of_earlier_release, F.lit(False))
+
+
+def by_file(tracks: DataFrame, *further: str) -> DataFrame:
+    """Return ``audio_uri, audio_fingerprint, track_ids``: tracks that share a file share its one decoding.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        ``track_id, audio_uri, audio_fingerprint``.
+    further : str
+        Columns in which they must agree, too, and which are kept.
+    """
+    return tracks.groupBy(*_FILE, *further).agg(F.sort_array(F.collect_list("track_id")).alias("track_ids"))
+
+
+def extract(files: DataFrame, config: Config, tasks: int, root: Location) -> DataFrame:
     """Analyse files in Python workers; the columns are :data:`~specrec.audio.extraction.EXTRACTED`.
 
     Parameters
@@ -109,6 +146,8 @@ def extract(files: DataFrame, config: Config, tasks: int) -> DataFrame:
         Its sections audio, extract and storage are used.
     tasks : int
         How many Spark tasks the work is cut into.
+    root : Location
+        The folder that no link may lead out of.
     """
     schema = ", ".join(f"{name} {kind}" for name, kind in EXTRACTED.items())
-    return files.repartition(tasks, "audio_uri").mapInPandas(analyser(config), schema)
+    return files.repartition(tasks, "audio_uri").mapInPandas(analyser(config, root), schema)

@@ -7,6 +7,9 @@ from specrec.errors import CatalogueError
 from specrec.storage import Location, open_store, parent
 from specrec.storage.config import StorageConfig
 
+#: The endings by which a catalogue's kind is told; what is delimited text may be packed by gzip.
+_ENDINGS = {"csv": (".csv", ".tsv"), "parquet": (".parquet",), "delta": (".delta",)}
+
 
 def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
     """Return ``csv``, ``parquet``, ``delta`` or ``folder``.
@@ -20,9 +23,10 @@ def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
     """
     if config.format != "auto":
         return config.format
-    ending = config.path.rpartition(".")[2].lower()
-    if ending in ("csv", "parquet", "delta"):
-        return ending
+    name = config.path.lower().removesuffix(".gz")
+    for kind, endings in _ENDINGS.items():
+        if name.endswith(endings):
+            return kind
     return "folder" if is_folder_of_audio else "delta"
 
 

@@ -6,17 +6,23 @@ A new kind of source is a DataFrame of whatever columns it has: :func:`conform` 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_type
 
+from specrec.catalogue.delimited import Dialect, find_dialect, read_rows, unique_names
 from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
-from specrec.catalogue.tags import AUDIO_ENDINGS
-from specrec.errors import CatalogueError, first_line
-from specrec.storage import SCHEMES, Location, for_spark, join, open_store, scheme_of
+from specrec.catalogue.parquet import merge_schemas
+from specrec.errors import CatalogueError, StorageError, TrackError, first_line
+from specrec.storage import SCHEMES, Location, for_spark, is_text, join, open_store, scheme_of
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES, TRACKS
 
@@ -25,60 +31,255 @@ CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio
 
 #: Names of row numbers, which pandas and Spark write beside the data. They are left out, as they change whenever
 #: rows are in another order.
-_INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|)", re.IGNORECASE)
+_INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|__index_level_\d+__|)", re.IGNORECASE)
+#: What the second column of a name is called; see :func:`~specrec.catalogue.delimited.unique_names`.
+_AGAIN = re.compile(r"(.*) \(\d+\)")
+#: What stands for nothing in a column of numbers, in small letters.
+_NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>", "-", "\\n")
+CATALOGUE_EXTRA = T.MapType(T.StringType(), T.StringType())
+#: Codes of places that may be there all the same, and can be read another night.
+_UNREAD = ("unreadable_folder", "storage_error")
+_MOST_KINDS = 8
 #: Columns of ``tracks`` that say nothing of what the catalogue holds, and are not hashed.
 _NOT_HASHED = ("row_hash", "run_id", "updated_at")
 
 
-def read_table(spark: SparkSession, path: Location, kind: str) -> DataFrame:
+def read_table(
+    spark: SparkSession, path: Location, kind: str, storage: StorageConfig, **options: str | None
+) -> Source:
     """Read a CSV (every column as text), Parquet or Delta catalogue as it is.
+
+    Parameters
+    ----------
+    path : Location
+        A file; or, of CSV and Parquet, a folder of parts.
+    kind : str
+        ``csv``, ``parquet`` or ``delta``.
+    storage : StorageConfig
+        How the store is reached.
+    options : str or None
+        ``encoding`` and ``delimiter`` of a CSV, where they are known.
 
     Raises
     ------
     CatalogueError
-        If there is none, or it is not of that kind.
+        If there is none, it is not of that kind, or its parts do not fit together.
     """
-    reader = spark.read.format(kind)
-    if kind == "csv":  # as pandas and spreadsheets write it: quotes doubled, line breaks inside quotes
-        reader = reader.options(header=True, multiLine=True, quote='"', escape='"', encoding="UTF-8")
+    if kind == "csv":
+        return Source(_read_delimited(spark, path, storage, **options))
+    if kind == "parquet":
+        return _read_parquet(spark, path, storage)
     try:
-        return reader.load(for_spark(path))
+        return Source(spark.read.format(kind).load(for_spark(path)))
     except AnalysisException as error:
         raise CatalogueError(f"cannot read the catalogue {path} as {kind}: {first_line(error)}") from None
 
 
-def fingerprints(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
-    """Return ``audio_uri, audio_fingerprint, audio_bytes`` of the files beside those that `tracks` name.
+@dataclass(frozen=True)
+class Source:
+    """The rows of a catalogue, with whatever columns it has; and columns that cannot be read, with their types."""
+
+    rows: DataFrame
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def _parts(path: Location, storage: StorageConfig) -> list[tuple[str, int]]:
+    """Return the files that a catalogue consists of, and their sizes in bytes: itself, or those in its folder.
+
+    Raises
+    ------
+    CatalogueError
+        If there is none.
+    """
+    store = open_store(path, storage)
+    folders, found = [path], []
+    while folders:
+        folder = folders.pop()
+        names = ((file, file.uri.rpartition("/")[2]) for file in store.list(folder))
+        found += [(file.uri, file.size) for file, name in names if name[0] not in "._"]
+        folders += [below for below in store.folders(folder) if below.rpartition("/")[2][0] not in "._"]
+    if found:
+        return sorted(found)
+    try:
+        return [(path, store.size(path))]
+    except StorageError:
+        raise CatalogueError(f"the catalogue {path} is a folder without any file") from None
+
+
+def _read_delimited(
+    spark: SparkSession, path: Location, storage: StorageConfig, **options: str | None
+) -> DataFrame:
+    """Read the parts of a catalogue that is delimited text, each by one task."""
+    parts = _parts(path, storage)
+
+    def dialect_of(uri: str, size: int) -> Dialect:
+        with open_part(uri, size, storage) as file:
+            return find_dialect(file, Location(uri), **options)
+
+    def headers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = [list(unique_names(dialect_of(*part.values()).header)) for part in batch.to_pylist()]
+            yield pa.RecordBatch.from_pydict({"names": pa.array(found, pa.list_(pa.string()))})
+
+    def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for uri, size in (part.values() for part in batch.to_pylist()):
+                dialect = dialect_of(uri, size)
+                own = {name: place for place, name in enumerate(unique_names(dialect.header))}
+                with open_part(uri, size, storage) as file:
+                    for cells in read_rows(file, Location(uri), dialect):
+                        columns = list(zip(*cells, strict=True))
+                        arrays = [
+                            pa.array(columns[own[name]], pa.string())
+                            if name in own
+                            else pa.nulls(len(cells), pa.string())
+                            for name in names
+                        ]
+                        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    if len(parts) == 1:
+        names = unique_names(dialect_of(*parts[0]).header)
+    else:
+        found = _one_task_each(spark, parts).mapInArrow(headers, "names array<string>").distinct().collect()
+        names = list(dict.fromkeys(name for row in sorted(found) for name in row["names"]))
+    schema = pa.schema({name: pa.string() for name in names})
+    columns = T.StructType([T.StructField(name, T.StringType()) for name in names])
+    return _one_task_each(spark, parts).mapInArrow(rows, columns)
+
+
+def _one_task_each(spark: SparkSession, parts: Sequence[tuple[str, int]]) -> DataFrame:
+    frame = spark.createDataFrame(list(parts), "uri string, size long")
+    return frame if len(parts) == 1 else frame.repartition(min(len(parts), 1_000), "uri")
+
+
+def _read_parquet(spark: SparkSession, path: Location, storage: StorageConfig) -> Source:
+    """Read the parts of a Parquet catalogue, by one schema that fits them all."""
+    parts = _parts(path, storage)
+    if len(parts) == 1 and parts[0][0] == path and path.rpartition("/")[2][0] in "._":
+        raise CatalogueError(f"the catalogue {path} is hidden: Spark reads no file whose name begins with . or _")
+
+    def schema_of(uri: str, size: int) -> bytes:
+        try:
+            with open_part(uri, size, storage) as file:
+                found: bytes = pq.read_schema(file).remove_metadata().serialize().to_pybytes()
+                return found
+        except pa.ArrowInvalid as error:
+            raise CatalogueError(f"cannot read the catalogue {uri} as parquet: {first_line(error)}") from None
+
+    def schemas(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = [schema_of(*part.values()) for part in batch.to_pylist()]
+            yield pa.RecordBatch.from_pydict({"schema": pa.array(found, pa.binary())})
+
+    if len(parts) == 1:
+        found = [schema_of(*parts[0])]
+    else:
+        rows = _one_task_each(spark, parts).mapInArrow(schemas, "schema binary").distinct().collect()
+        found = sorted(bytes(row["schema"]) for row in rows)
+    read = [pa.ipc.read_schema(pa.py_buffer(schema)) for schema in found]
+    merged, left_out = merge_schemas(read, path, CATALOGUE_COLUMNS)
+    schema = T.StructType(
+        [T.StructField(field.name, from_arrow_type(field.type, prefer_timestamp_ntz=False)) for field in merged]
+    )
+    reader = spark.read.format("parquet").schema(schema).option("__globPaths__", "false")
+    return Source(reader.load(for_spark(path)), left_out)
+
+
+def open_part(uri: str, size: int, storage: StorageConfig) -> BinaryIO:
+    """Open a file of a catalogue. Raises CatalogueError if it cannot be read."""
+    try:
+        return open_store(Location(uri), storage).open(Location(uri), size)
+    except (OSError, TrackError) as error:
+        raise CatalogueError(f"cannot read the catalogue {uri}: {first_line(error)}") from None
+
+
+def fingerprints(tracks: DataFrame, root: Location, storage: StorageConfig) -> DataFrame:
+    """Return what lies beside the files that `tracks` name; the columns are those of ``files.FILE_SCHEMA``.
 
     Folders are listed, a thousand files a request, instead of asking for one file after another.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        What :func:`with_audio_uri` returned.
+    root : Location
+        Folder below which all audio lies, and out of which no link may lead.
+    storage : StorageConfig
+        How the store is reached.
     """
+    folder = F.regexp_extract("audio_uri", r"(?s)^(.*)/[^/]*\z", 1)  # a name may hold line breaks
     folders = tracks.where("audio_uri is not null").select(
-        F.regexp_extract("audio_uri", r"^(.*)/[^/]*$", 1).alias("folder")
+        F.when(folder == "", "/").otherwise(folder).alias("folder")
     )
-    folders = folders.select(F.when(F.col("folder") == "", "/").otherwise(F.col("folder")).alias("folder"))
     tasks = tracks.sparkSession.sparkContext.defaultParallelism * 2
-    return folders.distinct().repartition(tasks, "folder").mapInPandas(listing(storage, deep=False), FILE_SCHEMA)
+    list_files = listing(storage, root, "files")
+    return folders.distinct().repartition(tasks, "folder").mapInPandas(list_files, FILE_SCHEMA)
 
 
 def audio_files(spark: SparkSession, root: Location, storage: StorageConfig) -> DataFrame:
-    """Return ``audio_uri, audio_fingerprint, audio_bytes`` of every audio file under a folder."""
+    """Return every audio file under a folder, what was left out, and what could not be used.
+
+    The columns are those of ``files.FILE_SCHEMA``. Raises StorageError, in one line, if the root cannot be listed.
+    """
     store = open_store(root, storage)
-    folders = sorted(folder for folder in store.folders(root) if not is_hidden(folder))
+    folders = sorted(folder for folder in store.folders(root) if is_text(folder) and not is_hidden(folder))
     schema = "folder string, deep boolean"
     roots = spark.createDataFrame([(root, False), *((folder, True) for folder in folders)], schema)
     roots = roots.repartition(min(len(folders) + 1, 1_000), "folder")
-    shallow = roots.where("not deep").mapInPandas(listing(storage, deep=False), FILE_SCHEMA)
-    deep = roots.where("deep").mapInPandas(listing(storage, deep=True), FILE_SCHEMA)
-    return shallow.unionByName(deep).where(_is_audio())
+    top = roots.where("not deep").mapInPandas(listing(storage, root, "top"), FILE_SCHEMA)
+    tree = roots.where("deep").mapInPandas(listing(storage, root, "tree"), FILE_SCHEMA)
+    return top.unionByName(tree)
+
+
+def with_known_files(listed: DataFrame, known: DataFrame) -> DataFrame:
+    """Add the files that are known of places that could not be read this time, as they were known.
+
+    What cannot be listed is not gone: a disk that fails for a night must not delete what was learnt of its music.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        What :func:`audio_files` or :func:`fingerprints` returned.
+    known : DataFrame
+        The table ``tracks``.
+    """
+    unread = listed.where(F.col("code").isin(*_UNREAD))
+    known = known.where("has_audio").select("audio_uri", "audio_fingerprint", "audio_bytes")
+    known = known.dropDuplicates(["audio_uri"])
+    kept = known.join(_at_or_below(unread, known).select("audio_uri"), "audio_uri", "left_semi")
+    kept = kept.join(listed.where("code is null").select("audio_uri"), "audio_uri", "left_anti")
+    return listed.unionByName(kept, allowMissingColumns=True)
+
+
+def _at_or_below(places: DataFrame, files: DataFrame) -> DataFrame:
+    """Return ``audio_uri, code, message`` of the files that are one of some places, or lie below one.
+
+    Parameters
+    ----------
+    places : DataFrame
+        ``audio_uri, code, message``: a file, or a folder.
+    files : DataFrame
+        ``audio_uri``.
+    """
+    parts = F.split("audio_uri", "/")
+    above = F.transform(
+        F.sequence(F.lit(1), F.size(parts)), lambda length: F.array_join(F.slice(parts, 1, length), "/")
+    )
+    steps = files.where("audio_uri is not null").select("audio_uri", F.explode(above).alias("place"))
+    of_place = places.select(F.col("audio_uri").alias("place"), "code", "message")
+    found = steps.join(of_place, "place").groupBy("audio_uri")
+    return found.agg(F.min_by(F.struct("code", "message"), "place").alias("of")).select("audio_uri", "of.*")
 
 
 def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage: StorageConfig) -> DataFrame:
     """Return catalogue rows of a folder's audio files, their tags as metadata.
 
+    The columns are :data:`CATALOGUE_COLUMNS` and ``audio_uri``. Names are taken as they are, whatever is in them.
+
     Parameters
     ----------
     files : DataFrame
-        What :func:`audio_files` returned.
+        What :func:`audio_files` returned, or :func:`with_known_files` made of it.
     known : DataFrame
         The table ``tracks``: files that did not change since keep what was read of them then.
     root : Location
@@ -88,49 +289,152 @@ def folder_catalogue(files: DataFrame, known: DataFrame, root: Location, storage
     """
     same = ["audio_uri", "audio_fingerprint"]
     tags = [F.col(name) for name in TAG_COLUMNS]
-    kept = files.join(known.select(*same, *tags), same, "inner").select("audio_uri", *tags)
-    new = files.join(known.select(*same), same, "left_anti").select("audio_uri", "audio_bytes")
+    files = files.where("code is null and left_out is null")
+    read_before = known.where("track_name is not null")  # of a file that could not be read, nothing is known
+    kept = files.join(read_before.select(*same, *tags), same, "inner").select("audio_uri", *tags)
+    new = files.join(read_before.select(*same), same, "left_anti").select("audio_uri", "audio_bytes")
     fields = ", ".join(f"{name} {TRACK_ATTRIBUTES[name].dataType.simpleString()}" for name in TAG_COLUMNS)
     tasks = files.sparkSession.sparkContext.defaultParallelism * 4
-    read = new.repartition(tasks, "audio_uri").mapInPandas(tag_reading(storage), f"audio_uri string, {fields}")
+    read = new.repartition(tasks, "audio_uri").mapInPandas(
+        tag_reading(storage, root), f"audio_uri string, {fields}"
+    )
     path = F.substr(F.col("audio_uri"), F.lit(len(join(root, "")) + 1))
-    return kept.unionByName(read).select(path.alias("track_id"), *tags, path.alias("audio"))
+    attributes = [
+        _typed(F.col(field.name), field.dataType).alias(field.name)
+        if field.name in TAG_COLUMNS
+        else F.lit(None).cast(field.dataType).alias(field.name)
+        for field in TRACK_ATTRIBUTES.fields
+    ]
+    extra = F.lit(None).cast(CATALOGUE_EXTRA).alias("extra")
+    uri = F.when(_is_inside(F.col("audio_uri"), root), F.col("audio_uri")).alias("audio_uri")
+    return kept.unionByName(read).select(path.alias("track_id"), *attributes, extra, path.alias("audio"), uri)
 
 
 def conform(raw: DataFrame) -> DataFrame:
-    """Return a source's rows with the columns of :data:`CATALOGUE_COLUMNS`, typed; values that do not fit are null.
+    """Return a source's rows with the columns of :data:`CATALOGUE_COLUMNS`, typed.
+
+    A value that does not fit is null, and is kept in `extra`, as it is written, under the name of its column: so
+    it is counted (:func:`unread`), and who has to keep something out knows that something was said. Bytes of other
+    columns are left out.
 
     Raises
     ------
     CatalogueError
-        If ``track_id`` or ``audio`` is missing.
+        If ``track_id`` or ``audio`` is missing, a column that is needed is there twice, or ``audio`` is no path.
     """
-    present = {name.strip().lower(): name for name in raw.columns}
+    header = raw.columns
+    raw = raw.toDF(*(f"c{place}" for place in range(len(header))))  # names may be written alike, or hold anything
+    kinds = {column.name: column.dataType for column in raw.schema.fields}
+    present: dict[str, str] = {}
+    others: list[tuple[str, str]] = []
+    for name, column in zip(header, raw.columns, strict=True):
+        low = name.strip().lower()
+        again = _AGAIN.fullmatch(low)
+        if low in present or (again and again[1] in CATALOGUE_COLUMNS):
+            twice = again[1] if again else low
+            raise CatalogueError(f"the catalogue has the column {twice!r} twice: leave one of them out")
+        if low in CATALOGUE_COLUMNS:
+            present[low] = column
+        elif not _INDEX_COLUMN.fullmatch(low):
+            others.append((name, column))
     missing = [name for name in ("track_id", "audio") if name not in present]
     if missing:
         raise CatalogueError(
-            f"the catalogue lacks the column {' and '.join(map(repr, missing))}; it has {', '.join(raw.columns)}"
+            f"the catalogue lacks the column {' and '.join(map(repr, missing))}; it has {', '.join(header)}"
         )
+    text = {name: as_text(raw[column], kinds[column]) for name, column in present.items() if name != "extra"}
+    text["audio"] = _path_of(raw[present["audio"]], kinds[present["audio"]])
+    fields = [field for field in TRACK_ATTRIBUTES.fields if field.name in text]
+    typed = {field.name: _typed(text[field.name], field.dataType) for field in fields}
+    odd = {
+        name: F.when(value.isNull() & _says_something(text[name]), text[name])
+        for name, value in typed.items()
+        if not isinstance(TRACK_ATTRIBUTES[name].dataType, T.StringType)
+    }
+    told = {name: as_text(raw[column], kinds[column]) for name, column in others if not _has_bytes(kinds[column])}
+    extra = _map_of(told | odd)
+    if "extra" in present and isinstance(kinds[present["extra"]], T.MapType):
+        given = F.coalesce(raw[present["extra"]].cast(CATALOGUE_EXTRA), _map_of({}))
+        given = F.map_filter(given, lambda name, _: ~name.isin(*odd)) if odd else given
+        extra = F.map_concat(given, _map_of(odd))
+    extra = F.map_filter(extra, lambda _, value: value.isNotNull())
     attributes = [
-        _typed(raw[f"`{present[field.name]}`"], field.dataType).alias(field.name)
-        if field.name in present
-        else F.lit(None).cast(field.dataType).alias(field.name)
+        typed.get(field.name, F.lit(None).cast(field.dataType)).alias(field.name)
         for field in TRACK_ATTRIBUTES.fields
     ]
-    others = [
-        name for low, name in present.items() if low not in CATALOGUE_COLUMNS and not _INDEX_COLUMN.fullmatch(low)
-    ]
-    pairs = [part for name in others for part in (F.lit(name), raw[f"`{name}`"].cast("string"))]
-    extra = F.map_filter(F.create_map(*pairs), lambda _, value: value.isNotNull()) if pairs else F.lit(None)
-    if "extra" in present and isinstance(raw.schema[present["extra"]].dataType, T.MapType):
-        extra = raw["extra"]
-    blank_is_null = [_text(raw[f"`{present[name]}`"]).alias(name) for name in ("track_id", "audio")]
     return raw.select(
-        blank_is_null[0],
+        _text(text["track_id"]).alias("track_id"),
         *attributes,
-        extra.cast(T.MapType(T.StringType(), T.StringType())).alias("extra"),
-        blank_is_null[1],
+        extra.alias("extra"),
+        _text(text["audio"]).alias("audio"),
     )
+
+
+def _map_of(values: Mapping[str, Column]) -> Column:
+    pairs = [part for name, value in values.items() for part in (F.lit(name), value)]
+    return F.create_map(*pairs).cast(CATALOGUE_EXTRA)
+
+
+def unread(rows: DataFrame) -> dict[str, int]:
+    """Return how many values of each column :func:`conform` could not read, where there are any."""
+    names = [field.name for field in TRACK_ATTRIBUTES.fields if not isinstance(field.dataType, T.StringType)]
+    counts = rows.agg(
+        *(F.count_if(F.col(name).isNull() & F.col("extra")[name].isNotNull()).alias(name) for name in names)
+    ).first()
+    assert counts is not None
+    return {name: counts[name] for name in names if counts[name]}
+
+
+def bytes_in(raw: DataFrame) -> dict[str, str]:
+    """Return the columns of a source that :func:`conform` leaves out since they hold bytes, with their types."""
+    return {
+        column.name: column.dataType.simpleString()
+        for column in raw.schema.fields
+        if _has_bytes(column.dataType) and column.name.strip().lower() not in CATALOGUE_COLUMNS
+    }
+
+
+def _has_bytes(kind: T.DataType) -> bool:
+    return "binary" in kind.simpleString()
+
+
+def _path_of(column: Column, kind: T.DataType) -> Column:
+    """Return the path of an audio file, where a column says it."""
+    if isinstance(kind, T.StructType) and "path" in kind.names:  # as datasets of Hugging Face have it
+        return as_text(column["path"], kind["path"].dataType)
+    if _has_bytes(kind) or isinstance(kind, T.StructType | T.ArrayType | T.MapType):
+        raise CatalogueError(
+            f"the catalogue's column 'audio' is {kind.simpleString()[:80]}, and must be a path: write the audio to "
+            "files and name these"
+        )
+    return as_text(column, kind)
+
+
+def as_text(column: Column, kind: T.DataType) -> Column:  # noqa: PLR0911 - one for each kind
+    """Return a column of any type as text.
+
+    Whole numbers have no fraction, whatever type they are stored as; the items of a list are separated by
+    semicolons, as artists are; of a structure with a name, it is the name; bytes are text if they are UTF-8,
+    else hexadecimal.
+    """
+    if isinstance(kind, T.StringType):
+        return column
+    if isinstance(kind, T.DoubleType | T.FloatType):
+        whole = (column == F.floor(column)) & (F.abs(column) < 1e15)
+        return F.when(whole, column.cast("long").cast("string")).when(~F.isnan(column), column.cast("string"))
+    if isinstance(kind, T.DecimalType):
+        return F.regexp_replace(column.cast("string"), r"\.0+\z", "")
+    if isinstance(kind, T.BinaryType):
+        written = column.cast("string")
+        is_text = F.is_valid_utf8(written) & ~written.rlike(r"[\x00-\x1f\x7f]")
+        return F.when(is_text, written).otherwise(F.lower(F.hex(column)))
+    if isinstance(kind, T.ArrayType):
+        item = kind.elementType
+        items = F.transform(column, lambda value: _text(as_text(value, item)))
+        return F.array_join(F.filter(items, lambda value: value.isNotNull()), ";")
+    if isinstance(kind, T.StructType):
+        return as_text(column["name"], kind["name"].dataType) if "name" in kind.names else F.to_json(column)
+    return F.to_json(column) if isinstance(kind, T.MapType) else column.cast("string")
 
 
 def one_row_a_track(rows: DataFrame) -> DataFrame:
@@ -157,27 +461,40 @@ def with_audio_uri(tracks: DataFrame, root: Location) -> DataFrame:
     relative = ~F.col("_path").rlike(r"^[A-Za-z][A-Za-z0-9+.-]*://")
     uri = F.when(absolute, F.col("_path")).when(relative, F.concat(F.lit(prefix), "_path"))
     if scheme.is_tree:
-        uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.$", "")
+        uri = F.regexp_replace(F.regexp_replace(uri, r"/+(\./+)*", "/"), r"/\.\z", "")
     tracks = tracks.withColumn("_uri", uri)
-    leaves = F.col("_uri").rlike(r"(^|/)\.\.(/|$)") | F.col("_uri").contains("\x00")
-    inside = F.col("_uri").startswith(prefix) & ~leaves
+    inside = _is_inside(F.col("_uri"), root)
     return tracks.withColumn("audio_uri", F.when(inside, F.col("_uri"))).drop("_path", "_uri")
 
 
-def with_files(tracks: DataFrame, storage: StorageConfig) -> DataFrame:
+def _is_inside(uri: Column, root: Location) -> Column:
+    """Tell, by its letters alone, whether a location lies below a root. Links are for the store to resolve."""
+    leaves = uri.rlike(r"(^|/)\.\.(/|\z)") | uri.contains("\x00")  # $ would match before a line break, too
+    return uri.startswith(join(root, "")) & ~leaves
+
+
+def with_files(tracks: DataFrame, files: DataFrame) -> DataFrame:
     """Add what the store says of each track's file and a hash of the whole row.
 
-    The columns are ``audio_fingerprint, audio_bytes, has_audio`` and ``row_hash``.
+    The columns are ``audio_fingerprint, audio_bytes, has_audio``, ``row_hash``, and ``code`` and ``message`` of
+    files that cannot be used; these lose their ``audio_uri``, as what lies outside the root has none either.
 
     Parameters
     ----------
     tracks : DataFrame
-        What :func:`with_audio_uri` returned.
-    storage : StorageConfig
-        How the store is reached.
+        What :func:`with_audio_uri` or :func:`folder_catalogue` returned.
+    files : DataFrame
+        What :func:`with_known_files` returned.
     """
-    files = fingerprints(tracks, storage)
-    tracks = tracks.join(files, "audio_uri", "left").withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
+    usable = files.where("code is null and left_out is null")
+    tracks = tracks.join(usable.select("audio_uri", "audio_fingerprint", "audio_bytes"), "audio_uri", "left")
+    tracks = tracks.withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
+    # that there is no such file is what extraction says of any other that is not there
+    unusable = files.where("code is not null and code <> 'not_found'")
+    faults = _at_or_below(unusable, tracks.where("not has_audio").select("audio_uri").distinct())
+    tracks = tracks.join(faults, "audio_uri", "left")
+    tracks = tracks.withColumn("code", F.when(~F.col("has_audio"), F.col("code")))
+    tracks = tracks.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
     hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]
     # the entries of a map have no order of their own: they are sorted, so that none gets into the hash
     plain = [F.array_sort(F.map_entries(name)).alias(name) if name == "extra" else F.col(name) for name in hashed]
@@ -213,14 +530,16 @@ def differences(before: DataFrame, now: DataFrame) -> DataFrame:
 
 
 def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFrame:
-    """Return ``track_id, audio_uri, code, message`` of rows without a track_id and of paths that leave the root.
+    """Return ``track_id, audio_uri, code, message`` of the rows and tracks of a catalogue that cannot be used.
+
+    These are rows without a track_id, paths that leave the root, and files that the store would not give.
 
     Parameters
     ----------
     rows : DataFrame
-        What :func:`conform` returned.
+        What :func:`conform` or :func:`folder_catalogue` returned.
     tracks : DataFrame
-        What :func:`with_audio_uri` made of them.
+        What :func:`with_files` made of them.
     root : Location
         Folder below which all audio lies.
     """
@@ -231,18 +550,44 @@ def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFr
         F.lit("missing_track_id").alias("code"),
         F.lit("the catalogue's row has no track_id: give it one").alias("message"),
     )
-    outside = tracks.where("audio is not null and audio_uri is null").select(
+    outside = f"only files under {root} are read: move the file or correct the catalogue"
+    lost = tracks.where("audio is not null and audio_uri is null").select(
         "track_id",
         F.col("audio").alias("audio_uri"),
-        F.lit("forbidden_path").alias("code"),
-        F.lit(f"only files under {root} are read: move the file or correct the catalogue").alias("message"),
+        F.coalesce("code", F.lit("forbidden_path")).alias("code"),
+        F.coalesce("message", F.lit(outside)).alias("message"),
     )
-    return nameless.dropDuplicates(["track_id"]).unionByName(outside)
+    return nameless.dropDuplicates(["track_id"]).unionByName(lost)
 
 
-def _is_audio() -> Any:
-    ending = F.lower(F.regexp_extract("audio_uri", r"\.([^./]+)$", 1))
-    return ending.isin(*AUDIO_ENDINGS) & (~F.col("audio_uri").rlike(r"/\._[^/]*$"))
+def places_that_fail(listed: DataFrame, root: Location) -> DataFrame:
+    """Return ``track_id, audio_uri, code, message`` of the files and folders that a folder catalogue cannot use.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        What :func:`audio_files` returned.
+    root : Location
+        The folder; a path below it stands for the track that there would be.
+    """
+    path = F.substr(F.col("audio_uri"), F.lit(len(join(root, "")) + 1))
+    failing = listed.where("code is not null").select(path.alias("track_id"), "audio_uri", "code", "message")
+    return failing.dropDuplicates(["track_id"])
+
+
+def counted(values: DataFrame, column: str) -> str:
+    """Return how often each value of a column occurs, the most frequent first and few in all, such as ``3 .txt``.
+
+    Examples
+    --------
+    Of a million files of a thousand kinds it is ``900000 .jpg, 70000 .cue, … and 812 others``.
+    """
+    counts = values.where(F.col(column).isNotNull()).groupBy(column).count()
+    first = counts.orderBy(F.desc("count"), column).limit(_MOST_KINDS).collect()
+    every = counts.agg(F.sum("count").alias("files")).first()
+    others = ((every.files if every else None) or 0) - sum(row["count"] for row in first)
+    told = [f"{row['count']} {row[column]}" for row in first]
+    return ", ".join(told) + (f" and {others} others" if others else "")
 
 
 def _text(column: Column) -> Column:
@@ -250,10 +595,19 @@ def _text(column: Column) -> Column:
     return F.nullif(F.btrim(column.cast("string"), F.lit(" \t\r\n")), F.lit(""))
 
 
-def _typed(column: Column, kind: T.DataType) -> Column:
+def _says_something(text: Column) -> Column:
+    """Tell whether a text says anything; there are many ways to say nothing."""
+    return ~F.coalesce(F.lower(F.btrim(text, F.lit(" \t\r\n"))), F.lit("")).isin(*_NOTHING)
+
+
+def _typed(text: Column, kind: T.DataType) -> Column:
+    """Return a text as a value of a type; null where it is none."""
+    plain = _text(text)
     if isinstance(kind, T.StringType):
-        return _text(column)
-    if isinstance(kind, T.IntegerType | T.LongType):  # "73.0" is how pandas writes 73 beside a null
-        return column.cast("string").try_cast("double").try_cast(kind)
-    value = column.cast("string").try_cast(kind)
-    return F.nanvl(value, F.lit(None).cast(kind)) if isinstance(kind, T.DoubleType) else value
+        return plain
+    number = plain.try_cast("double")
+    if isinstance(kind, T.BooleanType):  # "1.0" is how pandas writes 1 beside a null
+        return F.coalesce(plain.try_cast(kind), F.when(number == 1, True).when(number == 0, False))
+    if isinstance(kind, T.IntegerType | T.LongType):
+        return number.try_cast(kind)
+    return F.nanvl(number, F.lit(None).cast(kind))

@@ -15,9 +15,11 @@ from tinytag import tinytag as readers
 
 from specrec.errors import StorageError
 
-#: Endings of the files that a folder catalogue takes up.
+#: Endings of the files that a folder catalogue takes up: of sound alone, or mostly, in formats that we decode.
 AUDIO_ENDINGS = (
-    "mp3", "ogg", "oga", "opus", "flac", "wav", "wave", "aif", "aiff", "m4a", "mp4", "aac", "wma", "au", "caf",
+    "mp3", "mp2", "mp1", "mpga", "ogg", "oga", "opus", "spx", "flac", "wav", "wave", "bwf", "rf64", "w64",
+    "aif", "aiff", "aifc", "m4a", "m4b", "m4r", "mp4", "aac", "wma", "au", "snd", "caf", "webm", "weba", "mka",
+    "wv", "ape", "tta", "tak", "dsf", "dff", "ac3", "eac3", "dts",
 )  # fmt: skip
 
 #: What TinyTag calls an attribute.

@@ -20,6 +20,7 @@ from specrec.embedding.models import Model, hear
 from specrec.embedding.spaces.space import OPTIONAL_COLUMNS, FittedSpace, Maker, Space
 from specrec.errors import TrackError
 from specrec.settings import System
+from specrec.storage import Location
 from specrec.warehouse.schemas import EMBEDDINGS
 
 Frames = Iterator[pd.DataFrame]
@@ -118,7 +119,7 @@ def side_by_side(spaces: Mapping[System, DataFrame]) -> DataFrame:
     return reduce(lambda left, right: left.join(right, "track_id"), named)
 
 
-def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks: int) -> DataFrame:
+def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks: int, root: Location) -> DataFrame:
     """Decode files and run a model on its own mel spectrograms of them, in Python workers; see :data:`HEARD`.
 
     Files are fetched and decoded as in extraction, within the limits of ``extract`` and with its error codes; a
@@ -134,8 +135,10 @@ def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks
         One with mel parameters of its own, ``model.value.mel``.
     tasks : int
         How many Spark tasks the work is cut into.
+    root : Location
+        The folder that no link may lead out of.
     """
-    return files.repartition(tasks, "audio_uri").mapInPandas(_embedder(config, model), HEARD)
+    return files.repartition(tasks, "audio_uri").mapInPandas(_embedder(config, model, root), HEARD)
 
 
 def of_heard(heard: DataFrame) -> DataFrame:
@@ -144,12 +147,12 @@ def of_heard(heard: DataFrame) -> DataFrame:
     return heard.where("code is null").select("track_id", "vector", "tags").withColumns(nothing)
 
 
-def _embedder(config: Config, model: Broadcast[Model]) -> Callable[[Frames], Frames]:
+def _embedder(config: Config, model: Broadcast[Model], root: Location) -> Callable[[Frames], Frames]:
     def embed(batches: Frames) -> Frames:
         rows: list[dict[str, Any]] = []
         analyst = analyst_of(config.audio, config.extract)
         analyst.start()  # while the first files arrive
-        for file, content in fetch_ahead(files_of(batches), config.storage, config.extract):
+        for file, content in fetch_ahead(files_of(batches), config.storage, config.extract, root):
             row = _hear(analyst, model.value, content, file.name)
             row |= {"audio_uri": file.uri, "audio_fingerprint": file.fingerprint}
             for track_id in file.track_ids:

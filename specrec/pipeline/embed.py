@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.audio.spark import by_file
+from specrec.catalogue.sources import audio_root
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.space import Maker, Space
@@ -107,7 +108,8 @@ def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], 
     tasks = max(math.ceil(wanted.count() / config.extract.files_per_task), cores)
     sent = spark.sparkContext.broadcast(model)
     # of each file once: it is asked for what failed, too
-    heard = embed_audio(by_file(wanted), config, sent, tasks).persist(StorageLevel.DISK_ONLY)
+    heard = embed_audio(by_file(wanted), config, sent, tasks, audio_root(config.catalogue))
+    heard.persist(StorageLevel.DISK_ONLY)
     try:
         # a file that was replaced since it was extracted is heard the next night
         vectors = of_heard(heard.join(wanted, ["track_id", "content_hash"], "left_semi"))

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from specrec.audio.spark import SURVEYED, survey, to_analyse
 from specrec.audio.spark import extract as extract_files
+from specrec.catalogue.sources import audio_root
 from specrec.errors import ExtractionError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
@@ -27,6 +28,8 @@ _FEW = 20
 
 def extract(run: Run) -> None:
     """Analyse every new or changed file, and forget the tracks that are gone.
+
+    A file of which only the time of its last change is another is read, and analysed only if its content changed.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def extract(run: Run) -> None:
         count = files.count()
         report.rows_in = count
         report.rows_out, report.rows_failed = 0, missing
-        report.details |= {"decoded": count, "removed": removed}
+        report.details |= {"decoded": count, "same_content": 0, "removed": removed}
         portions = math.ceil(count / config.extract.commit_every)
         if count:
             # This is a table of its own and not a cached plan. When Delta commits to a table it drops all cached
@@ -68,7 +71,9 @@ def extract(run: Run) -> None:
         for portion in range(portions):
             run.lock.check()
             mine = warehouse.read("to_extract").where(F.col("portion") == portion)
-            _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
+            same = _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
+            report.details["decoded"] -= same
+            report.details["same_content"] += same
             if portion + 1 < portions:
                 _check_failures(run, _Survey(warehouse).counts)
         if count or removed or missing:
@@ -79,14 +84,21 @@ def extract(run: Run) -> None:
             report.unchanged()
 
 
-def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, report: StageReport) -> None:
+def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, report: StageReport) -> int:
+    """Analyse files and write what was found; return how many still hold what was analysed before."""
     cores = run.warehouse.spark.sparkContext.defaultParallelism
     tasks = max(math.ceil(count / run.config.extract.files_per_task), min(count, 4 * cores))
-    done = extract_files(files, run.config, tasks).withColumns(run.stamp()).persist(StorageLevel.DISK_ONLY)
+    done = extract_files(files, run.config, tasks, audio_root(run.config.catalogue)).withColumns(run.stamp())
+    done.persist(StorageLevel.DISK_ONLY)
     try:
         # Tables get one file a core: as many as there are tasks would be many small ones.
-        good, bad = done.where("code is null").coalesce(cores), done.where("code is not null").coalesce(1)
-        counts = done.agg(F.count_if(F.col("code").isNull()).alias("good"), F.count("code").alias("bad")).first()
+        good = done.where("code is null and same_content is null").coalesce(cores)
+        bad, same = (done.where(f"{column} is not null").coalesce(1) for column in ("code", "same_content"))
+        counts = done.agg(
+            F.count_if(F.col("code").isNull() & F.col("same_content").isNull()).alias("good"),
+            F.count("code").alias("bad"),
+            F.count_distinct(F.when(F.col("same_content"), F.col("audio_uri"))).alias("same"),
+        ).first()
         assert counts is not None
         n_good, n_bad = counts.good, counts.bad
         tables = run.warehouse
@@ -99,10 +111,14 @@ def _extract_portion(run: Run, files: DataFrame, count: int, decoders: str, repo
             healed = tables.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
             tables.delete("quarantine", healed.join(good.select("track_id"), "track_id", "left_semi"))
             tables.upsert("audio_features", good)
+        if counts.same:  # so that they need not be read again
+            known = tables.read("audio_features").drop("audio_fingerprint")
+            tables.upsert("audio_features", known.join(same.select("track_id", "audio_fingerprint"), "track_id"))
     finally:
         done.unpersist()
     report.rows_out = (report.rows_out or 0) + n_good
     report.rows_failed = (report.rows_failed or 0) + n_bad
+    return int(counts.same)
 
 
 def _stamped(run: Run, failed: DataFrame, decoders: str) -> DataFrame:
@@ -169,7 +185,7 @@ def _check_failures(run: Run, counts: Mapping[str, int]) -> None:
 
 
 def _check_success(report: StageReport, counts: Mapping[str, int]) -> None:
-    succeeded, tried = report.rows_out or 0, report.rows_in or 0
+    succeeded, tried = report.rows_out or 0, report.details["decoded"]
     nothing_tonight = tried >= _FEW and not succeeded
     if nothing_tonight or (counts["named"] and not counts["with_features"]):
         raise ExtractionError(

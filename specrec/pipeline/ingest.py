@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from pyspark import StorageLevel
@@ -10,18 +11,26 @@ from pyspark.sql import functions as F
 
 from specrec.catalogue.sources import audio_root, find_source
 from specrec.catalogue.spark import (
+    Source,
     audio_files,
+    bytes_in,
     conform,
+    counted,
     differences,
+    fingerprints,
     folder_catalogue,
     one_row_a_track,
+    places_that_fail,
     read_table,
     rows_that_fail,
+    unread,
     with_audio_uri,
     with_files,
+    with_known_files,
 )
 from specrec.config import Config
 from specrec.errors import CatalogueError, ConfigError
+from specrec.logs import get_logger
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.storage import open_store
@@ -40,7 +49,13 @@ def check_catalogue(spark: SparkSession, config: Config) -> None:
     """Raise, in one line, if the catalogue cannot be read or lacks a column. Nothing is written."""
     kind = find_source(config.catalogue, config.storage)
     if kind != "folder":
-        conform(read_table(spark, config.catalogue.path, kind))
+        conform(_read(spark, config, kind).rows)
+
+
+def _read(spark: SparkSession, config: Config, kind: str) -> Source:
+    catalogue = config.catalogue
+    written = {"encoding": catalogue.encoding, "delimiter": catalogue.delimiter}
+    return read_table(spark, catalogue.path, kind, config.storage, **written)
 
 
 def ingest(run: Run) -> None:
@@ -52,42 +67,55 @@ def ingest(run: Run) -> None:
         If the catalogue cannot be read, lacks a column, is empty, or lost more than
         ``catalogue.max_removed_share`` of its tracks or of their audio; nothing was deleted then.
     """
-    with run.stage("ingest") as report:
-        rows = _read(run).persist(StorageLevel.MEMORY_AND_DISK)  # so that a folder's tags are read only once
-        named = rows.where("track_id is not null")
-        root = audio_root(run.config.catalogue)
-        tracks = with_audio_uri(one_row_a_track(named), root)
-        tracks = with_files(tracks, run.config.storage).persist(StorageLevel.MEMORY_AND_DISK)
-        try:
-            counts = rows.agg(F.count("*").alias("rows"), F.count("track_id").alias("named")).first()
-            assert counts is not None
-            report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
-            changes = _report_changes(run, tracks, report)
-            report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
-            _quarantine(run, rows, tracks)
-            if changes.added or changes.changed or changes.removed:
-                stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
-                if changes.before:
-                    run.warehouse.synchronise("tracks", stamped, changed="row_hash")
-                else:  # an append takes a tenth of what a merge does
-                    run.warehouse.append("tracks", stamped)
-            else:
-                report.unchanged()
-        finally:
-            tracks.unpersist()
-            rows.unpersist()
+    with run.stage("ingest") as report, ExitStack() as stack:
 
+        def keep(frame: DataFrame) -> DataFrame:
+            """Have a frame computed only once, such as a folder that is listed and its tags that are read."""
+            stack.callback(frame.unpersist)
+            return frame.persist(StorageLevel.MEMORY_AND_DISK)
 
-def _read(run: Run) -> DataFrame:
-    config, spark = run.config.catalogue, run.warehouse.spark
-    kind = find_source(config, run.config.storage)
-    if kind == "folder":
-        root = audio_root(config)
-        files = audio_files(spark, root, run.config.storage)
-        raw = folder_catalogue(files, run.warehouse.read("tracks"), root, run.config.storage)
-    else:
-        raw = read_table(spark, config.path, kind)
-    return conform(raw)
+        config, storage, spark = run.config.catalogue, run.config.storage, run.warehouse.spark
+        root, known = audio_root(config), run.warehouse.read("tracks")
+        kind = find_source(config, storage)
+        if kind == "folder":
+            listed = keep(audio_files(spark, root, storage))
+            files = with_known_files(listed, known)
+            rows = keep(folder_catalogue(files, known, root, storage))
+            placed = one_row_a_track(rows)
+        else:
+            source = _read(spark, run.config, kind)
+            rows = keep(conform(source.rows))
+            left_out = ", ".join(
+                f"{name} ({of})" for name, of in {**source.left_out, **bytes_in(source.rows)}.items()
+            )
+            if left_out:
+                report.details["columns_left_out"] = left_out
+            placed = with_audio_uri(one_row_a_track(rows.where("track_id is not null")), root)
+            listed = keep(fingerprints(placed, root, storage))
+            files = with_known_files(listed, known)
+        tracks = keep(with_files(placed, files))
+        failing = rows_that_fail(rows, tracks, root)
+        if kind == "folder":
+            failing = failing.unionByName(places_that_fail(listed, root))
+        counts = rows.agg(F.count("*").alias("rows"), F.count("track_id").alias("named")).first()
+        assert counts is not None
+        report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
+        if values := ", ".join(f"{count} {name}" for name, count in unread(rows).items()):
+            report.details["unread_values"] = values
+            get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=values)
+        changes = _report_changes(run, tracks, report)
+        report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
+        if left_out := counted(listed, "left_out"):
+            report.details["left_out"] = left_out
+        _quarantine(run, failing, report)
+        if changes.added or changes.changed or changes.removed:
+            stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
+            if changes.before:
+                run.warehouse.synchronise("tracks", stamped, changed="row_hash")
+            else:  # an append takes a tenth of what a merge does
+                run.warehouse.append("tracks", stamped)
+        else:
+            report.unchanged()
 
 
 def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
@@ -104,30 +132,37 @@ def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
     report.details |= {name: counts[name] for name in ("added", "changed", "removed", "lost_audio")}
     if not counts.now:
         raise CatalogueError(f"the catalogue {run.config.catalogue.path} holds no track")
+    limits = run.config.catalogue
     for what, lost, of in (
         ("tracks", counts.removed, counts.before),
         ("audio files", counts.lost_audio, counts.had_audio),
     ):
-        if lost > run.config.catalogue.max_removed_share * of:
+        is_few = lost <= limits.always_removable and lost * 2 <= of
+        if lost > limits.max_removed_share * of and not is_few:
             raise CatalogueError(
                 f"{lost} of {of} {what} are gone since the last run, more than catalogue.max_removed_share="
-                f"{run.config.catalogue.max_removed_share:g} allows; nothing was deleted. If they are meant to be "
-                "gone, run once with --set catalogue.max_removed_share=1"
+                f"{limits.max_removed_share:g} allows; nothing was deleted. If they are meant to be gone, run once "
+                "with --set catalogue.max_removed_share=1"
             )
     return counts
 
 
-def _quarantine(run: Run, rows: DataFrame, tracks: DataFrame) -> None:
-    """Note the rows without a track_id and the paths that leave the root, in place of last night's."""
-    failing = rows_that_fail(rows, tracks, audio_root(run.config.catalogue))
+def _quarantine(run: Run, failing: DataFrame, report: StageReport) -> None:
+    """Note what cannot be used, row, file or folder, in place of last night's, and report how much that is."""
     same = ["track_id", "code", "audio_uri"]
     old = run.warehouse.read("quarantine").where("stage = 'ingest'").select(*same, "stage")
     compared = failing.join(old, same, "full_outer")
     is_new, is_gone = F.col("stage").isNull(), F.col("message").isNull()
-    counts = compared.agg(F.count_if(is_new).alias("new"), F.count_if(is_gone).alias("gone")).first()
-    assert counts is not None
+    by_code = compared.groupBy("code").agg(
+        F.count_if(is_new).alias("new"), F.count_if(is_gone).alias("gone"), F.count_if(~is_gone).alias("now")
+    )
+    counts = by_code.sort("code").collect()  # one row a code
     new = compared.where(is_new).drop("stage")
-    if counts.gone:
+    if any(row.gone for row in counts):
         run.warehouse.delete("quarantine", compared.where(is_gone).select("track_id", "stage"))
-    if counts.new:
+    if any(row.new for row in counts):
         quarantine(run, new.withColumn("stage", F.lit("ingest")))
+    if told := ", ".join(f"{row.now} {row.code}" for row in counts if row.now):
+        report.details["quarantined"] = told
+        get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_usable", quarantined=told)
+    report.rows_failed = sum(row.now for row in counts)

@@ -38,6 +38,7 @@ from specrec.storage import Location, for_spark, join, locate, parent
 
 #: Before the URI of a query, which then is the name of no track.
 _PREFIX = "query:"
+_WANTED = ("audio", "audio_uri", "audio_fingerprint", "code", "message")
 #: Tracks of the catalogue whose vectors are checked before all are searched.
 _CHECKED = 100
 
@@ -77,22 +78,23 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
     source_place, found_place = locate(source), locate(to)
     with open_run(config) as run:
         spark = run.warehouse.spark
-        wanted = _files(spark, source_place, config)
+        root, wanted = _files(spark, source_place, config)
         count = wanted.count()
         if not count:
             raise CatalogueError(f"{source} holds no audio file")
-        files = wanted.where("audio_uri is not null").dropDuplicates(["audio_uri"])
+        files = wanted.where("audio_uri is not null").dropDuplicates(["audio_uri"]).drop("code", "message")
         files = files.withColumn("track_ids", F.array(F.concat(F.lit(_PREFIX), "audio_uri")))
         tasks = max(math.ceil(count / config.extract.files_per_task), min(count, 4 * _cores(spark)))
         models = {name: load_model(name, config) for name in models_for(system, config)}
-        measured = extract(files, config, tasks).persist(StorageLevel.DISK_ONLY)
+        measured = extract(files, config, tasks, root).persist(StorageLevel.DISK_ONLY)
         heard: dict[str, DataFrame] = {}
         kept = [measured]
         try:
             good = measured.where("code is null").drop("code", "message")
             for name, model in models.items():
                 if model.mel is not None:
-                    rows = embed_audio(files.join(good, "audio_uri", "left_semi"), config, _sent(run, model), tasks)
+                    still_good = files.join(good, "audio_uri", "left_semi")
+                    rows = embed_audio(still_good, config, _sent(run, model), tasks, root)
                     heard[name] = rows.persist(StorageLevel.DISK_ONLY)
                     kept.append(rows)
                     good = good.join(rows.where("code is null"), "track_id", "left_semi")
@@ -113,25 +115,32 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
                 rows.unpersist()
 
 
-def _files(spark: SparkSession, source: Location, config: Config) -> DataFrame:
-    """Return ``audio, audio_uri, audio_fingerprint`` of the files to look for; no URI where a path leads astray."""
+def _files(spark: SparkSession, source: Location, config: Config) -> tuple[Location, DataFrame]:
+    """Return the folder that all lie in, and the columns :data:`_WANTED` of what to look for.
+
+    There is no URI where a path leads astray, or where something cannot be used, with the code that says so.
+    """
     ending = source.rpartition(".")[2].lower()
-    if ending in ("csv", "parquet"):
-        rows = read_table(spark, source, ending)
-        if "audio" not in rows.columns:
-            raise CatalogueError(f"{source} lacks the column 'audio'; it has {', '.join(rows.columns)}")
-        files = with_audio_uri(rows.select("audio"), parent(source)).withColumn("audio_fingerprint", F.lit(""))
-    else:
-        files = audio_files(spark, source, config.storage).withColumn("audio", F.col("audio_uri"))
-    return files.select("audio", "audio_uri", "audio_fingerprint").distinct()
+    if ending not in ("csv", "parquet"):
+        listed = audio_files(spark, source, config.storage).where("left_out is null")
+        files = listed.withColumn("audio", F.col("audio_uri"))
+        files = files.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
+        return source, files.select(*_WANTED).distinct()
+    rows = read_table(spark, source, ending, config.storage).rows
+    if "audio" not in rows.columns:
+        raise CatalogueError(f"{source} lacks the column 'audio'; it has {', '.join(rows.columns)}")
+    files = with_audio_uri(rows.select("audio"), parent(source)).withColumn("audio_fingerprint", F.lit(""))
+    nothing = {name: F.lit(None).cast("string") for name in ("code", "message")}
+    return parent(source), files.withColumns(nothing).select(*_WANTED).distinct()
 
 
 def _outside(files: DataFrame) -> DataFrame:
-    """Return ``audio_uri, code, message`` of the paths that lead out of the list's folder."""
+    """Return ``audio_uri, code, message`` of what cannot be used, such as a path out of the list's folder."""
+    astray = "not below the folder of the list: put the list beside the audio"
     return files.where("audio_uri is null").select(
         F.col("audio").alias("audio_uri"),
-        F.lit("forbidden_path").alias("code"),
-        F.lit("not below the folder of the list: put the list beside the audio").alias("message"),
+        F.coalesce("code", F.lit("forbidden_path")).alias("code"),
+        F.coalesce("message", F.lit(astray)).alias("message"),
     )
 
 

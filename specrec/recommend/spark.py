@@ -20,7 +20,7 @@ from specrec.recommend.choose import OWNER, choose_batches
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.explain import Explainer, explain_pairs
 from specrec.recommend.profiles import Source
-from specrec.recommend.traits import MARKETS, columns_for, traits_of
+from specrec.recommend.traits import IN_EXTRA, columns_for, traits_of
 from specrec.settings import System
 from specrec.warehouse.schemas import RECOMMENDATIONS
 
@@ -52,7 +52,9 @@ def traits(tracks: DataFrame, config: RecommendConfig) -> DataFrame:
         for batch in batches:
             yield traits_of(batch, config)
 
-    columns = [F.col("extra")[name].alias(name) if name in MARKETS else name for name in columns_for(config)]
+    columns = [
+        F.col("extra")[IN_EXTRA[name]].alias(name) if name in IN_EXTRA else name for name in columns_for(config)
+    ]
     named = tracks.select("track_id", *columns).mapInArrow(of_batches, _NAMES)
     return named.select(
         "track_id",

@@ -19,6 +19,11 @@ from specrec.recommend.config import RecommendConfig
 #: has them in ``extra``. The first that says anything counts.
 MARKETS = ("available_markets", "markets")
 
+#: What a catalogue wrote where we could not read it, by its attribute; `extra` has it under that name.
+UNREAD = {"explicit": "explicit_as_written", "duration_ms": "duration_as_written"}
+#: The columns that `extra` holds, by the name that it has for them.
+IN_EXTRA = {**{name: name for name in MARKETS}, **{written: name for name, written in UNREAD.items()}}
+
 #: One name of an album: two artists may each have an album named "Greatest Hits".
 ALBUM = pa.struct({"album": pa.string(), "artist": pa.string()})
 _TRACKS = pa.schema(
@@ -28,7 +33,7 @@ _TRACKS = pa.schema(
         "explicit": pa.bool_(),
         "artists": pa.string(),
         "album_name": pa.string(),
-        **dict.fromkeys(MARKETS, pa.string()),
+        **dict.fromkeys(IN_EXTRA, pa.string()),
     }
 )
 SCHEMA = pa.schema(
@@ -50,17 +55,21 @@ def columns_for(config: RecommendConfig) -> list[str]:
         "album_name": config.max_per_album,
         **dict.fromkeys(MARKETS, config.market),
     }
+    needed |= {written: needed[name] for name, written in UNREAD.items()}
     return [name for name, is_needed in needed.items() if is_needed]
 
 
 def stored_columns(config: RecommendConfig) -> list[str]:
     """Return the columns of the table ``tracks``, beside ``track_id``, that :func:`columns_for` are made of."""
-    return list(dict.fromkeys("extra" if name in MARKETS else name for name in columns_for(config)))
+    return list(dict.fromkeys("extra" if name in IN_EXTRA else name for name in columns_for(config)))
 
 
 def batch_of(tracks: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
     """Return a few rows of the table ``tracks`` as :func:`traits_of` takes them."""
-    rows = [row | {name: (row.get("extra") or {}).get(name) for name in MARKETS} for row in map(dict, tracks)]
+    rows = [
+        row | {name: (row.get("extra") or {}).get(key) for name, key in IN_EXTRA.items()}
+        for row in map(dict, tracks)
+    ]
     return pa.RecordBatch.from_pylist(rows, _TRACKS)
 
 
@@ -69,7 +78,7 @@ def traits_of(tracks: pa.RecordBatch, config: RecommendConfig) -> pa.RecordBatch
 
     ``allowed`` says whether a track may be recommended at all; ``artists`` and ``albums`` are the names of those
     that count against a limit, each once. What no setting asks for is empty, so that its change rewrites no list.
-    What a catalogue does not say speaks against no track.
+    What a catalogue does not say speaks against no track; what it says and we cannot read does.
 
     Parameters
     ----------
@@ -111,6 +120,9 @@ def _allowed(tracks: pa.RecordBatch, config: RecommendConfig) -> pa.Array:
         excluding.append(tracks.column("explicit"))
     if config.market:
         excluding.append(pc.invert(_is_available(tracks, config.market)))
+    for name, written in UNREAD.items():
+        if name in columns_for(config):
+            excluding.append(pc.and_(pc.is_null(tracks.column(name)), pc.is_valid(tracks.column(written))))
     allowed = pa.repeat(True, tracks.num_rows)
     for is_excluded in excluding:
         allowed = pc.and_(allowed, pc.invert(pc.fill_null(is_excluded, False)))

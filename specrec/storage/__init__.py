@@ -18,16 +18,32 @@ from specrec.storage.locations import (
     scheme_of,
     spark_settings,
 )
-from specrec.storage.store import Location, Store, StoredFile
+from specrec.storage.store import (
+    Entry,
+    Location,
+    Store,
+    StoredFile,
+    StoredFolder,
+    Unusable,
+    as_text,
+    is_below,
+    is_text,
+)
 
 __all__ = [
     "SCHEMES",
+    "Entry",
     "Location",
     "Place",
     "Store",
     "StoredFile",
+    "StoredFolder",
+    "Unusable",
+    "as_text",
     "for_delta_rs",
     "for_spark",
+    "is_below",
+    "is_text",
     "join",
     "locate",
     "open_store",

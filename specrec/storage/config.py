@@ -1,4 +1,4 @@
-"""How object storage is reached."""
+"""How object storage is reached, and which links on a disk are followed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from specrec.settings import PositiveFloat, PositiveInt, Section
 
 
 class StorageConfig(Section):
-    """How object storage is reached. Credentials come from the environment, never from here.
+    """How object storage is reached, and links on a disk. Credentials come from the environment, never from here.
 
     Examples
     --------
@@ -28,4 +28,9 @@ class StorageConfig(Section):
     )
     deadline_seconds: PositiveFloat = Field(
         default=120.0, description="seconds for one file, all tries together, before it counts as a storage_error"
+    )
+    follow_links_out: bool = Field(
+        default=False,
+        description="whether a link on disk that leads out of the folder of the audio is followed, as to an album "
+        "on another disk; false: what it leads to is not read, with the code forbidden_path",
     )

@@ -107,6 +107,16 @@ def parent(location: Location) -> Location:
     return Location(root + above) if slash or root == DISK.prefix else location
 
 
-def open_store(location: Location, config: StorageConfig) -> Store:
-    """Return the store that a location belongs to."""
-    return scheme_of(location).open(config)
+def open_store(location: Location, config: StorageConfig, root: Location | None = None) -> Store:
+    """Return the store that a location belongs to.
+
+    Parameters
+    ----------
+    location : Location
+        A file or folder.
+    config : StorageConfig
+        How the store is reached.
+    root : Location or None
+        The folder that no link may lead out of, unless ``storage.follow_links_out`` allows it; None: there is none.
+    """
+    return scheme_of(location).open(config, root)

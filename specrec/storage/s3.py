@@ -12,16 +12,32 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import unquote_plus
 
 from specrec.errors import StorageError, TrackError
 from specrec.storage.config import StorageConfig
-from specrec.storage.store import CHUNK_BYTES, Location, Scheme, Store, StoredFile, copy, require_size
+from specrec.storage.store import (
+    CHUNK_BYTES,
+    Entry,
+    Location,
+    Scheme,
+    Store,
+    StoredFile,
+    StoredFolder,
+    Unusable,
+    as_text,
+    copy,
+    is_text,
+    require_size,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 #: Answers of an S3 server, by status or code, that may be another one a moment later.
 _PASSING = frozenset({408, 429, 500, 502, 503, 504, "RequestTimeout", "SlowDown"})
+
+_FORBIDDEN = 403
 
 #: Seconds: the second try begins at a random moment within the first, a later one within twice the time.
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
@@ -41,6 +57,10 @@ _PACKAGES = (
 
 class _PassingFault(Exception):
     """A try failed for a reason that may be gone at the next."""
+
+
+class _Refused(Exception):
+    """The server does not let us list a folder; others it may."""
 
 
 class S3Store(Store):
@@ -143,31 +163,82 @@ class S3Store(Store):
         """See :class:`Store`."""
         return cast(BinaryIO, io.BufferedReader(_S3File(self._get, uri, size), buffer_size=65_536))
 
-    def list(self, folder: Location) -> Iterator[StoredFile]:
+    def size(self, uri: Location) -> int:
         """See :class:`Store`."""
-        for page in self._pages(folder):
-            for entry in page.get("Contents", ()):
-                uri = Location(f"s3://{_bucket_and_key(folder)[0]}/{entry['Key']}")
-                yield StoredFile(uri, entry["ETag"].strip('"'), entry["Size"])
+        found = self._first(uri, _bucket_and_key(uri)[1])
+        if found is None or found["Key"] != _bucket_and_key(uri)[1]:
+            raise StorageError(f"cannot read {uri}: there is no such object")
+        return int(found["Size"])
+
+    def entries(self, folder: Location) -> Iterator[Entry]:
+        """See :class:`Store`."""
+        try:
+            for page in self._pages(folder):
+                for entry in page.get("Contents", ()):
+                    if not entry["Key"].endswith("/"):  # that stands for the folder itself
+                        uri = self._uri(folder, entry["Key"])
+                        found = StoredFile(uri, entry["ETag"].strip('"'), entry["Size"])
+                        yield found if is_text(uri) else _misnamed(uri, "its key is not UTF-8: rename it")
+                for entry in page.get("CommonPrefixes", ()):
+                    yield self._folder(self._uri(folder, entry["Prefix"]))
+        except _Refused as error:
+            message = f"cannot be listed: {error}; let specrec list the prefix"
+            yield Unusable(folder, "unreadable_folder", message, may_hold_files=True)
+
+    def _folder(self, prefix: Location) -> Entry:
+        uri = Location(prefix.removesuffix("/"))
+        if uri.endswith("/"):  # an empty name, as in a//b, would lead back to the folder that is listed
+            return _misnamed(prefix, "two slashes in a row in its key: rename it", may_hold_files=True)
+        if not is_text(uri):
+            return _misnamed(uri, "its key is not UTF-8: rename it", may_hold_files=True)
+        return StoredFolder(uri)
 
     def folders(self, folder: Location) -> Iterator[Location]:
         """See :class:`Store`."""
-        for page in self._pages(folder):
-            for entry in page.get("CommonPrefixes", ()):
-                # an empty name, as in a//b, would lead back to this very folder
-                if not entry["Prefix"].endswith("//"):
-                    yield Location(f"s3://{_bucket_and_key(folder)[0]}/{entry['Prefix'].removesuffix('/')}")
+        try:
+            for page in self._pages(folder):
+                for entry in page.get("CommonPrefixes", ()):
+                    if isinstance(found := self._folder(self._uri(folder, entry["Prefix"])), StoredFolder):
+                        yield found.uri
+        except _Refused as error:
+            raise StorageError(f"cannot list {folder}: {error}") from None
+
+    @staticmethod
+    def _uri(folder: Location, key: str) -> Location:
+        return Location(f"s3://{_bucket_and_key(folder)[0]}/{key}")
 
     def _pages(self, folder: Location) -> Iterator[Any]:
+        """Yield the answers to a listing, keys decoded.
+
+        Raises
+        ------
+        _Refused
+            If the server does not let us list this folder.
+        StorageError
+            If it failed otherwise.
+        """
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         bucket, key = _bucket_and_key(folder)
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=f"{key}/" if key else "", Delimiter="/"
+            Bucket=bucket,
+            Prefix=f"{key}/" if key else "",
+            Delimiter="/",
+            EncodingType="url",  # botocore would put another letter for each byte that is not UTF-8
         )
         try:
-            yield from pages
-        except (BotoCoreError, ClientError) as error:
+            for page in pages:
+                if page.get("EncodingType") == "url":
+                    for entry in page.get("Contents", ()):
+                        entry["Key"] = unquote_plus(entry["Key"], errors="surrogateescape")
+                    for prefix in page.get("CommonPrefixes", ()):
+                        prefix["Prefix"] = unquote_plus(prefix["Prefix"], errors="surrogateescape")
+                yield page
+        except ClientError as error:
+            if _status(error) == _FORBIDDEN:
+                raise _Refused(_reason(error)) from None
+            raise StorageError(f"cannot list {folder}: {_reason(error)}") from None
+        except BotoCoreError as error:
             raise StorageError(f"cannot list {folder}: {_reason(error)}") from None
 
     def create(self, uri: Location, data: bytes) -> bool:
@@ -226,6 +297,11 @@ class S3Store(Store):
 
     def _first_key(self, uri: Location, prefix: str) -> str | None:
         """Return the first key of a URI's bucket that begins with a prefix; None if there is none."""
+        found = self._first(uri, prefix)
+        return None if found is None else found["Key"]
+
+    def _first(self, uri: Location, prefix: str) -> Any:
+        """Return the first object of a URI's bucket whose key begins with a prefix; None if there is none."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
@@ -233,7 +309,7 @@ class S3Store(Store):
         except (BotoCoreError, ClientError) as error:
             where = f" at {self._config.endpoint_url}" if self._config.endpoint_url else ""
             raise StorageError(f"cannot reach {uri}{where}: {_reason(error)}") from None
-        return next((entry["Key"] for entry in found.get("Contents", ())), None)
+        return next(iter(found.get("Contents", ())), None)
 
 
 class _S3File(io.RawIOBase):
@@ -298,6 +374,10 @@ def _new_s3_client(config: StorageConfig, own_retries: bool) -> S3Client:
     )
 
 
+def _misnamed(uri: Location, message: str, may_hold_files: bool = False) -> Unusable:
+    return Unusable(Location(as_text(uri)), "unreadable_name", message, may_hold_files)
+
+
 def _bucket_and_key(uri: Location) -> tuple[str, str]:
     bucket, _, key = uri.split("://", 1)[1].partition("/")
     if not bucket:
@@ -357,7 +437,7 @@ S3 = Scheme(
     example="s3://bucket/prefix",
     parse=_parse,
     spark_prefix="s3a://",
-    open=S3Store,
+    open=lambda config, root: S3Store(config),
     delta_rs=_for_delta_rs,
     spark=_for_spark,
     packages=_PACKAGES,

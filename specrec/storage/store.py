@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from specrec.storage.config import StorageConfig
 #: a URI such as ``s3://bucket/key``, without a slash at its end. It is parsed where it enters, and never again.
 Location = NewType("Location", str)
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 #: Bytes that are in memory at once while a file is copied.
 CHUNK_BYTES = 1 << 20
 
@@ -27,6 +30,41 @@ class StoredFile:
     uri: Location
     fingerprint: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFolder:
+    """One folder of a listing: where it lies, and, of a link to a folder, where that folder really lies.
+
+    The latter begins with the store's root, as it was given, if it lies below it.
+    """
+
+    uri: Location
+    leads_to: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """What a listing met and cannot give: a code of :data:`specrec.errors.TRACK_ERROR_CODES`, and why.
+
+    Attributes
+    ----------
+    uri : Location
+        Where it lies; bytes of its name that are no text are written out, as :func:`as_text` does.
+    code, message : str
+        The code, and one line that says what happened and what to do.
+    may_hold_files : bool
+        Whether it is a folder, or may be one; otherwise it is one file.
+    """
+
+    uri: Location
+    code: str
+    message: str
+    may_hold_files: bool = False
+
+
+#: What a listing can meet.
+Entry = StoredFile | StoredFolder | Unusable
 
 
 class Store(Protocol):
@@ -47,7 +85,8 @@ class Store(Protocol):
         Raises
         ------
         TrackError
-            ``not_found``; ``too_large``; ``storage_error`` if the store failed, or `into` cannot be written.
+            ``not_found``; ``too_large``; ``forbidden_path`` if a link leads out of the store's root;
+            ``storage_error`` if the store failed, or `into` cannot be written.
         """
 
     def read(self, uri: Location, max_bytes: int | None = None) -> bytes:
@@ -57,13 +96,37 @@ class Store(Protocol):
         return into.getvalue()
 
     def open(self, uri: Location, size: int) -> BinaryIO:
-        """Open a file for reading here and there, without fetching it whole."""
+        """Open a file for reading here and there, without fetching it whole.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened.
+        TrackError
+            ``forbidden_path``, as :meth:`fetch` does.
+        """
+
+    def size(self, uri: Location) -> int:
+        """Return the size of a file in bytes. Raises StorageError if there is none."""
+
+    def entries(self, folder: Location) -> Iterator[Entry]:
+        """Yield all that lies directly in a folder; nothing if there is no such folder.
+
+        What cannot be used is among it and ends nothing: a name that is no text, a file of which the store says
+        nothing, a link that leads out of the store's root, or, as the last entry, the folder itself.
+
+        Raises
+        ------
+        StorageError
+            If the store as a whole cannot be reached.
+        """
 
     def list(self, folder: Location) -> Iterator[StoredFile]:
         """Yield the files directly in a folder; nothing if there is no such folder."""
+        return (entry for entry in self.entries(folder) if isinstance(entry, StoredFile))
 
     def folders(self, folder: Location) -> Iterator[Location]:
-        """Yield the folders directly in a folder."""
+        """Yield the folders directly in a folder, but for links to folders. Raises StorageError if it cannot."""
 
     def create(self, uri: Location, data: bytes) -> bool:
         """Write a new file; False, and nothing written, if there already is one."""
@@ -104,7 +167,7 @@ class Scheme:
     spark_prefix : str
         What Spark's file systems say in place of `prefix`.
     open : callable
-        Returns the store.
+        Returns the store, given how it is reached and the folder that nothing leads out of; None: there is none.
     delta_rs : callable
         Returns the options with which delta-rs reaches the store.
     spark : callable
@@ -120,11 +183,49 @@ class Scheme:
     example: str
     parse: Callable[[str], Location]
     spark_prefix: str
-    open: Callable[[StorageConfig], Store]
+    open: Callable[[StorageConfig, Location | None], Store]
     delta_rs: Callable[[StorageConfig], dict[str, str]] = _nothing
     spark: Callable[[StorageConfig], dict[str, str]] = _nothing
     packages: tuple[str, ...] = ()
     is_tree: bool = False
+
+
+def is_text(name: str) -> bool:
+    r"""Tell whether a name can be written as UTF-8. One that Python read from other bytes holds lone surrogates.
+
+    Examples
+    --------
+    >>> is_text("café"), is_text(b"caf\xe9".decode("utf-8", "surrogateescape"))
+    (True, False)
+    """
+    return not _SURROGATE.search(name)
+
+
+def as_text(name: str) -> str:
+    r"""Return a name with what is no text written out: bytes as ``\xe9``, lone surrogates as ``\ud800``.
+
+    Examples
+    --------
+    >>> print(as_text(b"caf\xe9".decode("utf-8", "surrogateescape")))
+    caf\xe9
+    """
+
+    def written(found: re.Match[str]) -> str:
+        number = ord(found[0])
+        return f"\\x{number & 0xFF:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
+
+    return _SURROGATE.sub(written, name)
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path is a folder, or lies below it; both as they are written.
+
+    Examples
+    --------
+    >>> is_below("/music/a", "/music"), is_below("/musical", "/music"), is_below("/music", "/music")
+    (True, False, True)
+    """
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def require_size(size: int, limit: int) -> None:

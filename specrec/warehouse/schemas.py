@@ -65,7 +65,7 @@ TRACKS = T.StructType(
         _field("extra", _TEXTS, "the source's other columns, as text"),
         _field("audio", _TEXT, "where the audio lies, as the catalogue says it"),
         _field("audio_uri", _TEXT, "the same, resolved under catalogue.audio_root"),
-        _field("audio_fingerprint", _TEXT, "ETag, or size and modification time; null: no such file"),
+        _field("audio_fingerprint", _TEXT, "ETag, or size and times (modification, change); null: no such file"),
         _field("audio_bytes", _LONG, "size of the file"),
         _field("has_audio", _BOOL, "whether the store holds the audio", nullable=False),
         _field("row_hash", _TEXT, "hash of all columns above, to tell changed rows", nullable=False),
@@ -81,7 +81,7 @@ AUDIO_FEATURES = T.StructType(
     [
         _TRACK_ID,
         _field("audio_uri", _TEXT, "the file that was analysed"),
-        _field("audio_fingerprint", _TEXT, "its ETag, or size and modification time"),
+        _field("audio_fingerprint", _TEXT, "its ETag, or its size and times (modification, change)"),
         _CONTENT_HASH,
         _AUDIO_HASH,
         _field("decoder", _TEXT, "the library and version that decoded it"),
@@ -205,6 +205,7 @@ TO_EXTRACT = T.StructType(
         _field("audio_fingerprint", _TEXT, "tells that the file changed"),
         _field("track_ids", T.ArrayType(T.StringType()), "the tracks that it is the audio of", nullable=False),
         _field("portion", _INT, "0, 1, …: what is committed at once", nullable=False),
+        _field("content_hash", _TEXT, "SHA-256 of what was analysed before, where the file may still hold it"),
     ]
 )
 

@@ -39,7 +39,12 @@ def test_every_bad_file_ends_as_expected_and_the_good_are_recommended(rendered: 
     good = sorted(path.name for path in (rendered / "audio").iterdir())[:6]
     rows += [{"track_id": name, "audio": f"good/{name}"} for name in good]
     catalogue = write_csv(music / "tracks.csv", rows)
-    settings = ("extract.max_failed_share=0.5", "audio.clip_seconds=30", "audio.offset_seconds=0")
+    settings = (
+        "storage.follow_links_out=true",
+        "extract.max_failed_share=0.5",
+        "audio.clip_seconds=30",
+        "audio.offset_seconds=0",
+    )
     night = Night(str(catalogue), f"{tmp_path}/warehouse", settings)
 
     run_id = night.run(stages=LISTED)

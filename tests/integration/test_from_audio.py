@@ -16,6 +16,7 @@ from specrec.audio.model_mel import measure
 from specrec.audio.spark import by_file
 from specrec.embedding.models import Model
 from specrec.embedding.spark import HEARD, embed_audio
+from specrec.storage import locate
 
 MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=40, scaling="db")
 
@@ -41,9 +42,9 @@ def test_tracks_get_vectors_of_the_mel_spectrogram_that_the_model_wants(
     files = by_file(spark.createDataFrame(rows, "track_id string, audio_uri string, audio_fingerprint string"))
     model = spark.sparkContext.broadcast(Model("bands", _mean_of_bands(), mel=MEL))
 
-    cut = [embed_audio(files, config, model, tasks).sort("track_id").collect() for tasks in (1, 3)]
+    cut = [embed_audio(files, config, model, tasks, locate("/")).sort("track_id").collect() for tasks in (1, 3)]
 
-    assert embed_audio(files, config, model, 1).schema == HEARD
+    assert embed_audio(files, config, model, 1, locate("/")).schema == HEARD
     assert cut[0] == cut[1]
     assert [row.track_id for row in cut[0]] == [track_id for track_id, _, _ in rows]
     for row, path in zip(cut[0], good, strict=False):

@@ -32,7 +32,9 @@ def test_real_music_from_disk_and_s3_and_after_a_change(tmp_path: Path, s3: S3Se
     rows = rows[::3]  # of every genre and format
     held_back, rows = rows[:5], rows[5:]
     catalogue = write_csv(tmp_path / "music" / "tracks.csv", rows)
-    night = Night(str(catalogue), f"{tmp_path}/warehouse", ("audio.clip_seconds=15",))
+    night = Night(
+        str(catalogue), f"{tmp_path}/warehouse", ("audio.clip_seconds=15", "storage.follow_links_out=true")
+    )
     night.run()
     assert night.rows("quarantine") == []
     assert untrue(night) == []

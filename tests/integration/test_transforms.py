@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from specrec.audio.spark import SURVEYED, survey
-from specrec.catalogue.spark import differences, rows_that_fail
+from specrec.audio.config import AudioConfig
+from specrec.audio.spark import SURVEYED, survey, to_analyse
+from specrec.catalogue.files import FILE_SCHEMA
+from specrec.catalogue.spark import (
+    counted,
+    differences,
+    rows_that_fail,
+    with_audio_uri,
+    with_files,
+    with_known_files,
+)
 from specrec.evaluate.spark import count_lengths, count_surplus, count_times, in_recordings
 from specrec.map.spark import drawn_and_due
 from specrec.neighbours.search import NEW, SETTLED, STALE
 from specrec.neighbours.spark import join_lists, lists_and_vectors, states_of_tracks
 from specrec.storage import locate
+from specrec.warehouse.schemas import TRACKS
+
+#: Columns of ``tracks`` that follow from the others.
+ADDED = (
+    "audio_uri", "audio_fingerprint", "audio_bytes", "has_audio", "row_hash", "run_id", "updated_at",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -135,13 +152,137 @@ def test_rows_without_a_name_and_paths_that_leave_the_root_fail(rows: Any) -> No
     given = rows(
         schema, (None, "A", {"a": "b"}, "x.mp3"), (None, "A", {}, "x.mp3"), ("t", "A", None, "/etc/passwd")
     )
-    tracks = rows("track_id string, audio string, audio_uri string", ("t", "/etc/passwd", None), ("u", None, None))
+    tracks = rows(
+        "track_id string, audio string, audio_uri string, code string, message string",
+        ("t", "/etc/passwd", None, None, None),
+        ("u", None, None, None, None),
+        ("v", "locked/y.mp3", None, "unreadable_folder", "cannot be listed"),
+    )
     found = rows_that_fail(given, tracks, locate("/music")).collect()
     assert sorted((row["code"], row["audio_uri"]) for row in found) == [
         ("forbidden_path", "/etc/passwd"),
         ("missing_track_id", "x.mp3"),  # once, though the row is there twice: its extra columns do not count
+        ("unreadable_folder", "locked/y.mp3"),
     ]
     assert "only files under /music are read" in {row["code"]: row["message"] for row in found}["forbidden_path"]
+
+
+LISTED = (
+    ("/m/ok/a.mp3", "f", 1, None, None, None),
+    (None, None, None, ".txt", None, None),
+    ("/m/bad", None, None, None, "unreadable_folder", "cannot be listed"),
+    ("/m/half/a.mp3", "f", 1, None, None, None),  # the disk failed while this folder was listed
+    ("/m/half", None, None, None, "unreadable_folder", "cannot be listed"),
+    ("/m/s.mp3", None, None, None, "storage_error", "cannot be looked at"),
+    ("/m/out", None, None, None, "forbidden_path", "a link leads out"),
+    ("/m/broken.mp3", None, None, None, "not_found", "a link that leads nowhere"),
+)
+
+
+def test_files_of_places_that_cannot_be_read_are_kept_as_they_were_known(rows: Any) -> None:
+    names = ("ok/a.mp3", "ok/gone.mp3", "bad/b.mp3", "bad/deep/c\n.mp3", "badly/d.mp3", "half/a.mp3", "half/b.mp3")
+    known = rows(
+        "track_id string, audio_uri string, audio_fingerprint string, audio_bytes long, has_audio boolean",
+        *((name, f"/m/{name}", "old", 2, True) for name in (*names, "s.mp3", "out/e.mp3", "broken.mp3")),
+        ("bad/never there.mp3", "/m/bad/never there.mp3", None, None, False),
+        ("also b", "/m/bad/b.mp3", "old", 2, True),
+        ("mute", None, None, None, False),
+    )
+    files = with_known_files(rows(FILE_SCHEMA, *LISTED), known).where("audio_fingerprint is not null").collect()
+    assert sorted((row.audio_uri, row.audio_fingerprint) for row in files) == [
+        ("/m/bad/b.mp3", "old"),
+        ("/m/bad/deep/c\n.mp3", "old"),
+        ("/m/half/a.mp3", "f"),
+        ("/m/half/b.mp3", "old"),
+        ("/m/ok/a.mp3", "f"),
+        ("/m/s.mp3", "old"),
+    ]
+
+
+def test_a_track_is_told_why_its_file_cannot_be_used(rows: Any) -> None:
+    names = (
+        "ok/a.mp3",
+        "ok/b.mp3",
+        "bad/b.mp3",
+        "bad/deep/c\n.mp3",
+        "badly/d.mp3",
+        "s.mp3",
+        "out/e.mp3",
+        "broken.mp3",
+    )
+    placed = rows("track_id string, audio string", *((name, name) for name in names))
+    for field in TRACKS:
+        if field.name not in (*placed.columns, *ADDED):
+            placed = placed.withColumn(field.name, F.lit(None).cast(field.dataType))
+    tracks = with_files(with_audio_uri(placed, locate("/m")), rows(FILE_SCHEMA, *LISTED))
+    found = _by_track(tracks)
+    assert {name: row["code"] for name, row in found.items() if row["code"]} == {
+        "bad/b.mp3": "unreadable_folder",
+        "bad/deep/c\n.mp3": "unreadable_folder",
+        "s.mp3": "storage_error",
+        "out/e.mp3": "forbidden_path",
+    }
+    for row in found.values():
+        assert (row["audio_uri"] is None) == (row["code"] is not None)
+        assert row["has_audio"] == (row["track_id"] == "ok/a.mp3")
+
+
+def test_what_a_folder_leaves_out_is_counted_the_most_frequent_first(rows: Any) -> None:
+    kinds = [(f".{number}",) for number in range(12)] + [(".txt",), (".txt",), (None,), (".0",), (".txt",)]
+    assert (
+        counted(rows("kind string", *kinds), "kind")
+        == "3 .txt, 2 .0, 1 .1, 1 .10, 1 .11, 1 .2, 1 .3, 1 .4 and 5 others"
+    )
+    assert counted(rows("kind string", (None,)), "kind") == ""
+
+
+def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_says_less(rows: Any) -> None:
+    settings = AudioConfig().settings_hash
+    seen, before, later = datetime(2026, 1, 1, tzinfo=UTC), "1700000000000000000", "1800000000000000000"
+    of_each = {  # the fingerprint when it was analysed, or failed, and now
+        "same": (f"4-1-{later}", f"4-1-{later}"),
+        "touched": (f"4-1-{before}", f"4-1-{later}"),
+        "other size": (f"4-1-{before}", f"5-1-{before}"),
+        "other time": (f"4-1-{before}", f"4-2-{before}"),
+        "earlier release": ("4-1", f"4-1-{before}"),
+        "earlier release, touched": ("4-1", f"4-1-{later}"),
+        "earlier release, other": ("4-1", f"4-2-{before}"),
+        "object": ("9b2c", "9b2c"),
+        "parts": ("9b2c-2", "9b2c-2"),
+        "other object": ("9b2c-2", "9b2c-3"),
+    }
+    tracks = rows(
+        "track_id string, audio_uri string, audio_fingerprint string, has_audio boolean",
+        *((f"{kind} {name}", name, now, True) for name, (_, now) in of_each.items() for kind in ("good", "bad")),
+        ("new", "new", "4-1-5", True),
+    )
+    features = rows(
+        "track_id string, audio_uri string, audio_fingerprint string, content_hash string, audio_hash string, "
+        "computed_at timestamp",
+        *((f"good {name}", name, old, f"h {name}", str(settings), seen) for name, (old, _) in of_each.items()),
+    )
+    failed = rows(
+        "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, "
+        "audio_hash string, decoder string, attempts int, last_seen timestamp",
+        *(
+            (f"bad {name}", name, old, "silent", "extract", str(settings), "d", 1, seen)
+            for name, (old, _) in of_each.items()
+        ),
+    )
+    found = to_analyse(tracks, features, features, failed, audio_hash=settings, decoders="d").collect()
+    again = {track: row.content_hash for row in found for track in row.track_ids}
+    assert again == {
+        "new": None,
+        "good touched": "h touched",
+        "good earlier release, touched": "h earlier release, touched",
+        **{
+            f"{kind} {name}": None
+            for kind in ("good", "bad")
+            for name in ("other size", "other time", "earlier release, other", "other object")
+        },
+        "bad touched": None,
+        "bad earlier release, touched": None,
+    }
 
 
 def test_a_survey_says_of_each_track_what_the_tables_hold(rows: Any) -> None:

@@ -19,6 +19,7 @@ from specrec.audio.model_mel import measure
 from specrec.config import Config, load
 from specrec.embedding.models import MOST_TAGS, Model, outputs, patches_of
 from specrec.embedding.spark import HEARD, _embedder
+from specrec.storage import Location
 
 PLANTED = Path(__file__).parents[1] / "planted"
 MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=8, scaling="log_10000")
@@ -72,7 +73,7 @@ def embed(config: Config, tmp_path: Path) -> Callable[[Model, list[Path]], pd.Da
         sent.write_bytes(pickle.dumps(model))
         tracks = [[f"{path.stem}-{copy}" for copy in "ab"] for path in paths]
         files = pd.DataFrame({"audio_uri": map(str, paths), "audio_fingerprint": "same", "track_ids": tracks})
-        frames = list(_embedder(config, Broadcast(path=str(sent)))(iter([files])))
+        frames = list(_embedder(config, Broadcast(path=str(sent)), Location("/"))(iter([files])))
         assert max(map(len, frames)) <= 2
         assert all(list(frame.columns) == HEARD.fieldNames() for frame in frames)
         return pd.concat(frames).set_index("track_id")

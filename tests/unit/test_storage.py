@@ -3,6 +3,7 @@ import io
 import os
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from specrec.storage import SCHEMES, Location, for_spark, join, locate, open_sto
 from specrec.storage.config import StorageConfig
 from specrec.storage.local import LocalStore
 from specrec.storage.s3 import S3, S3Store
+from specrec.storage.store import Unusable, as_text, is_text
 
 moto = pytest.importorskip("moto")
 
@@ -307,11 +309,89 @@ def test_a_file_that_grows_while_it_is_fetched_stays_within_the_limit(tmp_path):
     assert len(into.getvalue()) <= 10_000_000
 
 
-def test_links_are_followed(tmp_path):
-    (tmp_path / "elsewhere").write_bytes(b"music")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
-    assert LocalStore().read(str(tmp_path / "root" / "link")) == b"music"
+def test_links_are_followed_within_a_root_and_out_of_it_only_if_asked(tmp_path):
+    root = tmp_path / "root"
+    (root / "Album").mkdir(parents=True)
+    (root / "Album" / "song").write_bytes(b"music")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (root / "within").symlink_to(root / "Album" / "song")
+    (root / "out").symlink_to(tmp_path / "secret")
+    (root / "folder out").symlink_to(tmp_path)
+    (tmp_path / "linked root").symlink_to(root)
+    for place in (root, tmp_path / "linked root"):
+        inside, anywhere = LocalStore(str(place)), LocalStore(str(place), follow_links_out=True)
+        assert inside.read(f"{place}/within") == inside.read(f"{place}/Album/song") == b"music"
+        for way in ("out", "folder out/secret", "Album/../out"):
+            for ask in (inside.read, partial(inside.open, size=1)):
+                with pytest.raises(TrackError, match="a link leads out of") as refused:
+                    ask(f"{place}/{way}")
+                assert refused.value.code == "forbidden_path"
+            assert anywhere.read(f"{place}/{way}") == b"secret"
+    assert LocalStore().read(f"{root}/out") == b"secret"  # as for a query, which is no data
+
+
+def test_what_leads_nowhere_is_not_found(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "broken").symlink_to("none")
+    for name in ("loop", "broken", "n" * 300):
+        for store in (LocalStore(), LocalStore(str(tmp_path))):
+            with pytest.raises(TrackError) as refused:
+                store.read(f"{tmp_path}/{name}")
+            assert refused.value.code == "not_found"
+
+
+def test_a_file_that_changed_behind_its_old_time_has_another_fingerprint(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"Old")
+    os.utime(file, (1, 1))
+    (before,) = LocalStore().list(str(tmp_path))
+    file.write_bytes(b"New")
+    os.utime(file, (1, 1))
+    (after,) = LocalStore().list(str(tmp_path))
+    assert before.fingerprint != after.fingerprint
+    assert before.fingerprint.split("-")[:2] == after.fingerprint.split("-")[:2] == ["3", "1000000000"]
+
+
+def test_a_root_that_is_no_text_is_refused_in_one_line(tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcsik")
+    os.mkdir(odd)
+    with pytest.raises(StorageError, match=r"M\\xfcsik is not UTF-8"):
+        LocalStore().check(odd)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "café", "a\nb", "\U0010ffff", "caf\udce9", "\ud800x\udfff", "\udc80\udcff\udc7f"]
+)
+def test_any_text_can_be_written_out(text):
+    written = as_text(text)
+    written.encode("utf-8")
+    assert is_text(written)
+    assert (written == text) == is_text(text)
+
+
+def test_keys_are_listed_as_they_are_or_told(bucket, monkeypatch):
+    # an S3 server keeps Unicode alone; others, on a disk, say what they find, with the bytes quoted
+    pages = [
+        {"EncodingType": "url", "Contents": [_object("p/caf%C3%A9+1.mp3"), _object("p/caf%E9.mp3"), _object("p/")]},
+        {"EncodingType": "url", "CommonPrefixes": [{"Prefix": f"p/{name}/"} for name in ("a%0A", "%FF", "")]},
+        {"Contents": [_object("p/100%25.mp3")]},  # a server that quotes nothing
+    ]
+    paginator = type("Paginator", (), {"paginate": lambda *_, **__: iter(pages)})
+    monkeypatch.setattr(S3Store, "_client", type("Client", (), {"get_paginator": lambda *_: paginator()})())
+    found = list(bucket.entries("s3://music/p"))
+    assert [(type(entry).__name__, entry.uri.removeprefix("s3://music/p/")) for entry in found] == [
+        ("StoredFile", "café 1.mp3"),
+        ("Unusable", "caf\\xe9.mp3"),
+        ("StoredFolder", "a\n"),
+        ("Unusable", "\\xff"),
+        ("Unusable", "/"),
+        ("StoredFile", "100%25.mp3"),
+    ]
+    assert {entry.code for entry in found if isinstance(entry, Unusable)} == {"unreadable_name"}
+
+
+def _object(key):
+    return {"Key": key, "ETag": '"e"', "Size": 1}
 
 
 def test_a_file_that_may_not_be_read_is_tried_again(tmp_path):

@@ -1,0 +1,112 @@
+"""Catalogues as Parquet: which columns of its parts can be read, and as what. No Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import pyarrow as pa
+
+from specrec.errors import CatalogueError, first_line
+from specrec.storage import Location
+
+#: What Spark reads unsigned numbers as: the next larger type that holds them all.
+_WIDER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20)}
+_SIMPLE = (
+    pa.types.is_boolean,
+    pa.types.is_signed_integer,
+    pa.types.is_float32,
+    pa.types.is_float64,
+    pa.types.is_decimal128,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_date32,
+)
+
+
+def merge_schemas(
+    schemas: Sequence[pa.Schema], path: Location, needed: Collection[str]
+) -> tuple[pa.Schema, dict[str, str]]:
+    """Return the schema of all parts of a catalogue together, and which columns were left out, and why.
+
+    A part may lack a column, and numbers may be narrower in one than in another. Columns that Spark cannot read, or
+    on whose type parts disagree, are left out where nobody needs them.
+
+    Parameters
+    ----------
+    schemas : sequence of Schema
+        Of the parts.
+    path : Location
+        What the catalogue is called in messages.
+    needed : collection of str
+        Columns that may not be left out, in small letters.
+
+    Raises
+    ------
+    CatalogueError
+        If such a column cannot be read, or the parts disagree on it.
+
+    Examples
+    --------
+    >>> old = pa.schema({"track_id": pa.int32(), "added": pa.timestamp("ns")})
+    >>> new = pa.schema({"track_id": pa.int64(), "audio": pa.string()})
+    >>> schema, left_out = merge_schemas([old, new], Location("/tracks.parquet"), {"track_id", "audio"})
+    >>> schema.names, left_out
+    (['track_id', 'audio'], {'added': 'timestamp[ns]'})
+    """
+    types: dict[str, list[pa.DataType]] = {}
+    for schema in schemas:
+        for field in schema:
+            of = types.setdefault(field.name, [])
+            if field.type not in of:
+                of.append(field.type)
+    fields, left_out = [], {}
+    for name, of in types.items():
+        readable = [found for of_part in of if (found := _readable(of_part)) is not None]
+        written = " and ".join(map(str, of))
+        if len(readable) < len(of):
+            if _plain(name) in needed:
+                raise CatalogueError(
+                    f"the column {name!r} of the catalogue {path} is {written}, which cannot be read: make it text"
+                )
+            left_out[name] = written
+            continue
+        try:
+            parts = [pa.schema({name: of_part}) for of_part in readable]
+            fields.append(pa.unify_schemas(parts, promote_options="permissive").field(0))
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            if _plain(name) in needed:
+                raise CatalogueError(
+                    f"the parts of the catalogue {path} disagree on the column {name!r}, which is {written}: write "
+                    f"them anew with one type ({first_line(error)})"
+                ) from None
+            left_out[name] = written
+    return pa.schema(fields), left_out
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
+def _readable(kind: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911 - one for each kind
+    """Return what Spark reads a column of Parquet as; None if it cannot."""
+    if pa.types.is_dictionary(kind):
+        return _readable(kind.value_type)
+    if kind in _WIDER:
+        return _WIDER[kind]
+    if pa.types.is_timestamp(kind):  # Spark knows no nanoseconds
+        return None if kind.unit == "ns" else kind
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        of = _readable(kind.value_type)
+        return None if of is None else pa.list_(of)
+    if pa.types.is_struct(kind):
+        fields = {field.name: _readable(field.type) for field in kind}
+        kept = {name: of for name, of in fields.items() if of is not None}
+        return pa.struct(kept) if kept else None
+    if pa.types.is_map(kind):
+        key, value = _readable(kind.key_type), _readable(kind.item_type)
+        return None if key is None or value is None else pa.map_(key, value)
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    return kind if any(is_of(kind) for is_of in _SIMPLE) else None
