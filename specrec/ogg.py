@@ -160,16 +160,10 @@ def page_at(data: bytes, place: int, offset: int = 0) -> Page | None:
 
 
 def _search(file: BinaryIO, at: int) -> int | None:
-    """Return where the next page begins after damage."""
+    """Return where the next page begins after damage, if it is not further on than a page is long."""
     file.seek(at + 1)
-    before = b""
-    while data := file.read(PAGE_BYTES):
-        found = (before + data).find(b"OggS")
-        if found >= 0:
-            return at + 1 - len(before) + found
-        at += len(data)
-        before = (before + data)[-3:]
-    return None
+    found = file.read(PAGE_BYTES).find(b"OggS")
+    return at + 1 + found if found >= 0 else None
 
 
 def clock_of(packet: bytes) -> Clock | None:
