@@ -167,7 +167,13 @@ def _search(file: BinaryIO, at: int) -> int | None:
 
 
 def clock_of(packet: bytes) -> Clock | None:
-    """Return how a stream counts time by its first packet; None of other codecs, and of damaged headers."""
+    """Return how a stream counts time by its first packet; None of other codecs, and of damaged headers.
+
+    Examples
+    --------
+    >>> clock_of(b"OpusHead" + bytes([1, 2, 0x38, 1]))
+    Clock(rate=48000, skipped=312, most=5760)
+    """
     rate, skipped, most = 0, 0, 65_535
     try:
         if packet.startswith(b"\x01vorbis"):

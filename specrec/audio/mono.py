@@ -14,6 +14,7 @@ Signs = Mapping[int, Float32Array]
 
 #: How much more power than the mean the channels must have once some are turned over: twice, 3 dB.
 _CANCELS = 2.0
+_BLOCK = 1 << 15  # samples that fit the processor's cache
 _SILENCE_SECONDS = 0.1
 _SILENT = np.float32(1e-6)  # what lossy codecs make of zeros is below this
 
@@ -43,7 +44,7 @@ def mixed(channels: Float32Array, signs: Signs | None = None) -> Float32Array:
 
 
 def products(channels: Float32Array) -> Float64Array:
-    """Return the sums of the products of every two channels, without their means.
+    """Return the sums of the products of every two channels, without the means of blocks of about a second.
 
     Parameters
     ----------
@@ -54,9 +55,12 @@ def products(channels: Float32Array) -> Float64Array:
     float64 array, shape (channels, channels)
         Of blocks of a clip, these add up.
     """
+    found = np.zeros((len(channels), len(channels)))
     with np.errstate(over="ignore", invalid="ignore"):  # the samples are looked at elsewhere
-        centred = channels - channels.mean(axis=1, keepdims=True)
-        found: Float64Array = (centred @ centred.T).astype(np.float64)
+        for start in range(0, channels.shape[1], _BLOCK):
+            block = np.array(channels[:, start : start + _BLOCK], order="C")  # ten times faster than across memory
+            block -= block.mean(axis=1, keepdims=True)
+            found += block @ block.T
     return found
 
 

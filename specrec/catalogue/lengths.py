@@ -43,6 +43,12 @@ def seconds_of(file: BinaryIO, start: int, size: int) -> float | None:
         Where it begins, behind an ID3 tag.
     size : int
         Bytes of the whole file.
+
+    Examples
+    --------
+    >>> head = b".snd" + struct.pack(">5I", 24, 0xFFFFFFFF, 2, 8_000, 1)  # of a writer that did not know the length
+    >>> seconds_of(io.BytesIO(head + bytes(16_000)), 0, 16_024)
+    2.0
     """
     file.seek(start)
     head = file.read(64)
