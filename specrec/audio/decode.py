@@ -218,10 +218,10 @@ def _read(file: BinaryIO, begun: _Excerpt, label: str) -> tuple[_Excerpt, list[s
     chain = links(file)
     if len(chain) > 1:
         return _read_chain(file, chain, begun, label)
-    if not excerpt.is_full and _ffmpeg_plays(file, excerpt.reached):
+    if not chain and not excerpt.is_full and _ffmpeg_plays(file, excerpt.reached):
         with contextlib.suppress(TrackError):
             longer, decoders = _read_ffmpeg(file, begun, label, "")
-            if longer.reached > excerpt.reached:
+            if longer.reached > excerpt.reached + _CODEC_FRAMES / excerpt.rate:
                 return longer, decoders
     return excerpt, [_libsndfile_version()]
 

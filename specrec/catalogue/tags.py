@@ -80,10 +80,10 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
     size = _try(lambda: file.seek(0, os.SEEK_END)) or 0
     start = _try(lambda: _after_id3v2(file)) or 0
     said: dict[str, str] = {}
-    for read in _sources(file, start, size):
-        for attribute, values in (_try(read) or {}).items():
-            if text := ";".join(_values(values)):
-                said.setdefault(attribute, text)
+    tags = (tag for read in _readers(file, start, size) for tag in _try(read) or ())
+    for attribute, values in (item for tag in tags for item in tag.items()):
+        if text := ";".join(_values(values)):
+            said.setdefault(attribute, text)
     found |= said
     seconds = _try(lambda: _seconds(file, start, size))
     if seconds and math.isfinite(seconds):
@@ -91,20 +91,25 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
     return found
 
 
-def _sources(file: BinaryIO, start: int, size: int) -> Iterator[Callable[[], Texts]]:
-    """Yield what reads the tags of a file, the one whose word counts most first."""
+def _readers(file: BinaryIO, start: int, size: int) -> Iterator[Callable[[], list[Texts]]]:
+    """Yield what reads the tags of a file; the tag whose word counts most comes first."""
     head = _try(lambda: _head(file, start)) or b""
+    has_own = True
     if head[:4] in (b"RIFF", b"RF64", b"BW64"):
         yield lambda: texts.riff(file, start, size)
     elif head[:4] == b"FORM":
         yield lambda: texts.aiff(file, start, size)
-    elif head[:4] in (b"fLaC", b"OggS") or head[4:8] in _MP4 or head[:8] == _ASF:
-        yield lambda: _by_tinytag(file, start, size)
+    elif head[4:8] in _MP4:
+        yield lambda: [_by_tinytag(file, start, size, "an.mp4")]
+    elif head[:4] in (b"fLaC", b"OggS") or head[:8] == _ASF:
+        yield lambda: [_by_tinytag(file, start, size)]
+    else:
+        has_own = False
     if start:
         yield lambda: _id3v2_tags(file, start)
-    if head[:4] not in (b"OggS", b"RIFF", b"RF64", b"BW64", b"FORM") and head[4:8] not in _MP4:
-        yield lambda: texts.ape(file, size)
-        yield lambda: texts.id3v1(file, size)
+    if not has_own:
+        yield lambda: [texts.ape(file, size)]
+        yield lambda: [texts.id3v1(file, size)]
 
 
 def _head(file: BinaryIO, start: int) -> bytes:
@@ -123,19 +128,19 @@ def _after_id3v2(file: BinaryIO) -> int:
         at += size
 
 
-def _id3v2_tags(file: BinaryIO, stop: int) -> Texts:
-    """Return the texts of the ID3v2 tags that begin a file; of several, each attribute of the first that has it."""
-    found: Texts = {}
+def _id3v2_tags(file: BinaryIO, stop: int) -> list[Texts]:
+    """Return the texts of the ID3v2 tags that begin a file."""
+    found = []
     at = 0
     while at < stop:
-        found = texts.id3v2(file, at) | found
+        found.append(texts.id3v2(file, at))
         file.seek(at)
         at += texts.id3v2_size(file.read(texts.HEADER_BYTES))
     return found
 
 
-def _by_tinytag(file: BinaryIO, start: int, size: int) -> Texts:
-    tag = TinyTag.get(file_obj=_bounded(file, start, size), tags=True, duration=False)
+def _by_tinytag(file: BinaryIO, start: int, size: int, kind: str | None = None) -> Texts:
+    tag = TinyTag.get(kind, _bounded(file, start, size), tags=True, duration=False)
     found = {name: [getattr(tag, field), *tag.other.get(field, ())] for name, field in _FIELDS.items()}
     return {name: [value for value in values if value] for name, values in found.items()}
 

@@ -239,8 +239,8 @@ def _ape_items(data: bytes, count: int) -> Texts:
 # --- chunks of WAV and AIFF -----------------------------------------------------------------------------------
 
 
-def riff(file: BinaryIO, start: int, size: int) -> Texts:
-    """Return the texts of a WAV file: those of its ID3 tag, and of its list of texts what that does not have."""
+def riff(file: BinaryIO, start: int, size: int) -> list[Texts]:
+    """Return the texts of a WAV file: those of its ID3 tag, then those of its list of texts."""
     tag, listed = Texts(), Texts()
     for name, at, length in chunks(file, start + 12, size, "<"):
         if name in (b"id3 ", b"ID3 "):
@@ -252,11 +252,11 @@ def riff(file: BinaryIO, start: int, size: int) -> Texts:
                     if text in _INFO and bytes_ <= _MOST_BYTES:
                         file.seek(place)
                         listed.setdefault(_INFO[text], []).append(undeclared(file.read(bytes_)))
-    return listed | tag
+    return [tag, listed]
 
 
-def aiff(file: BinaryIO, start: int, size: int) -> Texts:
-    """Return the texts of an AIFF file: those of its ID3 tag, and of its own chunks what that does not have."""
+def aiff(file: BinaryIO, start: int, size: int) -> list[Texts]:
+    """Return the texts of an AIFF file: those of its ID3 tag, then those of its own chunks."""
     tag, own = Texts(), Texts()
     for name, at, length in chunks(file, start + 12, size, ">"):
         if name in (b"id3 ", b"ID3 "):
@@ -264,7 +264,7 @@ def aiff(file: BinaryIO, start: int, size: int) -> Texts:
         elif name in _AIFF and length <= _MOST_BYTES:
             file.seek(at)
             own.setdefault(_AIFF[name], []).append(undeclared(file.read(length)))
-    return own | tag
+    return [tag, own]
 
 
 def _synchsafe(data: bytes) -> int:

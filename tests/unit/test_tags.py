@@ -378,6 +378,8 @@ def test_id3_of_wav_and_aiff_is_believed_more_than_their_own_texts():
     wav = riff_info(sound("WAV"), [("IART", "Bj?rk"), ("IPRD", "Selmasongs")])
     found = without_duration(read(chunk(wav, b"id3 ", id3v2([("TPE1", "Björk"), ("TIT2", "Title")]))))
     assert found == {"artists": "Björk", "album_name": "Selmasongs", "track_name": "Title"}
+    found = without_duration(read(chunk(wav, b"id3 ", id3v2([("TPE1", "Björk"), ("TALB", " ")]))))
+    assert found == {"artists": "Björk", "album_name": "Selmasongs", "track_name": "07 seen"}
     aiff = chunk(chunk(sound("AIFF"), b"NAME", b"Tit\xfcle"), b"AUTH", "Björk".encode())
     assert without_duration(read(aiff)) == {"artists": "Björk", "track_name": "Titüle"}
     found = without_duration(read(chunk(aiff, b"ID3 ", id3v2([("TIT2", "Title")]))))
