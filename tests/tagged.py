@@ -37,14 +37,14 @@ def sound(container: str, **tags: str) -> bytes:
     return out.getvalue()
 
 
-def by_ffmpeg(container: str, codec: str, tags: Tags, **options: str) -> bytes:
+def by_ffmpeg(container: str, codec: str, tags: Tags, seconds: float = SECONDS, **options: str) -> bytes:
     """Return noise in a container of FFmpeg's, with tags by its names (``artist``, ``title``, …)."""
     out = io.BytesIO()
     with av.open(out, "w", format=container, options=options) as file:
         stream = file.add_stream(codec, rate=RATE, layout="mono")
         stream.bit_rate = 96_000
         file.metadata.update(tags)
-        noise = np.random.default_rng(0).normal(0, 0.1, (1, int(RATE * SECONDS))).astype(np.float32)
+        noise = np.random.default_rng(0).normal(0, 0.1, (1, int(RATE * seconds))).astype(np.float32)
         frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
         frame.sample_rate = RATE
         for packet in [*stream.encode(frame), *stream.encode(None)]:
@@ -52,9 +52,9 @@ def by_ffmpeg(container: str, codec: str, tags: Tags, **options: str) -> bytes:
     return out.getvalue()
 
 
-def id3v1(artist: str, album: str, title: str, genre: int) -> bytes:
+def id3v1(artist: str, album: str, title: str, genre: int, encoding: str = "latin-1") -> bytes:
     """Return an ID3v1 tag, which ends an MP3 file."""
-    texts = (struct.pack("30s", text.encode("latin-1")) for text in (title, artist, album))
+    texts = (struct.pack("30s", text.encode(encoding)) for text in (title, artist, album))
     return b"TAG" + b"".join(texts) + bytes(4 + 30) + bytes([genre])
 
 
@@ -89,11 +89,23 @@ def chunk(container: bytes, name: bytes, content: bytes) -> bytes:
     return whole[:4] + struct.pack(order + "I", len(whole) - 8) + whole[8:]
 
 
-def riff_info(wav: bytes, texts: Iterable[tuple[str, str]]) -> bytes:
+def ape(texts: Iterable[tuple[str, str]], header: bool = True, version: int = 2_000) -> bytes:
+    """Return an APE tag, which ends a file."""
+    items, count = b"", 0
+    for name, text in texts:
+        data = text.encode()
+        items += struct.pack("<II", len(data), 0) + name.encode() + b"\0" + data
+        count += 1
+    place = struct.pack("<III", version, len(items) + 32, count)
+    begin = b"APETAGEX" + place + struct.pack("<I", 0xA0000000) + bytes(8)
+    return (begin if header else b"") + items + b"APETAGEX" + place + struct.pack("<I", header << 31) + bytes(8)
+
+
+def riff_info(wav: bytes, texts: Iterable[tuple[str, str]], encoding: str = "utf-8") -> bytes:
     """Return a WAV file with a list of texts."""
     entries = b"INFO"
     for name, text in texts:
-        data = text.encode() + b"\0"
+        data = text.encode(encoding) + b"\0"
         entries += name.encode() + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
     return chunk(wav, b"LIST", entries)
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from specrec.settings import PositiveFloat, PositiveInt, Section, SettingsHash, Share, settings_hash
 
 #: Raised by one whenever the code computes other numbers from the same audio and parameters.
-EXTRACTOR_VERSION = 3
+EXTRACTOR_VERSION = 4
 
 
 class AudioConfig(Section):
@@ -84,11 +84,7 @@ class AudioConfig(Section):
         >>> AudioConfig().settings_hash == AudioConfig(n_mels=64).settings_hash
         False
         """
-        before = self.former(
-            "sample_rate", "offset_seconds", "clip_seconds", "min_seconds", "silence_db", "n_fft", "hop_length",
-            "window", "pad_mode", "n_mels", "fmin", "fmax", "n_mfcc",
-        )  # fmt: skip
-        return settings_hash(EXTRACTOR_VERSION, self.differing(), previous=[EXTRACTOR_VERSION, before])
+        return settings_hash(EXTRACTOR_VERSION, self.differing())
 
 
 class ExtractConfig(Section):

@@ -78,7 +78,8 @@ def test_a_file_is_heard_at_the_models_rate_and_not_through_the_analysis(tmp_pat
     path = tmp_path / "sweep.wav"
     path.write_bytes(data)
     audio = AudioConfig(sample_rate=8_000, offset_seconds=0.5, clip_seconds=1.0)
-    samples, _ = librosa.load(path, sr=16_000, offset=0.5, duration=1.0)
+    samples, _ = librosa.load(path, sr=None, offset=0.5, duration=1.0)
+    samples = librosa.resample(samples - samples.mean(), orig_sr=48_000, target_sr=16_000, res_type="soxr_hq")
 
     heard = measure(data, audio, MUSICNN, path.name)
 
