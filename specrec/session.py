@@ -17,7 +17,9 @@ from pyspark.sql import SparkSession
 
 from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
 from specrec.config import Config, SparkConfig
+from specrec.details import CREDENTIALS
 from specrec.errors import SpecrecError
+from specrec.java import java_options, require_java, settle, start_java
 from specrec.storage import SCHEMES, spark_settings
 
 _SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
@@ -70,7 +72,8 @@ FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 COLLECTOR = "-XX:+UseParallelGC"
 _TELLING_JAVA = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+#: Executors read names of files as UTF-8 whatever their machine says, Java and Python alike.
+UTF8_NAMES = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
 
 
 def get_spark(config: Config) -> SparkSession:
@@ -81,7 +84,7 @@ def get_spark(config: Config) -> SparkSession:
     Raises
     ------
     SpecrecError
-        If there is no Java 17 or newer.
+        If there is no Java 17 or newer, or it cannot name the places on disk that the configuration names.
     """
     active = SparkSession.getActiveSession()
     if active is not None:
@@ -94,13 +97,18 @@ def get_spark(config: Config) -> SparkSession:
         settings = {key: value for key, value in settings.items() if not submitted.contains(key)}
         settings.pop("spark.master", None)
     else:
-        _require_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
         for name, value in FEW_ARENAS.items():
             os.environ.setdefault(name, value)
         settings["spark.master"] = config.spark.master or "local[*]"
-        settings |= _jars(config.spark, settings["spark.master"].startswith("local"))
+        local_mode = settings["spark.master"].startswith("local")
+        settings |= _jars(config.spark, local_mode)
+        if local_mode:
+            settings = _scratch() | settings
+        if SparkContext._gateway is None:  # a notebook may have stopped a session, but not Java
+            start_java(settings)
+    settle(SparkContext._jvm, config)
     for key, value in settings.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
@@ -118,9 +126,10 @@ def session_settings(config: Config) -> dict[str, str]:
         *(os.environ.get(of, "") for of in _TELLING_JAVA),
     ]
     collector = "" if re.search(r"-XX:\+Use\w*GC\b", " ".join(told)) else COLLECTOR  # Java starts with one only
-    java = (f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}", collector, own_java)
-    environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS
-    environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
+    log4j = Path(str(files("specrec"))).resolve() / "log4j2.properties"  # as a URI: its path may hold a space
+    java = (f"-Dlog4j2.configurationFile={log4j.as_uri()}", collector, *java_options(), own_java)
+    environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS | UTF8_NAMES
+    environment |= {name: os.environ[name] for name in CREDENTIALS if name in os.environ}
     return {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -155,7 +164,7 @@ def fetch_jars(folder: Path) -> list[Path]:
     SpecrecError
         If they cannot be fetched; the resolver's own words are in the message.
     """
-    _require_java()
+    require_java()
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     ivy = folder / "ivy"
@@ -183,6 +192,12 @@ def find_jars(config: SparkConfig) -> list[Path]:
     return sorted(Path(config.jars_dir).glob("*.jar"))
 
 
+def _scratch() -> dict[str, str]:
+    """Return the settings by which Spark and Hadoop keep scratch files where this machine keeps temporary files."""
+    folder = tempfile.gettempdir()
+    return {"spark.local.dir": folder, "spark.hadoop.hadoop.tmp.dir": f"{folder}/specrec-hadoop-{os.getuid()}"}
+
+
 def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
     jars = [str(jar.resolve()) for jar in find_jars(config)]
     if jars and not local_mode:
@@ -191,16 +206,3 @@ def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
         # the driver is all there is: a class path costs nothing, whereas spark.jars copies every jar at every start
         return {"spark.driver.extraClassPath": os.pathsep.join(jars)}
     return {"spark.jars.packages": ",".join(PACKAGES), "spark.jars.excludes": ",".join(EXCLUDED)}
-
-
-def _require_java() -> None:
-    java = str(Path(os.environ["JAVA_HOME"]) / "bin" / "java") if os.environ.get("JAVA_HOME") else "java"
-    advice = "install a JDK (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
-    try:
-        answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        raise SpecrecError(f"Spark needs Java 17 or newer, and `{java}` does not run: {advice}") from None
-    words = answer.stderr.split('"')
-    major = words[1].split(".")[0] if len(words) > 1 else ""
-    if major.isdigit() and int(major) < 17:
-        raise SpecrecError(f"Spark needs Java 17 or newer, and `{java}` is {words[1]}: {advice}")

@@ -19,10 +19,14 @@ from specrec.audio.spark import extract as extract_files
 from specrec.errors import ExtractionError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
+from specrec.warehouse.reader import Reader
 from specrec.warehouse.tables import Warehouse
 
-#: That none of fewer attempts than this succeeded says little about the night as a whole.
+#: That some of fewer files than this failed says little about the night as a whole.
 _FEW = 20
+
+#: What a night that told how much failed says of it in `runs`: the share of the catalogue's audio files.
+_TOLD = "failed_share"
 
 
 def extract(run: Run) -> None:
@@ -31,8 +35,8 @@ def extract(run: Run) -> None:
     Raises
     ------
     ExtractionError
-        If more than ``extract.max_failed_share`` of the catalogue's audio is in quarantine, or nothing
-        succeeded. What was extracted until then is kept.
+        If more than ``extract.max_failed_share`` of the audio fails, or nothing succeeds: see
+        :func:`_check_failures`. What was extracted until then is kept.
     """
     from specrec.audio.decode import decoder_versions  # noqa: PLC0415
 
@@ -40,10 +44,13 @@ def extract(run: Run) -> None:
     with run.stage("extract") as report:
         limits = config.extract
         # the limits are among them, so that a file that broke them is tried again within others
-        decoders = f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB"
+        decoders = (
+            f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB, files of "
+            f"{limits.max_file_mb} MB"
+        )
         found = _Survey(warehouse)
         found.forget_what_is_gone(warehouse)
-        removed, missing = found.counts["removed"], found.counts["missing"]
+        removed, missing, named = (found.counts[what] for what in ("removed", "missing", "named"))
         if missing:
             quarantine(run, _stamped(run, found.missing(), decoders))
         files = to_analyse(
@@ -69,12 +76,13 @@ def extract(run: Run) -> None:
             run.lock.check()
             mine = warehouse.read("to_extract").where(F.col("portion") == portion)
             _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
-            if portion + 1 < portions:
-                _check_failures(run, _Survey(warehouse).counts)
-        if count or removed or missing:
-            counts = _Survey(warehouse).counts
-            _check_failures(run, counts)
-            _check_success(report, counts)
+            if portion + 1 < portions and (report.rows_failed or 0) / named > limits.max_failed_share:
+                break  # whatever becomes of the others, the check below will fail
+        tried = bool(count or removed or missing)
+        lately = _Lately(run) if tried or found.counts["failing"] else None
+        if lately is not None and (tried or lately.failed):
+            _check_failures(run, report, lately, named)
+            _check_success(lately, _Survey(warehouse).counts)
         else:
             report.unchanged()
 
@@ -152,29 +160,80 @@ class _Survey:
         )
 
 
-def _check_failures(run: Run, counts: Mapping[str, int]) -> None:
-    named, failed = counts["named"], counts["failing"]
-    if not named or failed / named <= run.config.extract.max_failed_share:
+class _Lately:
+    """What was tried since a night last told how much failed: in this night, and in those that died before that.
+
+    Attributes
+    ----------
+    failed : int
+        How many tracks failed.
+    failed_anew : int
+        How many of these had not failed before.
+    measured : int
+        How many were analysed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        nights = Reader(run.config.warehouse, run.config.storage).rows("runs", [("stage", "=", "extract")])
+        told = [night["run_id"] for night in nights if night["status"] != "failed" or _TOLD in night["details"]]
+        # names of runs sort by time
+        since = (F.col("run_id") > max(told, default="")) | (F.col("run_id") == run.run_id)
+        failures = run.warehouse.read("quarantine").where("stage = 'extract'").where(since)
+        measured = run.warehouse.read("audio_features").where(since)
+        tried = failures.select("code", "attempts").unionByName(measured.select("run_id"), allowMissingColumns=True)
+        anew = F.count_if(F.col("attempts") == 1)
+        by_code = tried.groupBy("code").agg(F.count("*").alias("all"), anew.alias("anew"))
+        counts = {row["code"]: (row["all"], row["anew"]) for row in by_code.collect()}
+        self.measured = counts.pop(None, (0, 0))[0]
+        self.codes = {code: count for code, (count, _) in counts.items()}
+        self.failed = sum(self.codes.values())
+        self.failed_anew = sum(anew for _, anew in counts.values())
+
+
+def _check_failures(run: Run, report: StageReport, lately: _Lately, named: int) -> None:
+    """Fail the night if too much of what it tried failed.
+
+    What counts is what was tried, and failed, in this night, or in one before it that died before it could tell.
+    What is in quarantine from a night that told it does not count: either it is not tried again, since it would
+    fail again, and a night in which nothing fails would fail on account of it, for ever; or it is tried again, and
+    counts if it fails again. So each night tells what it finds, and the next one can heal.
+
+    It is too much in either of two cases. More than ``extract.max_failed_share`` of all audio files of the
+    catalogue failed. Or more than that share failed of those that had not failed before: otherwise each night could
+    bring some files more to a large catalogue, all of them broken, and none would tell. That a few files fail says
+    little of a night, so it counts as if it had tried :data:`_FEW`, or the catalogue if that is smaller.
+
+    Raises
+    ------
+    ExtractionError
+        In one line, which says how many failed, and why.
+    """
+    if not named:
         return
-    failing = run.warehouse.read("quarantine").where("stage = 'extract'")
-    codes = failing.groupBy("code").count().orderBy(F.desc("count"), "code").limit(3).collect()
-    worst = ", ".join(f"{row['count']} {row['code']}" for row in codes)
-    others = failed - sum(row["count"] for row in codes)
+    report.details[_TOLD] = f"{lately.failed / named:.4g}"
+    limit, tried = run.config.extract.max_failed_share, lately.failed_anew + lately.measured
+    if lately.failed / named > limit:
+        told = f"{lately.failed} of {named} audio files failed"
+    elif lately.failed_anew / max(tried, min(named, _FEW)) > limit:
+        told = f"{lately.failed_anew} of {tried} new or changed audio files failed"
+    else:
+        return
+    most = sorted(lately.codes.items(), key=lambda of: (-of[1], of[0]))[:3]
+    worst = ", ".join(f"{count} {code}" for code, count in most)
+    others = lately.failed - sum(count for _, count in most)
     worst += f", {others} others" if others else ""
     raise ExtractionError(
-        f"{failed} of {named} audio files failed ({worst}), more than extract.max_failed_share="
-        f"{run.config.extract.max_failed_share:g} allows: see `specrec quarantine --warehouse "
-        f"{run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
+        f"{told} ({worst}), more than extract.max_failed_share={limit:g} allows: see `specrec quarantine "
+        f"--warehouse {run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
     )
 
 
-def _check_success(report: StageReport, counts: Mapping[str, int]) -> None:
-    succeeded, tried = report.rows_out or 0, report.rows_in or 0
-    nothing_tonight = tried >= _FEW and not succeeded
-    if nothing_tonight or (counts["named"] and not counts["with_features"]):
+def _check_success(lately: _Lately, counts: Mapping[str, int]) -> None:
+    """Fail the night if nothing came of it, whatever share may fail; what failed before it says nothing of it."""
+    if (lately.failed_anew >= _FEW and not lately.measured) or (counts["named"] and not counts["with_features"]):
         raise ExtractionError(
-            f"none of {tried} audio files could be analysed: see `specrec quarantine`"
-            if tried
+            f"none of {lately.failed} audio files could be analysed: see `specrec quarantine`"
+            if lately.failed
             else "no track of the catalogue has audio features: see `specrec quarantine`"
         )
     if not counts["named"]:
