@@ -29,15 +29,14 @@ from specrec.errors import SpecrecError
 _UTF8_LOCALES = ("C.UTF-8", "en_US.UTF-8")
 _UTF8 = frozenset({"utf-8", "utf8"})
 
-#: Those of Spark's and Hadoop's loggers that tell of a task that failed, at length. The error that ends the run
-#: says it, and keeps their words.
+#: Those of Spark's loggers that tell at length of a task that failed, or a job for its sake. The error that ends
+#: the run says it, and keeps their words.
 _TELL_OF_TASKS = (
-    "org.apache.spark.executor",
-    "org.apache.spark.scheduler",
+    "org.apache.spark.executor.Executor",
+    "org.apache.spark.scheduler.TaskSetManager",
+    "org.apache.spark.sql.execution.datasources.FileFormatWriter",
+    "org.apache.spark.sql.delta.files.DeltaFileFormatWriter",
     "org.apache.spark.util.Utils",
-    "org.apache.spark.sql.execution.datasources",
-    "org.apache.spark.sql.delta",
-    "org.apache.spark.storage.BlockManager",
 )
 
 
@@ -131,7 +130,7 @@ def has_user_name() -> bool:
 
 
 def settle(jvm: Any, config: Config) -> None:
-    """Make a Java that runs fit for Spark, before there is a session: its user, what it prints, its names of files.
+    """Make a Java that runs fit for Spark, before there is a session: its user, and its names of files.
 
     Parameters
     ----------
@@ -144,10 +143,6 @@ def settle(jvm: Any, config: Config) -> None:
     SpecrecError
         If it cannot name them.
     """
-    with suppress(Py4JError):
-        level, of = jvm.org.apache.logging.log4j.Level.OFF, jvm.org.apache.logging.log4j.core.config.Configurator
-        for logger in _TELL_OF_TASKS if "PYSPARK_GATEWAY_PORT" in os.environ else ():
-            of.setLevel(logger, level)
     if not has_user_name():  # Hadoop looks for the user in the system's list, and fails: so it is told
         users = jvm.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(_user_name()))
@@ -159,6 +154,14 @@ def settle(jvm: Any, config: Config) -> None:
                 f"{who} cannot name {unnamed}, since it takes the names of files for {encoding}: "
                 f"set the environment's {advice}, and start again"
             )
+
+
+def hush(jvm: Any) -> None:
+    """Let Java print no traces of failed tasks, where ``spark-submit`` started it and all that it says is seen."""
+    log4j = jvm.org.apache.logging.log4j
+    with suppress(Py4JError, TypeError):  # another library of logs
+        for logger in _TELL_OF_TASKS:
+            log4j.core.config.Configurator.setLevel(logger, log4j.Level.OFF)
 
 
 def places_on_disk(config: Config) -> Iterator[str]:

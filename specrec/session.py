@@ -19,7 +19,7 @@ from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
 from specrec.config import Config, SparkConfig
 from specrec.details import CREDENTIALS
 from specrec.errors import SpecrecError
-from specrec.java import java_options, require_java, settle, start_java
+from specrec.java import hush, java_options, require_java, settle, start_java
 from specrec.storage import SCHEMES, spark_settings
 
 _SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
@@ -91,10 +91,11 @@ def get_spark(config: Config) -> SparkSession:
         return active
     settings = session_settings(config)
     builder = SparkSession.builder.appName("specrec")
-    if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit, whose own settings come first
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if submitted:  # its own settings come first
         SparkContext._ensure_initialized()  # SparkConf sees what spark-submit was told only once the JVM is there
-        submitted = SparkConf()
-        settings = {key: value for key, value in settings.items() if not submitted.contains(key)}
+        told = SparkConf()
+        settings = {key: value for key, value in settings.items() if not told.contains(key)}
         settings.pop("spark.master", None)
     else:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -113,6 +114,8 @@ def get_spark(config: Config) -> SparkSession:
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    if submitted:
+        hush(SparkContext._jvm)
     return spark
 
 

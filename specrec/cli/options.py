@@ -73,7 +73,8 @@ class Group(click.Group):
         except OSError as error:
             discard_stdout()
             where = f"{error.filename}: " if error.filename else ""
-            _end(f"{where}{error.strerror or first_line(error)}{keep(traceback.format_exc())}")
+            advice = ": set TMPDIR" if "temporary directory" in str(error) else ""
+            _end(f"{where}{error.strerror or first_line(error)}{advice}{keep(traceback.format_exc())}")
         except Exception as error:
             said = f"an unexpected error, {type(error).__name__}: {first_line(error)}"
             _end(f"{said}{keep(traceback.format_exc())}", 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -36,7 +37,7 @@ def extract(run: Run) -> None:
     ------
     ExtractionError
         If more than ``extract.max_failed_share`` of the audio fails, or nothing succeeds: see
-        :func:`_check_failures`. What was extracted until then is kept.
+        :meth:`Tried.too_much`. What was extracted until then is kept.
     """
     from specrec.audio.decode import decoder_versions  # noqa: PLC0415
 
@@ -78,11 +79,11 @@ def extract(run: Run) -> None:
             _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
             if portion + 1 < portions and (report.rows_failed or 0) / named > limits.max_failed_share:
                 break  # whatever becomes of the others, the check below will fail
-        tried = bool(count or removed or missing)
-        lately = _Lately(run) if tried or found.counts["failing"] else None
-        if lately is not None and (tried or lately.failed):
-            _check_failures(run, report, lately, named)
-            _check_success(lately, _Survey(warehouse).counts)
+        changed = bool(count or removed or missing)
+        tried = _tried(run) if changed or found.counts["failing"] else None
+        if tried is not None and (changed or tried.failed):
+            _check_failures(run, report, tried, named)
+            _check_success(tried, _Survey(warehouse).counts)
         else:
             report.unchanged()
 
@@ -160,80 +161,99 @@ class _Survey:
         )
 
 
-class _Lately:
+@dataclass(frozen=True)
+class Tried:
     """What was tried since a night last told how much failed: in this night, and in those that died before that.
 
     Attributes
     ----------
-    failed : int
-        How many tracks failed.
+    codes : dict of str to int
+        How many tracks failed, by code.
     failed_anew : int
         How many of these had not failed before.
     measured : int
-        How many were analysed.
+        How many tracks were analysed.
     """
 
-    def __init__(self, run: Run) -> None:
-        nights = Reader(run.config.warehouse, run.config.storage).rows("runs", [("stage", "=", "extract")])
-        told = [night["run_id"] for night in nights if night["status"] != "failed" or _TOLD in night["details"]]
-        # names of runs sort by time
-        since = (F.col("run_id") > max(told, default="")) | (F.col("run_id") == run.run_id)
-        failures = run.warehouse.read("quarantine").where("stage = 'extract'").where(since)
-        measured = run.warehouse.read("audio_features").where(since)
-        tried = failures.select("code", "attempts").unionByName(measured.select("run_id"), allowMissingColumns=True)
-        anew = F.count_if(F.col("attempts") == 1)
-        by_code = tried.groupBy("code").agg(F.count("*").alias("all"), anew.alias("anew"))
-        counts = {row["code"]: (row["all"], row["anew"]) for row in by_code.collect()}
-        self.measured = counts.pop(None, (0, 0))[0]
-        self.codes = {code: count for code, (count, _) in counts.items()}
-        self.failed = sum(self.codes.values())
-        self.failed_anew = sum(anew for _, anew in counts.values())
+    codes: dict[str, int]
+    failed_anew: int
+    measured: int
+
+    @property
+    def failed(self) -> int:
+        """How many tracks failed."""
+        return sum(self.codes.values())
+
+    def too_much(self, named: int, limit: float) -> str | None:
+        """Return, in words, how much failed if it is too much to go on, else None.
+
+        What counts is what was tried, and failed, in this night, or in one before it that died before it could
+        tell. What is in quarantine from a night that told it does not count: either it is not tried again, since it
+        would fail again, and a night in which nothing fails would fail on account of it, for ever; or it is tried
+        again, and counts if it fails again. So each night tells what it finds, and the next one can heal.
+
+        It is too much in either of two cases. More than the limit of all audio files failed. Or more than the limit
+        failed of those that had not failed before: otherwise each night could bring some more files to a large
+        catalogue, all of them broken, and none would tell. That a few files fail says little of a night, so it
+        counts as if it had tried :data:`_FEW`, or the catalogue if that is smaller.
+
+        Parameters
+        ----------
+        named : int
+            How many tracks of the catalogue name an audio file.
+        limit : float
+            ``extract.max_failed_share``.
+
+        Examples
+        --------
+        >>> Tried({"undecodable": 3}, failed_anew=3, measured=9).too_much(named=12, limit=0.2)
+        '3 of 12 audio files failed (3 undecodable)'
+        """
+        tried = self.failed_anew + self.measured
+        if named and self.failed / named > limit:
+            told = f"{self.failed} of {named} audio files failed"
+        elif named and self.failed_anew / max(tried, min(named, _FEW)) > limit:
+            told = f"{self.failed_anew} of {tried} new or changed audio files failed"
+        else:
+            return None
+        most = sorted(self.codes.items(), key=lambda of: (-of[1], of[0]))[:3]
+        others = self.failed - sum(count for _, count in most)
+        worst = [f"{count} {code}" for code, count in most] + ([f"{others} others"] if others else [])
+        return f"{told} ({', '.join(worst)})"
 
 
-def _check_failures(run: Run, report: StageReport, lately: _Lately, named: int) -> None:
-    """Fail the night if too much of what it tried failed.
-
-    What counts is what was tried, and failed, in this night, or in one before it that died before it could tell.
-    What is in quarantine from a night that told it does not count: either it is not tried again, since it would
-    fail again, and a night in which nothing fails would fail on account of it, for ever; or it is tried again, and
-    counts if it fails again. So each night tells what it finds, and the next one can heal.
-
-    It is too much in either of two cases. More than ``extract.max_failed_share`` of all audio files of the
-    catalogue failed. Or more than that share failed of those that had not failed before: otherwise each night could
-    bring some files more to a large catalogue, all of them broken, and none would tell. That a few files fail says
-    little of a night, so it counts as if it had tried :data:`_FEW`, or the catalogue if that is smaller.
-
-    Raises
-    ------
-    ExtractionError
-        In one line, which says how many failed, and why.
-    """
-    if not named:
-        return
-    report.details[_TOLD] = f"{lately.failed / named:.4g}"
-    limit, tried = run.config.extract.max_failed_share, lately.failed_anew + lately.measured
-    if lately.failed / named > limit:
-        told = f"{lately.failed} of {named} audio files failed"
-    elif lately.failed_anew / max(tried, min(named, _FEW)) > limit:
-        told = f"{lately.failed_anew} of {tried} new or changed audio files failed"
-    else:
-        return
-    most = sorted(lately.codes.items(), key=lambda of: (-of[1], of[0]))[:3]
-    worst = ", ".join(f"{count} {code}" for code, count in most)
-    others = lately.failed - sum(count for _, count in most)
-    worst += f", {others} others" if others else ""
-    raise ExtractionError(
-        f"{told} ({worst}), more than extract.max_failed_share={limit:g} allows: see `specrec quarantine "
-        f"--warehouse {run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
-    )
+def _tried(run: Run) -> Tried:
+    nights = Reader(run.config.warehouse, run.config.storage).rows("runs", [("stage", "=", "extract")])
+    told = [night["run_id"] for night in nights if night["status"] != "failed" or _TOLD in (night["details"] or {})]
+    # names of runs sort by time
+    since = (F.col("run_id") > max(told, default="")) | (F.col("run_id") == run.run_id)
+    failures = run.warehouse.read("quarantine").where("stage = 'extract'").where(since)
+    measured = run.warehouse.read("audio_features").where(since)
+    rows = failures.select("code", "attempts").unionByName(measured.select("run_id"), allowMissingColumns=True)
+    anew = F.count_if(F.col("attempts") == 1).alias("anew")
+    by_code = rows.groupBy("code").agg(F.count("*").alias("tracks"), anew).collect()
+    codes = {row["code"]: row["tracks"] for row in by_code}
+    return Tried(measured=codes.pop(None, 0), codes=codes, failed_anew=sum(row["anew"] for row in by_code))
 
 
-def _check_success(lately: _Lately, counts: Mapping[str, int]) -> None:
-    """Fail the night if nothing came of it, whatever share may fail; what failed before it says nothing of it."""
-    if (lately.failed_anew >= _FEW and not lately.measured) or (counts["named"] and not counts["with_features"]):
+def _check_failures(run: Run, report: StageReport, tried: Tried, named: int) -> None:
+    """Fail the night if too much of what it tried failed, and note that it told how much."""
+    limit = run.config.extract.max_failed_share
+    report.details[_TOLD] = f"{tried.failed / max(named, 1):.4g}"
+    told = tried.too_much(named, limit)
+    if told:
         raise ExtractionError(
-            f"none of {lately.failed} audio files could be analysed: see `specrec quarantine`"
-            if lately.failed
+            f"{told}, more than extract.max_failed_share={limit:g} allows: see `specrec quarantine "
+            f"--warehouse {run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
+        )
+
+
+def _check_success(tried: Tried, counts: Mapping[str, int]) -> None:
+    """Fail the night if nothing came of it, whatever share may fail; what failed before it says nothing of it."""
+    if (tried.failed_anew >= _FEW and not tried.measured) or (counts["named"] and not counts["with_features"]):
+        raise ExtractionError(
+            f"none of {tried.failed} audio files could be analysed: see `specrec quarantine`"
+            if tried.failed
             else "no track of the catalogue has audio features: see `specrec quarantine`"
         )
     if not counts["named"]:
