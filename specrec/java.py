@@ -85,10 +85,15 @@ def start_java(settings: Mapping[str, str]) -> None:
             gateway: Any = launch_gateway(conf, {"stdout": printed, "stderr": printed})  # type: ignore[no-untyped-call]
         except PySparkRuntimeError as error:
             said = details_file().read_text(encoding="utf-8", errors="replace")[begun:]
-            lines = [line.strip() for line in said.splitlines() if re.search(r"(?i)error|exception|invalid", line)]
-            why = f": {lines[0][:500]}" if lines else ""
+            why = "".join(f": {line}" for line in telling_lines(said)[:1])
             raise SpecrecError(f"Java did not start for Spark{why}{keep(str(error))}") from None
     SparkContext._ensure_initialized(gateway=gateway)
+
+
+def telling_lines(said: str) -> list[str]:
+    """Return the lines of what Java printed that say what went wrong, the first of it first."""
+    lines = (line.strip()[:500] for line in said.splitlines())
+    return [line for line in lines if re.search(r"(?i)error|exception|invalid", line)]
 
 
 def utf8_environment(found: Mapping[str, str]) -> dict[str, str]:

@@ -19,8 +19,10 @@ def configure(config: LogConfig) -> None:
     console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     rendered: list[Any] = [_plain, structlog.dev.ConsoleRenderer(colors=colours)] if console else [_as_json]
-    # py4j tells by itself, with a trace, of each call that fails; what failed is told by whoever called
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # what libraries log is printed as Python does it, but for py4j's traces: whoever called tells what failed
+    if logging.lastResort is not None and not logging.getLogger().handlers:
+        logging.lastResort.addFilter(_not_py4js)
+        logging.getLogger().addHandler(logging.lastResort)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -34,6 +36,10 @@ def configure(config: LogConfig) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _not_py4js(record: logging.LogRecord) -> bool:
+    return f"{os.sep}py4j{os.sep}" not in record.pathname
 
 
 def _plain(_: Any, __: str, event: Mapping[str, Any]) -> dict[str, Any]:

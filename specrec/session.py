@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 
 from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
 from specrec.config import Config, SparkConfig
-from specrec.details import CREDENTIALS
+from specrec.details import CREDENTIALS, keep
 from specrec.errors import SpecrecError
-from specrec.java import hush, java_options, require_java, settle, start_java
+from specrec.java import hush, java_options, require_java, settle, start_java, telling_lines
 from specrec.storage import SCHEMES, spark_settings
 
 _SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
@@ -183,7 +183,8 @@ def fetch_jars(folder: Path) -> list[Path]:
     script.unlink()
     if done.returncode != 0:
         problems = [line.strip() for line in done.stderr.splitlines() if "unresolved" in line or "UNRES" in line]
-        raise SpecrecError("Spark's jars could not be fetched: " + "; ".join(problems or [done.stderr[-500:]]))
+        why = "; ".join(problems or telling_lines(done.stderr)[:1] or ["no reason given"])
+        raise SpecrecError(f"Spark's jars could not be fetched: {why}{keep(done.stderr)}")
     for jar in (ivy / "jars").glob("*.jar"):
         shutil.move(jar, folder / jar.name)
     shutil.rmtree(ivy)

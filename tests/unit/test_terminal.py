@@ -203,7 +203,8 @@ def own_logs() -> Iterator[None]:
     """Set up logs, and leave none behind."""
     yield
     structlog.reset_defaults()
-    logging.getLogger("py4j").setLevel(logging.NOTSET)
+    if logging.lastResort is not None:
+        logging.getLogger().removeHandler(logging.lastResort)
 
 
 @pytest.mark.usefixtures("own_logs")
