@@ -47,12 +47,12 @@ def train_encoder(config: Config, out: str | Path, *, resume: bool = False, work
     if missing:
         raise SpecrecError(f"training needs {', '.join(missing)}: pip install 'specrec[train]'")
     out = (path_on_disk(out) if isinstance(out, str) else out).absolute()
-    Reader(config.warehouse, config.storage).table(TABLES[0])  # or a mistyped path would get empty tables
+    existing = next(folder for folder in (out, *out.parents) if folder.exists())
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # training takes hours, and writes the model at its end
+        tempfile.TemporaryFile(dir=existing).close()  # training takes hours, and writes the model at its end
     except OSError as error:
         raise SpecrecError(f"the model cannot be written to {out}: {error.strerror or error}") from None
+    Reader(config.warehouse, config.storage).table(TABLES[0])  # or a mistyped path would get empty tables
     with open_run(config, shown=False) as run:  # training shows how far it is itself
         run.warehouse.create_missing(["runs"])
         with run.stage("train_encoder") as report:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from specrec.cli import main
 from specrec.config import load
-from specrec.errors import StorageError
+from specrec.errors import SpecrecError, StorageError
 from specrec.pipeline.train_encoder import train_encoder
 from specrec.storage import path_on_disk
 
@@ -64,3 +64,10 @@ def test_a_program_that_trains_into_s3_is_refused_before_anything_is_read() -> N
     config = load(None, ["warehouse=/nowhere"], needs_catalogue=False)
     with pytest.raises(StorageError, match="s3://bucket/encoder is not on disk"):
         train_encoder(config, "s3://bucket/encoder")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = load(None, [f"warehouse={tmp_path}/nowhere"], needs_catalogue=False)
+    with pytest.raises(SpecrecError, match=r"^the model cannot be written to .*/file/encoder: Not a directory$"):
+        train_encoder(config, tmp_path / "file" / "encoder")
