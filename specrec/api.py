@@ -208,7 +208,7 @@ def train_encoder(config: Config, out: str | Path, *, resume: bool = False, work
     ----------
     config : Config
     out : str or Path
-        Folder of the model and its card.
+        Folder of the model and its card, on disk.
     resume : bool
         Whether to continue a training that was stopped.
     workers : int
@@ -226,4 +226,4 @@ def train_encoder(config: Config, out: str | Path, *, resume: bool = False, work
     """
     from specrec.pipeline.train_encoder import train_encoder as train  # noqa: PLC0415
 
-    return train(config, Path(out), resume=resume, workers=workers)
+    return train(config, out, resume=resume, workers=workers)

@@ -79,8 +79,8 @@ TRACK_ERROR_CODES: dict[str, str] = {
     "failed": "an unexpected error while the track was analysed",
 }
 
-#: The next run tries these again: faults of the storage, and a limit that may have been raised.
-RETRYABLE_CODES = frozenset({"storage_error", "not_found", "too_large"})
+#: The next run tries these again: faults of the storage.
+RETRYABLE_CODES = frozenset({"storage_error", "not_found"})
 
 #: Unexpected errors may be the machine's fault and not the file's: tried again until they failed this often.
 MOST_ATTEMPTS = {"failed": 3}

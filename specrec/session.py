@@ -17,7 +17,9 @@ from pyspark.sql import SparkSession
 
 from specrec.audio.isolated import KEEP_FREED_MEMORY, ONE_THREAD
 from specrec.config import Config, SparkConfig
+from specrec.details import CREDENTIALS, keep
 from specrec.errors import SpecrecError
+from specrec.java import hush, java_options, require_java, settle, start_java, telling_lines
 from specrec.storage import SCHEMES, spark_settings
 
 _SPARK_MINOR = ".".join(version("pyspark").split(".")[:2])
@@ -73,7 +75,8 @@ FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
 COLLECTOR = "-XX:+UseParallelGC"
 _TELLING_JAVA = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+#: Executors read names of files as UTF-8 whatever their machine says, Java and Python alike.
+UTF8_NAMES = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
 
 
 def get_spark(config: Config) -> SparkSession:
@@ -84,30 +87,38 @@ def get_spark(config: Config) -> SparkSession:
     Raises
     ------
     SpecrecError
-        If there is no Java 17 or newer.
+        If there is no Java 17 or newer, or it cannot name the places on disk that the configuration names.
     """
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
     settings = session_settings(config)
     builder = SparkSession.builder.appName("specrec")
-    if "PYSPARK_GATEWAY_PORT" in os.environ:  # started by spark-submit, whose own settings come first
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if submitted:  # its own settings come first
         SparkContext._ensure_initialized()  # SparkConf sees what spark-submit was told only once the JVM is there
-        submitted = SparkConf()
-        settings = {key: value for key, value in settings.items() if not submitted.contains(key)}
+        told = SparkConf()
+        settings = {key: value for key, value in settings.items() if not told.contains(key)}
         settings.pop("spark.master", None)
     else:
-        _require_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
         for name, value in FEW_ARENAS.items():
             os.environ.setdefault(name, value)
         settings["spark.master"] = config.spark.master or settings.get("spark.master", "local[*]")
-        settings |= _jars(config.spark, settings["spark.master"].startswith("local"))
+        local_mode = settings["spark.master"].startswith("local")
+        settings |= _jars(config.spark, local_mode)
+        if local_mode:
+            settings = _scratch() | settings
+        if SparkContext._gateway is None:  # a notebook may have stopped a session, but not Java
+            start_java(settings)
+    settle(SparkContext._jvm, config)
     for key, value in settings.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    if submitted:
+        hush(SparkContext._jvm)
     return spark
 
 
@@ -121,9 +132,10 @@ def session_settings(config: Config) -> dict[str, str]:
         *(os.environ.get(of, "") for of in _TELLING_JAVA),
     ]
     collector = "" if re.search(r"-XX:\+Use\w*GC\b", " ".join(told)) else COLLECTOR  # Java starts with one only
-    java = (f"-Dlog4j2.configurationFile={files('specrec') / 'log4j2.properties'}", collector, own_java)
-    environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS
-    environment |= {name: os.environ[name] for name in _CREDENTIALS if name in os.environ}
+    log4j = Path(str(files("specrec"))).resolve() / "log4j2.properties"  # as a URI: its path may hold a space
+    java = (f"-Dlog4j2.configurationFile={log4j.as_uri()}", collector, *java_options(), own_java)
+    environment = ONE_THREAD | KEEP_FREED_MEMORY | FEW_ARENAS | UTF8_NAMES
+    environment |= {name: os.environ[name] for name in CREDENTIALS if name in os.environ}
     return {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -158,7 +170,7 @@ def fetch_jars(folder: Path) -> list[Path]:
     SpecrecError
         If they cannot be fetched; the resolver's own words are in the message.
     """
-    _require_java()
+    require_java()
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     ivy = folder / "ivy"
@@ -174,7 +186,8 @@ def fetch_jars(folder: Path) -> list[Path]:
     script.unlink()
     if done.returncode != 0:
         problems = [line.strip() for line in done.stderr.splitlines() if "unresolved" in line or "UNRES" in line]
-        raise SpecrecError("Spark's jars could not be fetched: " + "; ".join(problems or [done.stderr[-500:]]))
+        why = "; ".join(problems or telling_lines(done.stderr)[:1] or ["no reason given"])
+        raise SpecrecError(f"Spark's jars could not be fetched: {why}{keep(done.stderr)}")
     for older in folder.glob("*.jar"):  # two versions of one jar on a class path are one too many
         older.unlink()
     for jar in (ivy / "jars").glob("*.jar"):
@@ -196,6 +209,12 @@ def _coordinates() -> str:
     return "".join(f"{package}\n" for package in PACKAGES)
 
 
+def _scratch() -> dict[str, str]:
+    """Return the settings by which Spark and Hadoop keep scratch files where this machine keeps temporary files."""
+    folder = tempfile.gettempdir()
+    return {"spark.local.dir": folder, "spark.hadoop.hadoop.tmp.dir": f"{folder}/specrec-hadoop-{os.getuid()}"}
+
+
 def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
     jars = [str(jar.resolve()) for jar in find_jars(config)]
     if jars and not local_mode:
@@ -204,16 +223,3 @@ def _jars(config: SparkConfig, local_mode: bool) -> dict[str, str]:
         # the driver is all there is: a class path costs nothing, whereas spark.jars copies every jar at every start
         return {"spark.driver.extraClassPath": os.pathsep.join(jars)}
     return {"spark.jars.packages": ",".join(PACKAGES), "spark.jars.excludes": ",".join(EXCLUDED)}
-
-
-def _require_java() -> None:
-    java = str(Path(os.environ["JAVA_HOME"]) / "bin" / "java") if os.environ.get("JAVA_HOME") else "java"
-    advice = "install a JDK (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
-    try:
-        answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        raise SpecrecError(f"Spark needs Java 17 or newer, and `{java}` does not run: {advice}") from None
-    words = answer.stderr.split('"')
-    major = words[1].split(".")[0] if len(words) > 1 else ""
-    if major.isdigit() and int(major) < 17:
-        raise SpecrecError(f"Spark needs Java 17 or newer, and `{java}` is {words[1]}: {advice}")

@@ -100,7 +100,7 @@ class ExtractConfig(Section):
     )
     max_failed_share: Share = Field(
         default=0.2,
-        description="fail the run if more than this share of the catalogue's audio files is in quarantine",
+        description="fail the run if more than this share of the catalogue's audio files, or of new ones, fails",
     )
     max_file_mb: PositiveInt = Field(
         default=500, description="a larger file is not fetched and fails with the code too_large"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
 import yaml
-from rich.console import Console
 
-from specrec.cli.options import logged, set_option
+from specrec.cli.options import DiskPath, logged, say, set_option
 from specrec.cli.printing import print_list, title_of
 from specrec.cli.tables import genre_of, list_of, open_reader, tracks_of
 from specrec.config import Config, load
 from specrec.embedding.config import HYBRID
+from specrec.terminal import console, plain
 
 
 @click.command()
@@ -21,8 +22,7 @@ from specrec.embedding.config import HYBRID
     "--folder",
     default="demo",
     show_default=True,
-    type=click.Path(path_type=Path),
-    callback=lambda _context, _option, folder: folder.expanduser(),
+    type=DiskPath(),
     help="folder that all of it is written to",
 )
 @click.option(
@@ -35,9 +35,9 @@ from specrec.embedding.config import HYBRID
     type=click.FloatRange(min=1, max=600),
     help="length of each clip in seconds",
 )
-@click.option("--config", "config_path", type=click.Path(), help="other settings than the demo's own")
+@click.option("--config", "config_path", type=DiskPath(), help="other settings than the demo's own")
 @set_option
-def demo(folder: Path, clips: int, seconds: float, config_path: str | None, overrides: tuple[str, ...]) -> None:
+def demo(folder: Path, clips: int, seconds: float, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Render a small catalogue in six styles, run the job on it, and show what comes out.
 
     It needs nothing but Java: without a folder .jars it fetches Spark's jars first. The folder then holds the
@@ -53,25 +53,29 @@ def demo(folder: Path, clips: int, seconds: float, config_path: str | None, over
     from specrec.pipeline.nightly import run_stages
     from specrec.session import fetch_jars, find_jars
 
-    console = Console(stderr=True)
     catalogue = folder / "catalogue.csv"
     places = (f"catalogue.path={catalogue}", f"warehouse={folder / 'warehouse'}")
     with as_file(files("specrec.demo") / "demo.yaml") as own:
         config = load(config_path or own, (*places, *overrides))
     if not find_jars(config.spark):
-        console.print(f"Fetching the jars that Spark needs for Delta and S3 into {config.spark.jars_dir}, once …")
+        click.echo(
+            f"Fetching the jars that Spark needs for Delta and S3 into {plain(config.spark.jars_dir)}, once …",
+            err=True,
+        )
         fetch_jars(Path(config.spark.jars_dir))
     if catalogue.exists():
-        console.print(f"{folder} has a catalogue already: its clips are used.")
+        click.echo(f"{plain(str(folder))} has a catalogue already: its clips are used.", err=True)
     else:
-        _render(folder, clips, seconds, console)
+        _render(folder, clips, seconds)
     run_stages(logged(config))
     save_settings(config, folder / "demo.yaml")
     _show(config)
-    click.echo(f"\nThe tables lie in {config.warehouse}.")
-    click.echo("See another track, by both systems, or look for what sounds like a file:")
-    click.echo(f"  specrec show demo-0004 --config {folder / 'demo.yaml'}")
-    click.echo(f"  specrec query {folder / 'audio' / 'demo-0003.mp3'} --config {folder / 'demo.yaml'}")
+    settings, song = (shlex.quote(str(folder / of)) for of in ("demo.yaml", "audio/demo-0003.mp3"))
+    click.echo()
+    say(f"The tables lie in {config.warehouse}.")
+    say("See another track, by both systems, or look for what sounds like a file:")
+    say(f"  specrec show demo-0004 --config {settings}")
+    say(f"  specrec query {song} --config {settings}")
 
 
 def save_settings(config: Config, path: Path) -> None:
@@ -80,12 +84,12 @@ def save_settings(config: Config, path: Path) -> None:
     path.write_text(f"# What `specrec demo` ran with.\n{settings}", encoding="utf-8")
 
 
-def _render(folder: Path, clips: int, seconds: float, console: Console) -> None:
+def _render(folder: Path, clips: int, seconds: float) -> None:
     from rich.progress import Progress
 
     from specrec.demo import render_catalogue
 
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("rendering", total=clips)
         render_catalogue(
             folder,
@@ -100,14 +104,14 @@ def _show(config: Config) -> None:
     """Print some lists, and how many of all recommendations are of the track's own style."""
     from specrec.demo import STYLES
 
-    console, reader = Console(), open_reader(config)
+    screen, reader = console(), open_reader(config)
     tracks = tracks_of(reader)
     for track_id in sorted(tracks)[:3]:
-        title = f"{title_of(track_id, tracks)}\nhybrid"
-        print_list(console, title, list_of(reader, track_id, HYBRID)[:5], tracks)
+        title = title_of(track_id, tracks).append(f"\n{HYBRID}")
+        print_list(screen, title, list_of(reader, track_id, HYBRID)[:5], tracks)
     lists = reader.rows("recommendations", [("system", "=", HYBRID)], ["track_id", "recommended_track_id"])
     same = sum(genre_of(row["track_id"], tracks) == genre_of(row["recommended_track_id"], tracks) for row in lists)
-    console.print(
+    screen.print(
         f"\n{same / max(len(lists), 1):.0%} of all recommendations are of the track's own style "
         f"(by chance {1 / len(STYLES):.0%})."
     )
@@ -119,7 +123,7 @@ def _show(config: Config) -> None:
     "folder",
     default=".jars",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=DiskPath(),
     help="folder that the jars are written to, in place of those of an earlier version",
 )
 def jars(folder: Path) -> None:
@@ -132,4 +136,4 @@ def jars(folder: Path) -> None:
     from specrec.session import fetch_jars
 
     found = fetch_jars(folder)
-    click.echo(f"{len(found)} jars, {sum(jar.stat().st_size for jar in found) / 1e6:.0f} MB, in {folder}")
+    say(f"{len(found)} jars, {sum(jar.stat().st_size for jar in found) / 1e6:.0f} MB, in {folder}")

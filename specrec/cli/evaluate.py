@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from specrec.cli.options import config_option, logged, read_config, set_option, warehouse_option
@@ -13,7 +15,7 @@ from specrec.cli.printing import print_evaluation
 @warehouse_option
 @config_option
 @set_option
-def evaluate(by_genre: bool, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]) -> None:
+def evaluate(by_genre: bool, warehouse: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Measure what the lists of the last night are worth, beside trivial baselines; added to `evaluation`.
 
     \b

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from specrec.cli.options import config_option, logged, set_option
@@ -20,7 +22,7 @@ from specrec.pipeline.stages import STAGES, in_order
     type=click.Choice(list(STAGES)),
     help="run this stage alone; repeatable: stages run in the order of a night",
 )
-def nightly(config_path: str | None, overrides: tuple[str, ...], refit: bool, stages: tuple[str, ...]) -> None:
+def nightly(config_path: Path | None, overrides: tuple[str, ...], refit: bool, stages: tuple[str, ...]) -> None:
     """Run the whole job: what is new or changed is extracted, and every list is brought up to date.
 
     \b

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from specrec.config import Config, load
-from specrec.errors import SpecrecError
+from specrec.details import keep
+from specrec.errors import SpecrecError, first_line
+from specrec.storage import path_on_disk
+from specrec.terminal import discard_stdout, plain, plain_lines, prepare_streams
+
+#: What a shell expects of a command that Ctrl-C ended: 128, and the number of the signal.
+_INTERRUPTED = 130
+
+
+class DiskPath(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no argument there
+    """A path on disk, also written as ``file:///…``; what names another place is refused before all else."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path that an argument names."""
+        try:
+            return value if isinstance(value, Path) else path_on_disk(value)
+        except SpecrecError as error:
+            raise SpecrecError(f"{param.opts[0]}: {error}" if param else str(error)) from None
+
 
 config_option = click.option(
     "--config",
     "config_path",
-    type=click.Path(),
+    type=DiskPath(),
     envvar="SPECREC_CONFIG",
     help="YAML configuration, such as conf/local.yaml",
 )
@@ -28,18 +50,52 @@ warehouse_option = click.option("--warehouse", help="where the tables lie, inste
 
 
 class Group(click.Group):
-    """A group whose commands tell their errors in one line, and exit with 2."""
+    """A group whose commands tell their errors in one line, and exit with 2, or 130 if they were interrupted."""
 
-    def invoke(self, context: click.Context) -> Any:
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run the command line."""
+        prepare_streams()
+        return super().main(*arguments, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except SpecrecError as error:
-            click.echo(f"specrec: {error}", err=True)
-            sys.exit(2)
+            _end(str(error))
+        except click.ClickException as error:
+            error.message = plain_lines(error.message)  # type: ignore[misc]
+            raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # click ends as it should
+            raise
+        except KeyboardInterrupt:
+            _end("interrupted: what was done until then is kept, and the next run goes on from there", _INTERRUPTED)
+        except OSError as error:
+            discard_stdout()
+            where = f"{error.filename}: " if error.filename else ""
+            advice = ": set TMPDIR" if "temporary directory" in str(error) else ""
+            _end(f"{where}{error.strerror or first_line(error)}{advice}{keep(traceback.format_exc())}")
+        except Exception as error:
+            said = f"an unexpected error, {type(error).__name__}: {first_line(error)}"
+            _end(f"{said}{keep(traceback.format_exc())}", 1)
 
 
-def read_config(config_path: str | None, overrides: tuple[str, ...], warehouse: str | None) -> Config:
+def _end(message: str, status: int = 2) -> NoReturn:
+    tell(message)
+    sys.exit(status)
+
+
+def say(message: object) -> None:
+    """Print a line that may hold names."""
+    click.echo(plain(message))
+
+
+def tell(message: object) -> None:
+    """Tell in one line on standard error what went wrong."""
+    click.echo(f"specrec: {plain(message)}", err=True)
+
+
+def read_config(config_path: Path | None, overrides: tuple[str, ...], warehouse: str | None) -> Config:
     """Load the configuration of a command that reads a warehouse, and needs no catalogue."""
     if warehouse:
         overrides = (*overrides, f"warehouse={warehouse}")

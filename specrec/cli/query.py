@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
 
-from specrec.cli.options import config_option, logged, read_config, set_option, warehouse_option
+from specrec.cli.options import config_option, logged, read_config, set_option, tell, warehouse_option
 from specrec.cli.printing import as_json_line, print_list
 from specrec.settings import System
 from specrec.starting import importing
+from specrec.terminal import console, words
 
 
 @click.command()
@@ -28,7 +28,7 @@ def query(  # noqa: PLR0917  click names them
     top: int | None,
     as_json: bool,
     warehouse: str | None,
-    config_path: str | None,
+    config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Print which tracks of the catalogue sound like audio files, and why; the files need not be in it.
@@ -44,7 +44,7 @@ def query(  # noqa: PLR0917  click names them
     from specrec.audio.isolated import Analyst
 
     config = read_config(config_path, overrides, warehouse)
-    console, failed = Console(), False
+    screen, failed = console(), False
     with Analyst(config.audio, config.extract) as analyst:  # its process starts while this one imports the rest
         with importing():
             from specrec.pipeline.query import query as search
@@ -53,12 +53,12 @@ def query(  # noqa: PLR0917  click names them
         for file, found in search(files, config, analyst, system, top or config.recommend.top_n):
             if not isinstance(found, Answer):
                 failed = True
-                click.echo(f"specrec: {found}", err=True)
+                tell(found)
             elif as_json:
                 click.echo(as_json_line(file, system, found.recommendations, found.tracks))
             else:
-                title = f"{escape(file)}\n{system}"
-                print_list(console, title, found.recommendations, found.tracks, parts=True)
+                title = words(file, "\n", system)
+                print_list(screen, title, found.recommendations, found.tracks, parts=True)
     if failed:
         sys.exit(1)
 
@@ -78,7 +78,7 @@ def query_many(
     system: System,
     top: int | None,
     warehouse: str | None,
-    config_path: str | None,
+    config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Find, with Spark, which tracks of the catalogue sound like many audio files, and write two tables.
@@ -95,5 +95,5 @@ def query_many(
     config = logged(read_config(config_path, overrides, warehouse))
     counts = search(config, source, to, system, top or config.recommend.top_n)
     if counts.failed:
-        click.echo(f"specrec: {counts.failed} of {counts.files} files have no list: see {to}/failed", err=True)
+        tell(f"{counts.failed} of {counts.files} files have no list: see {to}/failed")
         sys.exit(1)

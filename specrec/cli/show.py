@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from specrec.cli.options import config_option, read_config, set_option, warehouse_option
+from specrec.cli.options import DiskPath, config_option, read_config, say, set_option, warehouse_option
 from specrec.cli.printing import print_list, print_side_by_side, title_of
 from specrec.cli.tables import list_of, map_points, open_reader, tracks_of, why_no_list
 from specrec.embedding.config import BUILT_IN
 from specrec.errors import SpecrecError
+from specrec.terminal import console, table, words
 
 
 @click.command()
@@ -25,7 +24,7 @@ def show(
     track_id: str,
     system: str | None,
     warehouse: str | None,
-    config_path: str | None,
+    config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Print a track's recommendations and why, side by side for the two systems.
@@ -46,14 +45,15 @@ def show(
         raise SpecrecError(f"{track_id} has no list of the system {system!r}; there are: {there}")
     shown = [row["recommended_track_id"] for rows in lists.values() for row in rows]
     tracks = tracks_of(reader, [track_id, *shown])
-    console = Console()
+    screen = console()
     if system:
-        print_list(console, f"{title_of(track_id, tracks)}\n{system}", lists[system], tracks, parts=True)
+        title = title_of(track_id, tracks).append_text(words("\n", system))
+        print_list(screen, title, lists[system], tracks, parts=True)
     else:
-        print_side_by_side(console, track_id, lists, tracks)
+        print_side_by_side(screen, track_id, lists, tracks)
         for row in reader.rows("agreement", [("track_id", "=", track_id)]):
             overlap = f"{row['in_both']} in both lists (Jaccard {row['jaccard']:.2f}, "
-            console.print(f"{overlap}rank-biased overlap {row['rank_biased_overlap']:.2f})")
+            screen.print(f"{overlap}rank-biased overlap {row['rank_biased_overlap']:.2f})")
 
 
 @click.command()
@@ -61,7 +61,7 @@ def show(
 @warehouse_option
 @config_option
 @set_option
-def runs(last: int, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]) -> None:
+def runs(last: int, warehouse: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Print what each run did, stage by stage, the newest last.
 
     \b
@@ -70,7 +70,7 @@ def runs(last: int, warehouse: str | None, config_path: str | None, overrides: t
       specrec runs --warehouse demo/warehouse --last 1
     """  # noqa: D301
     rows = open_reader(read_config(config_path, overrides, warehouse)).rows("runs")
-    table = Table("run", "stage", "status", "in", "out", "failed", "seconds", "details")
+    found = table("run", "stage", "status", "in", "out", "failed", "seconds", "details")
     for run_id in sorted({row["run_id"] for row in rows})[-last:]:
         of_run = sorted((row for row in rows if row["run_id"] == run_id), key=lambda row: row["started_at"])
         for i, row in enumerate(of_run):
@@ -86,9 +86,9 @@ def runs(last: int, warehouse: str | None, config_path: str | None, overrides: t
                 f"{row['seconds']:.1f}",
                 details,
             ]
-            table.add_row(*shown)
-        table.add_section()
-    Console().print(table)
+            found.add_row(*map(words, shown))
+        found.add_section()
+    console().print(found)
 
 
 @click.command()
@@ -97,7 +97,7 @@ def runs(last: int, warehouse: str | None, config_path: str | None, overrides: t
 @config_option
 @set_option
 def quarantine(
-    code: str | None, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]
+    code: str | None, warehouse: str | None, config_path: Path | None, overrides: tuple[str, ...]
 ) -> None:
     """Print what failed, and why.
 
@@ -111,16 +111,17 @@ def quarantine(
     if not rows:
         click.echo("Nothing is in quarantine.")
         return
-    table = Table("track", "stage", "code", "what happened", "tries", "first seen", "last seen")
+    found = table("track", "stage", "code", "what happened", "tries", "first seen", "last seen")
     for row in sorted(rows, key=lambda row: (row["stage"], row["code"], row["track_id"])):
         times = (f"{row[name]:%Y-%m-%d %H:%M}" for name in ("first_seen", "last_seen"))
-        table.add_row(row["track_id"], row["stage"], row["code"], row["message"], str(row["attempts"]), *times)
-    Console().print(table)
+        cells = (row["track_id"], row["stage"], row["code"], row["message"], str(row["attempts"]), *times)
+        found.add_row(*map(words, cells))
+    console().print(found)
     click.echo(f"{len(rows)} in quarantine")
 
 
 @click.command("map")
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="draw the map to this file")
+@click.option("--png", type=DiskPath(), help="draw the map to this file")
 @click.option(
     "--by",
     type=click.Choice(["umap", "pca", "tsne"]),
@@ -132,7 +133,7 @@ def quarantine(
 @config_option
 @set_option
 def show_map(
-    png: Path | None, by: str, warehouse: str | None, config_path: str | None, overrides: tuple[str, ...]
+    png: Path | None, by: str, warehouse: str | None, config_path: Path | None, overrides: tuple[str, ...]
 ) -> None:
     """Print the clusters of the map, and draw it.
 
@@ -145,13 +146,13 @@ def show_map(
 
     points, tracks = map_points(open_reader(read_config(config_path, overrides, warehouse)), by, MOST_POINTS)
     clusters = points.groupby(["cluster", "cluster_name"]).size()
-    table = Table("cluster", "name", "tracks")
+    found = table("cluster", "name", "tracks")
     for (number, name), count in clusters.items():
-        table.add_row(str(number), name, f"{count / len(points):.1%}")
-    Console().print(table)
+        found.add_row(str(number), words(name), f"{count / len(points):.1%}")
+    console().print(found)
     space = points["space"].iloc[0]
     if png:
         shown = "" if len(points) == tracks else f", {len(points):,} of them shown"
         axes = {"umap": "UMAP", "tsne": "t-SNE", "pca": "principal component"}[by]
         draw(points, f"{tracks:,} tracks by the space {space}{shown}", png, (f"{axes} 1", f"{axes} 2"))
-    click.echo(f"{tracks:,} tracks of the space {space}" + (f", drawn to {png}" if png else ""))
+    say(f"{tracks:,} tracks of the space {space}" + (f", drawn to {png}" if png else ""))

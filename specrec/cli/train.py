@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from specrec.cli.options import config_option, logged, read_config, set_option, warehouse_option
+from specrec.cli.options import DiskPath, config_option, logged, read_config, say, set_option, warehouse_option
 
 
 @click.command()
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=DiskPath(),
     help="folder that the model and its card are written to",
 )
 @click.option("--resume", is_flag=True, help="continue a training that was stopped")
@@ -33,7 +33,7 @@ def train_encoder(
     resume: bool,
     workers: int,
     warehouse: str | None,
-    config_path: str | None,
+    config_path: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Train an encoder on the spectrograms of the warehouse, and export it to ONNX.
@@ -52,5 +52,5 @@ def train_encoder(
 
     card = train(logged(read_config(config_path, overrides, warehouse)), out, resume=resume, workers=workers)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"]["held_out"].items())
-    click.echo(f"{out / MODEL}: epoch {card['training']['kept_epoch']} of {card['training']['epochs']}; {figures}")
-    click.echo(f"How it was made is in {out / CARD}.")
+    say(f"{out / MODEL}: epoch {card['training']['kept_epoch']} of {card['training']['epochs']}; {figures}")
+    say(f"How it was made is in {out / CARD}.")

@@ -13,6 +13,7 @@ from specrec.embedding.models import AUDIO, heard
 from specrec.encoder.data import Spectrograms, collect
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
+from specrec.terminal import console
 from specrec.warehouse.reader import Reader
 
 MODEL, CARD, CURVE = "model.onnx", "model.json", "loss.png"
@@ -146,7 +147,6 @@ class _Bar:
     """Shows a person how far a training is, and anyone else nothing."""
 
     def __init__(self, epochs: int, *, shown: bool) -> None:
-        from rich.console import Console  # noqa: PLC0415
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn  # noqa: PLC0415
 
         self._epochs = epochs
@@ -156,7 +156,7 @@ class _Bar:
             TimeElapsedColumn(),
             TextColumn("at most"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(stderr=True),
             transient=True,
             disable=not shown,
         )

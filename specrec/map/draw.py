@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from specrec.errors import SpecrecError
+from specrec.terminal import plain
 
 #: Okabe & Ito's colours, which those who see few colours can tell apart, and darker ones of them.
 _COLOURS = (
@@ -57,12 +58,13 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
     axes = figure.add_subplot()
     size = float(np.clip(20_000 / len(points), 1.5, 36))
     named = []
-    for (number, name), of in points.groupby(["cluster", "cluster_name"]):
+    for (number, named_so), of in points.groupby(["cluster", "cluster_name"]):
         colour = _COLOURS[number % len(_COLOURS)] if number >= 0 else _NO_COLOUR
+        name = _drawn(named_so)
         words = f"{name} ({len(of) / len(points):.0%})"
         axes.scatter(of["x"], of["y"], s=size, color=colour, alpha=0.75, linewidths=0, label=words)
         named.append((float(of["x"].median()), float(of["y"].median()), name, colour))
-    axes.set_title(title, loc="left", fontsize=13)
+    axes.set_title(_drawn(title), loc="left", fontsize=13)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.set_aspect("equal", adjustable="datalim")
@@ -80,6 +82,11 @@ def draw(points: pd.DataFrame, title: str, path: Path, labels: tuple[str, str]) 
         figure.savefig(path, format="png")
     except OSError as error:
         raise SpecrecError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _drawn(text: str) -> str:
+    """Return a text as matplotlib draws it, and takes none of it for a formula."""
+    return plain(text).replace("$", r"\$")
 
 
 def _name(figure: Any, axes: Any, named: list[tuple[float, float, str, str]]) -> None:

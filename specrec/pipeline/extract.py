@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
@@ -20,10 +21,14 @@ from specrec.catalogue.sources import audio_root
 from specrec.errors import ExtractionError
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
+from specrec.warehouse.reader import Reader
 from specrec.warehouse.tables import Warehouse
 
-#: That none of fewer attempts than this succeeded says little about the night as a whole.
+#: That some of fewer files than this failed says little about the night as a whole.
 _FEW = 20
+
+#: What a night that told how much failed says of it in `runs`: the share of the catalogue's audio files.
+_TOLD = "failed_share"
 
 
 def extract(run: Run) -> None:
@@ -34,8 +39,8 @@ def extract(run: Run) -> None:
     Raises
     ------
     ExtractionError
-        If more than ``extract.max_failed_share`` of the catalogue's audio is in quarantine, or nothing
-        succeeded. What was extracted until then is kept.
+        If more than ``extract.max_failed_share`` of the audio fails, or nothing succeeds: see
+        :meth:`Tried.too_much`. What was extracted until then is kept.
     """
     from specrec.audio.decode import decoder_versions  # noqa: PLC0415
 
@@ -43,10 +48,13 @@ def extract(run: Run) -> None:
     with run.stage("extract") as report:
         limits = config.extract
         # the limits are among them, so that a file that broke them is tried again within others
-        decoders = f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB"
+        decoders = (
+            f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB, files of "
+            f"{limits.max_file_mb} MB"
+        )
         found = _Survey(warehouse)
         found.forget_what_is_gone(warehouse)
-        removed, missing = found.counts["removed"], found.counts["missing"]
+        removed, missing, named = (found.counts[what] for what in ("removed", "missing", "named"))
         if missing:
             quarantine(run, _stamped(run, found.missing(), decoders))
         files = to_analyse(
@@ -74,12 +82,13 @@ def extract(run: Run) -> None:
             same = _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
             report.details["decoded"] -= same
             report.details["same_content"] += same
-            if portion + 1 < portions:
-                _check_failures(run, _Survey(warehouse).counts)
-        if count or removed or missing:
-            counts = _Survey(warehouse).counts
-            _check_failures(run, counts)
-            _check_success(report, counts)
+            if portion + 1 < portions and (report.rows_failed or 0) / named > limits.max_failed_share:
+                break  # whatever becomes of the others, the check below will fail
+        changed = bool(count or removed or missing)
+        tried = _tried(run) if changed or found.counts["failing"] else None
+        if tried is not None and (changed or tried.failed):
+            _check_failures(run, report, tried, named)
+            _check_success(tried, _Survey(warehouse).counts)
         else:
             report.unchanged()
 
@@ -168,29 +177,99 @@ class _Survey:
         )
 
 
-def _check_failures(run: Run, counts: Mapping[str, int]) -> None:
-    named, failed = counts["named"], counts["failing"]
-    if not named or failed / named <= run.config.extract.max_failed_share:
-        return
-    failing = run.warehouse.read("quarantine").where("stage = 'extract'")
-    codes = failing.groupBy("code").count().orderBy(F.desc("count"), "code").limit(3).collect()
-    worst = ", ".join(f"{row['count']} {row['code']}" for row in codes)
-    others = failed - sum(row["count"] for row in codes)
-    worst += f", {others} others" if others else ""
-    raise ExtractionError(
-        f"{failed} of {named} audio files failed ({worst}), more than extract.max_failed_share="
-        f"{run.config.extract.max_failed_share:g} allows: see `specrec quarantine --warehouse "
-        f"{run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
-    )
+@dataclass(frozen=True)
+class Tried:
+    """What was tried since a night last told how much failed: in this night, and in those that died before that.
+
+    Attributes
+    ----------
+    codes : dict of str to int
+        How many tracks failed, by code.
+    failed_anew : int
+        How many of these had not failed before.
+    measured : int
+        How many tracks were analysed.
+    """
+
+    codes: dict[str, int]
+    failed_anew: int
+    measured: int
+
+    @property
+    def failed(self) -> int:
+        """How many tracks failed."""
+        return sum(self.codes.values())
+
+    def too_much(self, named: int, limit: float) -> str | None:
+        """Return, in words, how much failed if it is too much to go on, else None.
+
+        What counts is what was tried, and failed, in this night, or in one before it that died before it could
+        tell. What is in quarantine from a night that told it does not count: either it is not tried again, since it
+        would fail again, and a night in which nothing fails would fail on account of it, for ever; or it is tried
+        again, and counts if it fails again. So each night tells what it finds, and the next one can heal.
+
+        It is too much in either of two cases. More than the limit of all audio files failed. Or more than the limit
+        failed of those that had not failed before: otherwise each night could bring some more files to a large
+        catalogue, all of them broken, and none would tell. That a few files fail says little of a night, so it
+        counts as if it had tried :data:`_FEW`, or the catalogue if that is smaller.
+
+        Parameters
+        ----------
+        named : int
+            How many tracks of the catalogue name an audio file.
+        limit : float
+            ``extract.max_failed_share``.
+
+        Examples
+        --------
+        >>> Tried({"undecodable": 3}, failed_anew=3, measured=9).too_much(named=12, limit=0.2)
+        '3 of 12 audio files failed (3 undecodable)'
+        """
+        tried = self.failed_anew + self.measured
+        if named and self.failed / named > limit:
+            told = f"{self.failed} of {named} audio files failed"
+        elif named and self.failed_anew / max(tried, min(named, _FEW)) > limit:
+            told = f"{self.failed_anew} of {tried} new or changed audio files failed"
+        else:
+            return None
+        most = sorted(self.codes.items(), key=lambda of: (-of[1], of[0]))[:3]
+        others = self.failed - sum(count for _, count in most)
+        worst = [f"{count} {code}" for code, count in most] + ([f"{others} others"] if others else [])
+        return f"{told} ({', '.join(worst)})"
 
 
-def _check_success(report: StageReport, counts: Mapping[str, int]) -> None:
-    succeeded, tried = report.rows_out or 0, report.details["decoded"]
-    nothing_tonight = tried >= _FEW and not succeeded
-    if nothing_tonight or (counts["named"] and not counts["with_features"]):
+def _tried(run: Run) -> Tried:
+    nights = Reader(run.config.warehouse, run.config.storage).rows("runs", [("stage", "=", "extract")])
+    told = [night["run_id"] for night in nights if night["status"] != "failed" or _TOLD in (night["details"] or {})]
+    # names of runs sort by time
+    since = (F.col("run_id") > max(told, default="")) | (F.col("run_id") == run.run_id)
+    failures = run.warehouse.read("quarantine").where("stage = 'extract'").where(since)
+    measured = run.warehouse.read("audio_features").where(since)
+    rows = failures.select("code", "attempts").unionByName(measured.select("run_id"), allowMissingColumns=True)
+    anew = F.count_if(F.col("attempts") == 1).alias("anew")
+    by_code = rows.groupBy("code").agg(F.count("*").alias("tracks"), anew).collect()
+    codes = {row["code"]: row["tracks"] for row in by_code}
+    return Tried(measured=codes.pop(None, 0), codes=codes, failed_anew=sum(row["anew"] for row in by_code))
+
+
+def _check_failures(run: Run, report: StageReport, tried: Tried, named: int) -> None:
+    """Fail the night if too much of what it tried failed, and note that it told how much."""
+    limit = run.config.extract.max_failed_share
+    report.details[_TOLD] = f"{tried.failed / max(named, 1):.4g}"
+    told = tried.too_much(named, limit)
+    if told:
         raise ExtractionError(
-            f"none of {tried} audio files could be analysed: see `specrec quarantine`"
-            if tried
+            f"{told}, more than extract.max_failed_share={limit:g} allows: see `specrec quarantine "
+            f"--warehouse {run.config.warehouse}`, or allow more with --set extract.max_failed_share=1"
+        )
+
+
+def _check_success(tried: Tried, counts: Mapping[str, int]) -> None:
+    """Fail the night if nothing came of it, whatever share may fail; what failed before it says nothing of it."""
+    if (tried.failed_anew >= _FEW and not tried.measured) or (counts["named"] and not counts["with_features"]):
+        raise ExtractionError(
+            f"none of {tried.failed} audio files could be analysed: see `specrec quarantine`"
+            if tried.failed
             else "no track of the catalogue has audio features: see `specrec quarantine`"
         )
     if not counts["named"]:

@@ -6,10 +6,12 @@ import sys
 import threading
 from types import TracebackType
 
+from py4j.protocol import Py4JError
 from pyspark import SparkContext
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+from specrec.terminal import console, words
 
 
 class Progress:
@@ -20,10 +22,10 @@ class Progress:
 
     def __init__(self, shown: bool | None = None) -> None:
         self._context: SparkContext | None = None
-        self._console = Console(stderr=True)
+        self._console = console(stderr=True)
         self._shown = sys.stderr.isatty() if shown is None else shown
         self._bar = Bar(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("tasks"),
@@ -61,18 +63,22 @@ class Progress:
         """Say that a stage ended well."""
         if self._shown:
             what = "nothing changed" if status == "unchanged" else f"{rows or 0:,} rows"
-            self._console.print(f"[green]✓[/green] {name:<12} {what:<18} {seconds:5.1f} s", highlight=False)
+            line = words(("✓", "green"), f" {name:<12} {what:<18} {seconds:5.1f} s")
+            self._console.print(line, highlight=False)
 
     def _poll(self) -> None:
         while not self._stop.wait(0.5):
             if self._context is None:
                 continue
-            tracker = self._context.statusTracker()
             done = total = 0
-            for stage_id in tracker.getActiveStageIds():
-                info = tracker.getStageInfo(stage_id)
-                if info is not None:
-                    done += info.numCompletedTasks
-                    total += info.numTasks
+            try:
+                tracker = self._context.statusTracker()
+                for stage_id in tracker.getActiveStageIds():
+                    info = tracker.getStageInfo(stage_id)
+                    if info is not None:
+                        done += info.numCompletedTasks
+                        total += info.numTasks
+            except (Py4JError, OSError):  # Java has ended: the run tells why
+                return
             if total:
                 self._bar.update(self._task, completed=done, total=total)

@@ -6,6 +6,7 @@ import platform
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,6 +22,7 @@ from pyspark.sql import functions as F
 import specrec
 from specrec import errors
 from specrec.config import Config
+from specrec.details import keep
 from specrec.errors import SpecrecError, first_line
 from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
@@ -30,6 +32,9 @@ from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.tables import Warehouse
+
+#: What Spark throws; Java that has ended is a connection that is refused.
+_SPARKS = (PySparkException, Py4JError, ConnectionError)
 
 _VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn", "umap-learn")
 
@@ -252,7 +257,9 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
     """
     if isinstance(error, SpecrecError):
         return error
-    if isinstance(error, PySparkException | Py4JError):
+    if isinstance(error, Py4JNetworkError | ConnectionError):
+        return SpecrecError("Spark's Java process ended: perhaps the machine has too little memory for it")
+    if isinstance(error, _SPARKS):
         text = str(error)
         told = re.findall(r"^\s*specrec\.errors\.(\w+): (.+)$", text, re.MULTILINE)
         if told:
@@ -267,9 +274,17 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Raise what Spark throws as a SpecrecError; its own words go to the log, at level debug."""
+    """Raise what Spark throws as a SpecrecError; its own words, and the trace, go to the file that it names."""
     try:
         yield
-    except (PySparkException, Py4JError) as error:
-        get_logger().debug("spark_failed", error=str(error))
-        raise as_specrec_error(error) or error from error
+    except Exception as error:
+        told = as_specrec_error(error)
+        if told is None or not _is_sparks(error):
+            raise
+        get_logger().debug("spark_failed", error=str(error.__cause__ or error))
+        raise type(told)(f"{told}{keep(traceback.format_exc())}") from error
+
+
+def _is_sparks(error: BaseException) -> bool:
+    """Return whether an error is Spark's, or was made of one of Spark's."""
+    return isinstance(error, _SPARKS) or (isinstance(error, SpecrecError) and isinstance(error.__cause__, _SPARKS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from specrec.config import Config
 from specrec.encoder.make import NEEDED, TABLES, make_model
 from specrec.errors import SpecrecError
 from specrec.pipeline.run import open_run
+from specrec.storage import path_on_disk
 from specrec.warehouse.reader import Reader
 
 
-def train_encoder(config: Config, out: Path, *, resume: bool = False, workers: int = 1) -> dict[str, Any]:
+def train_encoder(config: Config, out: str | Path, *, resume: bool = False, workers: int = 1) -> dict[str, Any]:
     """Train an encoder on the warehouse's spectrograms and export it.
 
     No night runs beside it, and whatever becomes of the warehouse, each table is read at the version that it had at
@@ -23,8 +25,8 @@ def train_encoder(config: Config, out: Path, *, resume: bool = False, workers: i
     ----------
     config : Config
         Its sections ``encoder``, ``audio`` and ``evaluate`` (the column of the song) are read.
-    out : Path
-        Folder of the model, its card, its loss curve, the checkpoint, and the sample while it is trained.
+    out : str or Path
+        Folder on disk of the model, its card, its loss curve, the checkpoint, and the sample while it is trained.
     resume : bool
         Whether to continue a training that was stopped.
     workers : int
@@ -38,13 +40,18 @@ def train_encoder(config: Config, out: Path, *, resume: bool = False, workers: i
     Raises
     ------
     SpecrecError
-        If PyTorch is not installed, another run holds the warehouse, the warehouse holds too little, or the folder
-        holds another training.
+        If PyTorch is not installed, the folder is not on disk or cannot be written, another run holds the
+        warehouse, the warehouse holds too little, or the folder holds another training.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise SpecrecError(f"training needs {', '.join(missing)}: pip install 'specrec[train]'")
-    out = out.absolute()
+    out = (path_on_disk(out) if isinstance(out, str) else out).absolute()
+    existing = next(folder for folder in (out, *out.parents) if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=existing).close()  # training takes hours, and writes the model at its end
+    except OSError as error:
+        raise SpecrecError(f"the model cannot be written to {out}: {error.strerror or error}") from None
     Reader(config.warehouse, config.storage).table(TABLES[0])  # or a mistyped path would get empty tables
     with open_run(config, shown=False) as run:  # training shows how far it is itself
         run.warehouse.create_missing(["runs"])

@@ -5,7 +5,10 @@ Every setting that is a place has the type :data:`Place`, so that a configuratio
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -120,3 +123,30 @@ def open_store(location: Location, config: StorageConfig, root: Location | None 
         The folder that no link may lead out of, unless ``storage.follow_links_out`` allows it; None: there is none.
     """
     return scheme_of(location).open(config, root)
+
+
+def path_on_disk(text: str) -> Path:
+    """Return what a person calls a path, for what only a disk can hold.
+
+    Parameters
+    ----------
+    text : str
+        A path, absolute, relative or below ``~``, or ``file:///…``.
+
+    Raises
+    ------
+    StorageError
+        If it is empty, or names another kind of place.
+
+    Examples
+    --------
+    >>> path_on_disk("file:///music/encoder"), path_on_disk("encoder")
+    (PosixPath('/music/encoder'), PosixPath('encoder'))
+    """
+    if not text:
+        raise StorageError("an empty path names nothing: give a path on disk")
+    if re.match(r"file:/(?!/[^/])", text):  # file:/a and file:///a; file://host/a is on another machine
+        return Path("/" + text.removeprefix("file:").lstrip("/"))
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
+        raise StorageError(f"{text} is not on disk: give a path on disk")
+    return Path(os.path.expanduser(text))

@@ -15,6 +15,7 @@ from specrec.embedding.statistics import COLUMNS, LEVELS, MEASURES
 from specrec.map import names as N
 from specrec.map.clusters import NO_CLUSTER, assign, fit_clusters
 from specrec.map.config import MapConfig
+from specrec.map.draw import draw
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.layout import LEAST_TRACKS, align, fit_layout, memberships, nearest, place, project
 from specrec.map.tracks import SCHEMA, placing, plane_of
@@ -416,3 +417,10 @@ def test_a_night_that_fits_no_map_does_not_import_umap():
 def test_a_layout_of_two_tracks_is_a_line():
     found = fit_layout(np.eye(2, 4, dtype=np.float32), {}, neighbours=15, with_tsne=True, seed=0)
     np.testing.assert_allclose(np.abs(found["vectors"]), [[np.sqrt(0.5), 0]] * 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$", "costs $5 and $6", "\x1b[31m\n", "[live] {x}"])
+def test_a_name_is_drawn_as_it_is_and_not_as_a_formula(tmp_path, name):
+    points = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "cluster": 0, "cluster_name": name})
+    draw(points, name, tmp_path / "map.png", labels=("UMAP 1", "UMAP 2"))
+    assert (tmp_path / "map.png").stat().st_size > 1_000

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from specrec.config import load
+from specrec.java import java_options, places_on_disk
 from specrec.session import EXCLUDED, PACKAGES, session_settings
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +71,35 @@ def test_an_endpoint_is_spoken_to_as_its_scheme_says(endpoint: str, secure: str)
     assert found["spark.hadoop.fs.s3a.endpoint"] == endpoint
     assert found["spark.hadoop.fs.s3a.connection.ssl.enabled"] == secure
     assert found["spark.hadoop.fs.s3a.path.style.access"] == "true"
+
+
+def test_executors_take_names_of_files_for_utf8_unless_told_otherwise() -> None:
+    assert settings()["spark.executorEnv.LC_ALL"] == "C.UTF-8"
+    assert settings()["spark.executorEnv.PYTHONUTF8"] == "1"
+    assert (
+        settings("spark.conf={spark.executorEnv.LC_ALL: 'en_GB.UTF-8'}")["spark.executorEnv.LC_ALL"]
+        == "en_GB.UTF-8"
+    )
+
+
+def test_java_keeps_temporary_files_where_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a folder"))
+    options = shlex.split(settings()["spark.driver.extraJavaOptions"])
+    assert f"-Djava.io.tmpdir={tmp_path}/a folder" in options
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    assert not any("tmpdir" in option for option in java_options())
+
+
+def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not any("user.name" in option for option in java_options())
+    monkeypatch.setattr("os.getuid", lambda: 54_321_987)  # no system has so many users
+    monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
+    assert "-Duser.name=uid-54321987" in java_options()
+    monkeypatch.setenv("HADOOP_USER_NAME", "nightly")
+    assert "-Duser.name=nightly" in java_options()
+
+
+def test_the_places_on_disk_are_known() -> None:
+    config = load(None, ["warehouse=/josé/w", "catalogue.path=s3://b/é.csv", "catalogue.audio_root=/m"])
+    assert {"/josé/w", "/m"} <= set(places_on_disk(config))
+    assert not any(place.startswith("s3") for place in places_on_disk(config))
