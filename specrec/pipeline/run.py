@@ -26,6 +26,7 @@ from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
+from specrec.storage import uri_for_delta_rs
 from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.reader import Reader
@@ -115,6 +116,16 @@ class Run:
             ``audio_features`` or ``mel_spectrograms``.
         """
         return self.warehouse.read(table).where(F.col("audio_hash").isin(*self.config.audio_hash.accepted))
+
+    def undo_foreign_changes(self, stages: Collection[str]) -> None:
+        """Put back the tables of these stages that somebody else changed; tell it in the log and in ``runs``."""
+        undone = self.warehouse.undo_foreign_changes(stages)
+        if not undone:
+            return
+        with self.stage("undo") as report:
+            report.details |= {change.table: str(change) for change in undone}
+        for change in undone:
+            get_logger().warning("foreign_change_undone", table=change.table, what=str(change))
 
     def publish(self, fitted: Sequence[NewArtefact]) -> dict[str, int]:
         """Write the next versions of artefacts, and return these versions by name."""
@@ -219,6 +230,7 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
         If another run holds the warehouse, or Spark fails.
     """
     run_id = new_run_id()
+    uri_for_delta_rs(config.warehouse)  # raises before the lock is written
     lock = WarehouseLock(config.warehouse, config.storage, run_id)
     with lock, told_in_one_line(), Progress(shown) as progress:
 

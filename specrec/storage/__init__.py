@@ -8,6 +8,7 @@ without Spark, and in several threads at once.
 from specrec.storage.locations import (
     SCHEMES,
     Place,
+    TablesPlace,
     for_delta_rs,
     for_spark,
     join,
@@ -17,6 +18,7 @@ from specrec.storage.locations import (
     place,
     scheme_of,
     spark_settings,
+    uri_for_delta_rs,
 )
 from specrec.storage.store import Location, Store, StoredFile
 
@@ -26,6 +28,7 @@ __all__ = [
     "Place",
     "Store",
     "StoredFile",
+    "TablesPlace",
     "for_delta_rs",
     "for_spark",
     "join",
@@ -35,4 +38,5 @@ __all__ = [
     "place",
     "scheme_of",
     "spark_settings",
+    "uri_for_delta_rs",
 ]
