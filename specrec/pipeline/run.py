@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -26,10 +27,11 @@ from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
-from specrec.storage import uri_for_delta_rs
+from specrec.storage import Location, join, uri_for_delta_rs
 from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.reader import Reader
+from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 
 _VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn", "umap-learn")
@@ -167,7 +169,7 @@ class Run:
             yield report
         except BaseException as error:
             report.status = "failed"
-            told = as_specrec_error(error)
+            told = as_specrec_error(error, self.config.warehouse)
             seconds = time.monotonic() - clock
             log.error("stage_failed", seconds=round(seconds, 1), error=str(told or repr(error)))
             try:
@@ -232,7 +234,7 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
     run_id = new_run_id()
     uri_for_delta_rs(config.warehouse)  # raises before the lock is written
     lock = WarehouseLock(config.warehouse, config.storage, run_id)
-    with lock, told_in_one_line(), Progress(shown) as progress:
+    with lock, told_in_one_line(config.warehouse), Progress(shown) as progress:
 
         def start_spark() -> SparkSession:
             spark = get_spark(config)
@@ -256,11 +258,18 @@ def versions() -> dict[str, str]:
     }
 
 
-def as_specrec_error(error: BaseException) -> SpecrecError | None:
+#: What Spark says where a file of a table is lost, was altered, or is none.
+_UNREADABLE = re.compile(
+    r"FAILED_READ_FILE|FileNotFound|FILE_NOT_EXIST|could not verify|ParquetDecoding|is not a Parquet file|"
+    r"DELTA_(?:TRUNCATED|MISSING|FILE|VERSIONS_NOT|LOG)"
+)
+
+
+def as_specrec_error(error: BaseException, warehouse: Location | None = None) -> SpecrecError | None:
     """Return the SpecrecError that an exception is or amounts to; None for what is a fault of ours.
 
     An executor's SpecrecError arrives as the last line of a traceback; anything else that Spark or Java throws (a
-    disk that is full, a store that refuses) is told by its first line.
+    disk that is full, a store that refuses) is told by its first line, with what to do if it is of a table's file.
     """
     if isinstance(error, SpecrecError):
         return error
@@ -273,15 +282,40 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
         # the last exception of the text is the first that happened, on whichever machine
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-        return SpecrecError(f"Spark failed: {first_line(causes[-1] if causes else error)}")
+        said = first_line(causes[-1] if causes else error)
+        damaged = _damaged_table(text, warehouse) if warehouse is not None else None
+        if damaged is not None:
+            return SpecrecError(
+                f"the table {join(warehouse, damaged)} cannot be read: {said}. If it is damaged: `specrec repair "
+                f"{damaged} --warehouse {warehouse}`"
+            )
+        return SpecrecError(f"Spark failed: {said}")
+    return None
+
+
+def _damaged_table(text: str, warehouse: Location) -> str | None:
+    """Return the table whose file could not be read, if Spark's error is about one.
+
+    Examples
+    --------
+    >>> said = "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///w/map/part-1.parquet. "
+    >>> _damaged_table(said, Location("/w"))
+    'map'
+    """
+    if not _UNREADABLE.search(text):
+        return None
+    below = warehouse.partition("://")[2] or warehouse
+    for name in TABLES:
+        if f"{below}/{name}/" in text or f"{quote(below)}/{name}/" in text:
+            return name
     return None
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def told_in_one_line(warehouse: Location | None = None) -> Iterator[None]:
     """Raise what Spark throws as a SpecrecError; its own words go to the log, at level debug."""
     try:
         yield
     except (PySparkException, Py4JError) as error:
         get_logger().debug("spark_failed", error=str(error))
-        raise as_specrec_error(error) or error from error
+        raise as_specrec_error(error, warehouse) or error from error

@@ -29,6 +29,18 @@ class Mender:
         Its folder.
     run_id : str
         Names the folder of what is set aside.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from specrec.storage import locate, open_store
+    >>> from specrec.storage.config import StorageConfig
+    >>> with TemporaryDirectory() as folder:
+    ...     table, store = locate(folder), open_store(locate(folder), StorageConfig())
+    ...     mender = Mender(store, table, "tonight")
+    ...     _ = store.create(join(table, "_delta_log", "00000000000000000000.json"), b'{"commitInfo": {"opera')
+    ...     mender.set_cut_commits_aside(), sorted(found.rpartition("/")[2] for found in store.folders(table))
+    (1, ['_delta_log', '_set_aside_tonight'])
     """
 
     def __init__(self, store: Store, table: Location, run_id: str) -> None:
