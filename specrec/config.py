@@ -25,7 +25,7 @@ from specrec.map.config import MapConfig
 from specrec.neighbours.config import NeighboursConfig
 from specrec.recommend.config import RecommendConfig
 from specrec.settings import PositiveInt, Section, SettingsHash, System, nearest_name
-from specrec.storage import Location, Place
+from specrec.storage import Location, TablesPlace
 from specrec.storage.config import StorageConfig
 
 
@@ -64,7 +64,7 @@ class LogConfig(Section):
 class Config(Section):
     """The whole configuration of a run."""
 
-    warehouse: Place = Field(min_length=1, description="folder or s3:// prefix of the Delta tables")
+    warehouse: TablesPlace = Field(min_length=1, description="folder or s3:// prefix of the Delta tables")
     catalogue: CatalogueConfig
     storage: StorageConfig = Field(default_factory=StorageConfig)
     audio: AudioConfig = Field(default_factory=AudioConfig)

@@ -6,8 +6,9 @@
         assert proxy.requests["music/clips/one.mp3"] == 3
         proxy.heal()
 
-Only GETs of objects meet faults and are counted, by `bucket/key` (path style). Everything else passes as it is, the
-Host header included: it is part of what a client signs.
+Of these, only GETs of objects meet faults and are counted, by `bucket/key` (path style). Everything else passes as
+it is, the Host header included: it is part of what a client signs. A bad line, where any request may fail, is
+`fail_often`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import http.client
+import random
 import socket
 import struct
 import threading
@@ -35,8 +37,10 @@ Fault = Literal[
     "truncate",  # the connection ends in the middle of the body
     "drip",  # of the body comes a byte every `drip_seconds`
     "hang",  # no answer
+    "lost",  # what is asked for is done, and the connection is reset instead of an answer
 ]
-FAULTS: tuple[Fault, ...] = get_args(Fault)
+FAULTS: tuple[Fault, ...] = tuple(fault for fault in get_args(Fault) if fault != "lost")
+_STRAYS: tuple[Fault, ...] = ("reset", "503", "500", "truncate", "reset_midway", "lost")
 
 _ERRORS = {
     "500": ("InternalError", "We encountered an internal error. Please try again."),
@@ -64,6 +68,7 @@ class FaultyProxy:
     requests : how often each object was asked for.
     sent : bytes of each object's body that were passed on; what lies in the kernel's buffers counts as sent.
     connections : how many were made.
+    strays : how many faults :meth:`fail_often` has made.
     """
 
     def __init__(self, upstream: str, drip_seconds: float = 1.0) -> None:
@@ -77,6 +82,8 @@ class FaultyProxy:
         self.requests: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.connections = 0
+        self.strays = 0
+        self._share, self._chance = 0.0, random.Random()
 
     def fail(self, pattern: str, fault: Fault, times: int | None = None) -> None:
         """Let the first `times` GETs (all, if None) of every object that matches meet a fault.
@@ -90,10 +97,24 @@ class FaultyProxy:
         with self._lock:
             self._rules.append(_Rule(pattern, fault, times))
 
+    def fail_often(self, share: float, seed: int) -> None:
+        """Let this share of all requests, whatever they ask for, meet a fault; `lost`: done, but not answered."""
+        with self._lock:
+            self._share, self._chance = share, random.Random(seed)
+
     def heal(self) -> None:
         """Make no faults any more."""
         with self._lock:
             self._rules.clear()
+            self._share = 0.0
+
+    def _strays(self) -> Fault | None:
+        """Return the fault that any request meets by chance."""
+        with self._lock:
+            if self._chance.random() >= self._share:
+                return None
+            self.strays += 1
+            return self._chance.choice(_STRAYS)
 
     def _meets(self, key: str) -> Fault | None:
         """Count a request, and return the fault that it meets."""
@@ -157,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         key = urllib.parse.unquote(self.path.partition("?")[0]).strip("/")
         of_object = self.command == "GET" and "/" in key
-        fault = proxy._meets(key) if of_object else None
+        fault = (proxy._meets(key) if of_object else None) or proxy._strays()
         if fault == "reset":
             self._reset()
         elif fault == "hang":
@@ -188,6 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(upstream.getresponse(), key, fault)
 
     def _answer(self, answer: http.client.HTTPResponse, key: str | None, fault: Fault | None) -> None:
+        if fault == "lost":
+            answer.read()
+            self._reset()
+            return
         has_body = self.command != "HEAD" and answer.status not in (204, 304)
         whole = answer.read() if has_body and answer.length is None else None  # it came in parts of any length
         self.send_response_only(answer.status, answer.reason)

@@ -58,7 +58,7 @@ def map_points(reader: Reader, by: str, most: int) -> tuple[pd.DataFrame, int]:
     """Return up to about `most` rows of the map with coordinates, read in passing, and how many rows there are."""
     import pandas as pd
 
-    dataset = reader.table("map").to_pyarrow_dataset()
+    dataset = reader.dataset("map")
     columns = ["space", "track_id", f"{by}_x", f"{by}_y", "cluster", "cluster_name"]
     tracks = dataset.count_rows()
     step = -(-tracks // most) or 1

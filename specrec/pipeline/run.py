@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import quote
 
 from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import PySparkException
@@ -28,9 +29,11 @@ from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
+from specrec.storage import Location, join, uri_for_delta_rs
 from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
 from specrec.warehouse.lock import WarehouseLock
 from specrec.warehouse.reader import Reader
+from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 
 #: What Spark throws; Java that has ended is a connection that is refused.
@@ -121,6 +124,16 @@ class Run:
         """
         return self.warehouse.read(table).where(F.col("audio_hash").isin(*self.config.audio_hash.accepted))
 
+    def undo_foreign_changes(self, stages: Collection[str]) -> None:
+        """Put back the tables of these stages that somebody else changed; tell it in the log and in ``runs``."""
+        undone = self.warehouse.undo_foreign_changes(stages)
+        if not undone:
+            return
+        with self.stage("undo") as report:
+            report.details |= {change.table: str(change) for change in undone}
+        for change in undone:
+            get_logger().warning("foreign_change_undone", table=change.table, what=str(change))
+
     def publish(self, fitted: Sequence[NewArtefact]) -> dict[str, int]:
         """Write the next versions of artefacts, and return these versions by name."""
         rows = [
@@ -161,7 +174,7 @@ class Run:
             yield report
         except BaseException as error:
             report.status = "failed"
-            told = as_specrec_error(error)
+            told = as_specrec_error(error, self.config.warehouse)
             seconds = time.monotonic() - clock
             log.error("stage_failed", seconds=round(seconds, 1), error=str(told or repr(error)))
             try:
@@ -224,8 +237,9 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
         If another run holds the warehouse, or Spark fails.
     """
     run_id = new_run_id()
+    uri_for_delta_rs(config.warehouse)  # raises before the lock is written
     lock = WarehouseLock(config.warehouse, config.storage, run_id)
-    with lock, told_in_one_line(), Progress(shown) as progress:
+    with lock, told_in_one_line(config.warehouse), Progress(shown) as progress:
 
         def start_spark() -> SparkSession:
             spark = get_spark(config)
@@ -249,11 +263,18 @@ def versions() -> dict[str, str]:
     }
 
 
-def as_specrec_error(error: BaseException) -> SpecrecError | None:
+#: What Spark says where a file of a table is lost, was altered, or is none.
+_UNREADABLE = re.compile(
+    r"FAILED_READ_FILE|FileNotFound|FILE_NOT_EXIST|could not verify|ParquetDecoding|is not a Parquet file|"
+    r"DELTA_(?:TRUNCATED|MISSING|FILE|VERSIONS_NOT|LOG)"
+)
+
+
+def as_specrec_error(error: BaseException, warehouse: Location | None = None) -> SpecrecError | None:
     """Return the SpecrecError that an exception is or amounts to; None for what is a fault of ours.
 
     An executor's SpecrecError arrives as the last line of a traceback; anything else that Spark or Java throws (a
-    disk that is full, a store that refuses) is told by its first line.
+    disk that is full, a store that refuses) is told by its first line, with what to do if it is of a table's file.
     """
     if isinstance(error, SpecrecError):
         return error
@@ -268,17 +289,48 @@ def as_specrec_error(error: BaseException) -> SpecrecError | None:
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
         # the innermost cause stands last in the text
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-        return SpecrecError(f"Spark failed: {first_line(causes[-1] if causes else error)}")
+        said = first_line(causes[-1] if causes else error)
+        damaged = _damaged_table(text, warehouse) if warehouse is not None else None
+        if warehouse is not None and damaged is not None:
+            return SpecrecError(
+                f"the table {join(warehouse, damaged)} cannot be read: {said}. If it is damaged: `specrec repair "
+                f"{damaged} --warehouse {warehouse}`"
+            )
+        return SpecrecError(f"Spark failed: {said}")
+    return None
+
+
+def _damaged_table(text: str, warehouse: Location) -> str | None:
+    """Return the table whose file could not be read, if Spark's error is about one.
+
+    Examples
+    --------
+    >>> said = "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///w/map/part-1.parquet. "
+    >>> _damaged_table(said, Location("/w"))
+    'map'
+    """
+    if not _UNREADABLE.search(text):
+        return None
+    below = warehouse.partition("://")[2] or warehouse
+    for name in TABLES:
+        if f"{below}/{name}/" in text or f"{quote(below)}/{name}/" in text:
+            return name
     return None
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Raise what Spark throws as a SpecrecError; its own words, and the trace, go to the file that it names."""
+def told_in_one_line(warehouse: Location | None = None) -> Iterator[None]:
+    """Raise what Spark throws as a SpecrecError; its own words, and the trace, go to the file that it names.
+
+    Parameters
+    ----------
+    warehouse : Location or None
+        Where the tables lie whose damage is to be told with a way out.
+    """
     try:
         yield
     except Exception as error:
-        told = as_specrec_error(error)
+        told = as_specrec_error(error, warehouse)
         if told is None or not _is_sparks(error):
             raise
         get_logger().debug("spark_failed", error=str(error.__cause__ or error))

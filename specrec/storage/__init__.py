@@ -8,6 +8,7 @@ without Spark, and in several threads at once.
 from specrec.storage.locations import (
     SCHEMES,
     Place,
+    TablesPlace,
     for_delta_rs,
     for_spark,
     join,
@@ -18,6 +19,7 @@ from specrec.storage.locations import (
     place,
     scheme_of,
     spark_settings,
+    uri_for_delta_rs,
 )
 from specrec.storage.store import (
     Entry,
@@ -39,6 +41,7 @@ __all__ = [
     "Store",
     "StoredFile",
     "StoredFolder",
+    "TablesPlace",
     "Unusable",
     "as_text",
     "for_delta_rs",
@@ -53,4 +56,5 @@ __all__ = [
     "place",
     "scheme_of",
     "spark_settings",
+    "uri_for_delta_rs",
 ]

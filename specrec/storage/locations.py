@@ -10,6 +10,7 @@ import posixpath
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import AfterValidator
 
@@ -68,6 +69,54 @@ def place(text: str) -> Location:
 Place = Annotated[Location, AfterValidator(place)]
 
 
+#: What delta-rs reads otherwise than it is written in the name of a folder: on any store, what looks like the code
+#: of a character in a URL; on a disk, what it cannot make a URL of. Control characters it refuses everywhere.
+_MISREAD_ANYWHERE = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f]")
+_MISREAD_ON_DISK = re.compile(r"[\[\]|^\\]")
+_MISREAD_IN_A_KEY = re.compile(r"(?<=/)(?:\.{1,2})?(?=/|$)")
+
+
+def uri_for_delta_rs(location: Location) -> str:
+    """Return a location as delta-rs is given it: it takes paths and URLs, and must not take one for the other.
+
+    Raises
+    ------
+    StorageError
+        If delta-rs would take it for another place, or for none. Spark would not; tables are read by both.
+
+    Examples
+    --------
+    >>> uri_for_delta_rs(Location("/music/who?")), uri_for_delta_rs(Location("s3://bucket/who?"))
+    ('/music/who?', 's3://bucket/who%3F')
+    """
+    scheme = scheme_of(location)
+    found = _MISREAD_ANYWHERE.search(location)
+    if found is None:
+        of_kind = _MISREAD_ON_DISK if scheme.is_tree else _MISREAD_IN_A_KEY
+        found = of_kind.search(location, len(scheme.prefix))
+    if found is not None:
+        what = repr(found[0]) if found[0].strip(".") else "an empty part, or one of dots alone"
+        raise StorageError(
+            f"tables cannot lie in {location!r}: its name holds {what}, which Delta's libraries do not all read "
+            "as it is written. Choose another place"
+        )
+    return location if scheme.is_tree else scheme.prefix + quote(location.removeprefix(scheme.prefix))
+
+
+def place_of_tables(location: Location) -> Location:
+    """Check a setting that is a place of tables: what delta-rs misreads is a ValueError."""
+    try:
+        if location:
+            uri_for_delta_rs(location)
+    except StorageError as error:
+        raise ValueError(str(error)) from None
+    return location
+
+
+#: The type of a setting that is a place where our tables lie.
+TablesPlace = Annotated[Place, AfterValidator(place_of_tables)]
+
+
 def scheme_of(location: Location) -> Scheme:
     """Return the kind of place that a location is.
 
@@ -95,7 +144,15 @@ def for_spark(location: Location) -> str:
 
 def spark_settings(config: StorageConfig) -> dict[str, str]:
     """Return the ``spark.*`` settings that reach every kind of place; credentials come from the environment."""
-    return {key: value for scheme in SCHEMES for key, value in scheme.spark(config).items()}
+    own = {key: value for scheme in SCHEMES for key, value in scheme.spark(config).items()}
+    return own | _CHECKED_PAGES
+
+
+#: Spark writes a checksum beside each page of a Parquet file, and by default believes the page all the same.
+_CHECKED_PAGES = {
+    "spark.hadoop.parquet.page.write-checksum.enabled": "true",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+}
 
 
 def join(folder: Location, *names: str) -> Location:

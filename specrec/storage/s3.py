@@ -413,6 +413,8 @@ def _for_delta_rs(config: StorageConfig) -> dict[str, str]:
     }
     if config.endpoint_url:
         options["AWS_ENDPOINT_URL"] = config.endpoint_url
+        # delta-rs would rather believe the environment's variable of this name than the option above
+        options["AWS_ENDPOINT_URL_S3"] = config.endpoint_url
         options["AWS_ALLOW_HTTP"] = str(config.endpoint_url.startswith("http://")).lower()
     return options
 

@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import PyFileSystem
 from pyarrow.parquet import filters_to_expression
 
-from specrec.errors import SpecrecError, first_line
-from specrec.storage import Location, for_delta_rs, join
+from specrec.errors import SpecrecError
+from specrec.storage import Location, for_delta_rs, join, scheme_of, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.opening import FAILURES, cannot_read, open_table, patiently
 
 #: Rows of one batch, and how many batches are read ahead.
 _BATCH_ROWS, _AHEAD = 1 << 14, 2
+
+#: Bytes of a file that were altered are no data: where a page has a checksum, as Spark's have, it is compared.
+CHECKED = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
+
+
+class _PatientFiles(DeltaStorageHandler):
+    """The files of a table, as delta-rs reads them, each read tried again where it fails for a moment."""
+
+    again: Callable[[Callable[[], Any]], Any]
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        file = self.again(lambda: self._handler.open_input_file(path))
+        return pa.PythonFile(_PatientFile(file, self.again), mode="r")
+
+
+class _PatientFile:
+    """A file that is read from where it was, once more, after a read that failed."""
+
+    def __init__(self, file: Any, again: Callable[[Callable[[], Any]], Any]) -> None:
+        self._file, self._again = file, again
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, count: int = -1) -> bytes:
+        at = self._file.tell()
+
+        def work() -> bytes:
+            self._file.seek(at)
+            found: bytes = self._file.read(count)
+            return found
+
+        found: bytes = self._again(work)
+        return found
 
 
 class Reader:
@@ -47,6 +86,7 @@ class Reader:
         self._storage = storage
         self.versions = dict(versions or {})
         self._options = for_delta_rs(root, storage)
+        uri_for_delta_rs(root)  # raises before anything is read
 
     def pinned(self, names: Iterable[str]) -> Reader:
         """Return a reader that reads these tables, whatever is written meanwhile, at the versions they have now."""
@@ -60,13 +100,24 @@ class Reader:
         SpecrecError
             If there is none, or the store cannot be reached.
         """
-        path = join(self._root, name)
         try:
-            return DeltaTable(path, version=self.versions.get(name), storage_options=self._options)
+            return open_table(self._root, name, self._storage, self.versions.get(name))
         except TableNotFoundError:
-            raise SpecrecError(f"there is no table {path}: run `specrec nightly` first") from None
-        except (DeltaError, OSError) as error:
-            raise SpecrecError(f"cannot read {path}: {first_line(error)}") from None
+            raise SpecrecError(f"there is no table {join(self._root, name)}: run `specrec nightly` first") from None
+
+    def dataset(self, name: str) -> ds.FileSystemDataset:
+        """Open a table as pyarrow reads it; what is read of its files is tried again where the store fails."""
+        return self._dataset(name, self.table(name))
+
+    def _dataset(self, name: str, table: DeltaTable) -> ds.FileSystemDataset:
+        if scheme_of(self._root).is_tree:
+            return table.to_pyarrow_dataset()
+        place = join(self._root, name)
+        added = pa.table(table.get_add_actions(flatten=True))
+        sizes = dict(zip(added["path"].to_pylist(), added["size_bytes"].to_pylist(), strict=True))
+        files = _PatientFiles(uri_for_delta_rs(place), self._options, sizes)
+        files.again = partial(patiently, place, self._storage)
+        return table.to_pyarrow_dataset(filesystem=PyFileSystem(files))
 
     def rows(
         self, name: str, filters: list[tuple[str, str, Any]] | None = None, columns: list[str] | None = None
@@ -92,7 +143,7 @@ class Reader:
         found = list(self._batches(name, columns, condition))
         if found:
             return pa.Table.from_batches(found)
-        nothing = self.table(name).to_pyarrow_dataset().schema.empty_table()
+        nothing = self.dataset(name).schema.empty_table()
         return nothing if columns is None else nothing.select(columns)
 
     def batches(
@@ -113,12 +164,13 @@ class Reader:
         found = self.table(name)
         with self._reading(name, found, columns):
             # not to_pyarrow_table, which reads far ahead: a few rows of a large table would take its memory
-            batches = found.to_pyarrow_dataset().to_batches(
+            batches = self._dataset(name, found).to_batches(
                 columns=columns,
                 filter=condition,
                 batch_size=_BATCH_ROWS,
                 batch_readahead=_AHEAD,
                 fragment_readahead=1,
+                fragment_scan_options=CHECKED,
             )
             for batch in batches:
                 if batch.num_rows:
@@ -133,5 +185,5 @@ class Reader:
             raise SpecrecError(f"the table {name}, of an older release, lacks {names}: run `specrec nightly`")
         try:
             yield
-        except (DeltaError, pa.ArrowException, OSError) as error:
-            raise SpecrecError(f"cannot read {join(self._root, name)}: {first_line(error)}") from None
+        except FAILURES as error:
+            raise cannot_read(self._root, name, error) from None

@@ -292,7 +292,7 @@ RUNS = T.StructType(
         _field(
             "stage",
             _TEXT,
-            "a stage of a night, as specrec.pipeline.stages names them, or evaluate or train_encoder",
+            "a stage of a night, as specrec.pipeline.stages names them, or evaluate, train_encoder, undo or repair",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
@@ -327,29 +327,41 @@ EVALUATION = T.StructType(
 
 @dataclass(frozen=True)
 class Table:
-    """A table's name, schema, key and partitioning."""
+    """A table's name, schema, key and partitioning, and who makes it.
+
+    Attributes
+    ----------
+    made_by : str
+        The stage of a night that brings it up to date with what it is made from. Empty: it is a record of what
+        happened, which nothing could make anew.
+    by_rows : bool
+        Whether that stage looks for each row whether it is there, and so makes anew what was deleted; otherwise it
+        asks what state of its input the table was made from.
+    """
 
     name: str
     schema: T.StructType
     key: tuple[str, ...]
     partitioned_by: tuple[str, ...] = ()
+    made_by: str = ""
+    by_rows: bool = False
 
 
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        Table("tracks", TRACKS, ("track_id",)),
-        Table("to_extract", TO_EXTRACT, ("audio_uri",)),
-        Table("audio_features", AUDIO_FEATURES, ("track_id",)),
-        Table("mel_spectrograms", MEL_SPECTROGRAMS, ("track_id",)),
+        Table("tracks", TRACKS, ("track_id",), made_by="ingest", by_rows=True),
+        Table("to_extract", TO_EXTRACT, ("audio_uri",), made_by="extract", by_rows=True),
+        Table("audio_features", AUDIO_FEATURES, ("track_id",), made_by="extract", by_rows=True),
+        Table("mel_spectrograms", MEL_SPECTROGRAMS, ("track_id",), made_by="extract", by_rows=True),
         Table("quarantine", QUARANTINE, ("track_id", "stage")),
-        Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",)),
-        Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",)),
-        Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",)),
-        Table("duplicates", DUPLICATES, ("track_id",)),
-        Table("agreement", AGREEMENT, ("track_id",)),
-        Table("map", MAP, ("track_id",)),
-        Table("artefacts", ARTEFACTS, ("name", "version")),
+        Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",), made_by="embed", by_rows=True),
+        Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",), made_by="neighbours"),
+        Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",), made_by="recommend"),
+        Table("duplicates", DUPLICATES, ("track_id",), made_by="duplicates"),
+        Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
+        Table("map", MAP, ("track_id",), made_by="map", by_rows=True),
+        Table("artefacts", ARTEFACTS, ("name", "version"), made_by="fit"),
         Table("runs", RUNS, ("run_id", "stage")),
         Table("evaluation", EVALUATION, ("run_id", "system", "metric", "slice")),
     )

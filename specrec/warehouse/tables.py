@@ -1,30 +1,68 @@
-"""Reading and committing the Delta tables through Spark.
+"""Reading and committing the Delta tables through Spark, and what is small through delta-rs.
 
-Every commit is atomic for its table. A table that is computed as a whole remembers in its commit which state of
-its input it was made from, so that the next run can tell, without reading it, that nothing is to be done.
+Every commit is atomic for its table, and marked as ours: see :mod:`specrec.warehouse.history`. A table that is
+computed as a whole remembers in its commit which state of its input it was made from, so that the next run can
+tell, without reading it, that nothing is to be done.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import deltalake
 import pyarrow as pa
 from delta.tables import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake import CommitProperties
+from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from specrec.errors import StorageError, first_line
-from specrec.storage import Location, for_delta_rs, for_spark, join
+import specrec
+from specrec.errors import SpecrecError, StorageError
+from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.history import Commit, Mark, commits, foreign_changes, known_states
+from specrec.warehouse.opening import FAILURES, open_table, patiently, reason
 from specrec.warehouse.schemas import TABLES, Table
 
-_HISTORY = 200
+#: Of Delta's features that a writer must know, those that delta-rs knows; with others, Spark writes all.
+_WRITTEN_BY_DELTA_RS = frozenset(
+    {"appendOnly", "invariants", "changeDataFeed", "checkConstraints", "generatedColumns", "timestampNtz"}
+)
+
+#: In so many of the newest commits a commit is looked for of which only the answer was lost.
+_LOOKED_AT = 3
+
+#: What a mark is written as, by Spark's sessions and by delta-rs.
+_USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What became of somebody else's change to a table.
+
+    Attributes
+    ----------
+    table : str
+    commits : list of Commit
+        That changed its data, the newest first.
+    version : int
+        To which it was put back.
+    """
+
+    table: str
+    commits: list[Commit]
+    version: int
+
+    def __str__(self) -> str:
+        what = ", ".join(f"{commit.operation} (version {commit.version})" for commit in reversed(self.commits))
+        return f"{what} undone: as it was at version {self.version}"
 
 
 class Warehouse:
@@ -38,11 +76,18 @@ class Warehouse:
         Folder or prefix of the tables.
     storage : StorageConfig
         How the store is reached.
+
+    Raises
+    ------
+    StorageError
+        If tables cannot lie there, by its name.
     """
 
     def __init__(self, start_spark: Callable[[], SparkSession], root: Location, storage: StorageConfig) -> None:
+        uri_for_delta_rs(root)
         self._start_spark = start_spark
         self._root = root
+        self._storage = storage
         self._options = for_delta_rs(root, storage)
 
     @cached_property
@@ -54,22 +99,126 @@ class Warehouse:
         """Return where a table lies."""
         return for_spark(join(self._root, name))
 
+    def check(self, names: Iterable[str] = TABLES) -> dict[str, deltalake.DeltaTable]:
+        """Open the tables that exist, and refuse what a night could not go on with. Nothing is written.
+
+        What somebody adds to a table is left alone: columns that may be null, constraints, properties, clustering.
+
+        Raises
+        ------
+        SpecrecError
+            In one line: which table, what is the matter with it, and what to do.
+        """
+        found = {}
+        for name in names:
+            try:
+                found[name] = open_table(self._root, name, self._storage)
+            except TableNotFoundError:
+                continue
+            wrong = what_is_wrong(found[name], TABLES[name])
+            if wrong:
+                raise SpecrecError(
+                    f"somebody changed the table {join(self._root, name)}: {wrong}. Put it back, or let `specrec "
+                    f"repair {name} --warehouse {self._root}` make it as it should be"
+                )
+        return found
+
     def create_missing(self, names: Iterable[str] = TABLES) -> None:
-        """Create the tables that do not exist yet, empty, and add the columns that older ones lack."""
+        """Create the tables that do not exist yet, empty, and add the columns that older ones lack.
+
+        Raises
+        ------
+        SpecrecError
+            As :meth:`check` does, before anything is written.
+        """
+        names = list(names)
+        there = self.check(names)
         for table in (TABLES[name] for name in names):
             schema = _delta_schema(table)
-            with self._by_delta_rs(table.name) as place:
-                found = deltalake.DeltaTable.create(
+            found = there.get(table.name)
+            if found is None:
+                self._create(table, schema)
+                _forget_cached(self.path(table.name))
+                continue
+            known = {field.name for field in found.schema().fields}
+            missing = [field for field in schema.fields if field.name not in known]
+            if missing:
+                with self._by_delta_rs(table.name):
+                    found.alter.add_columns(missing)
+
+    def _create(self, table: Table, schema: deltalake.Schema) -> None:
+        """Create a table; not marked as ours, as there is nothing in it that could be believed."""
+        with self._by_delta_rs(table.name) as place:
+
+            def create() -> None:
+                deltalake.DeltaTable.create(
                     place,
                     schema,
                     mode="ignore",
                     partition_by=list(table.partitioned_by),
                     storage_options=self._options,
                 )
-                known = {field.name for field in found.schema().fields}
-                missing = [field for field in schema.fields if field.name not in known]
-                if missing:
-                    found.alter.add_columns(missing)
+
+            self._patiently(table.name, create)
+
+    def undo_foreign_changes(self, stages: Iterable[str]) -> list[Undone]:
+        """Put back the tables that these stages make and somebody else changed since our last commit.
+
+        The table is restored to what it held before the first of these changes: what it says of itself is then true
+        again, and what it lacks is made as on any night. In the history the change is still there to be seen, and
+        to be restored by who wants it. Rows that were only deleted, from a table whose rows are looked for one by
+        one, are not put back but made anew: that is what they were deleted for.
+
+        Raises
+        ------
+        SpecrecError
+            If a table cannot be put back, because files of it are gone.
+        """
+        made = set(stages)
+        undone = []
+        for table in TABLES.values():
+            if table.made_by in made and (found := self._foreign_changes(table)) is not None:
+                undone.append(found)
+        for change in undone:
+            self._put_back(change)
+        return undone
+
+    def _foreign_changes(self, table: Table) -> Undone | None:
+        changed, ours = foreign_changes(self._commits(table.name))
+        if ours is None or not changed:
+            return None
+        if table.by_rows and all(commit.operation == "DELETE" for commit in changed):
+            return None
+        return Undone(table.name, changed, changed[-1].version - 1)
+
+    def _put_back(self, change: Undone) -> None:
+        name, version = change.table, change.version
+        mark = Mark(known_states(self._commits(name, version)))
+
+        def restore(properties: CommitProperties) -> None:
+            table = self._open(name)
+            if not _by_spark(table):
+                table.restore(version, commit_properties=properties)
+                return
+            with self._marked(mark):
+                DeltaTable.forPath(self.spark, self.path(name)).restoreToVersion(version)
+
+        try:
+            self._patiently_marked(name, mark, restore)
+        except FAILURES as error:
+            what = ", ".join(f"{commit.operation} of version {commit.version}" for commit in change.commits)
+            raise SpecrecError(
+                f"somebody changed the table {join(self._root, name)} ({what}), and it cannot be put back to "
+                f"version {version}: {reason(error)}. Let `specrec repair {name} --warehouse {self._root}` "
+                "make it anew"
+            ) from None
+
+    def forget_lost_files(self, name: str) -> None:
+        """Take the files that are not there any more out of a table's log."""
+        with self._by_delta_rs(name):
+            self._patiently_marked(
+                name, Mark(), lambda properties: self._open(name).repair(commit_properties=properties)
+            )
 
     def read(self, name: str) -> DataFrame:
         """Return a table as it stands now."""
@@ -77,37 +226,69 @@ class Warehouse:
 
     def append(self, name: str, rows: DataFrame) -> None:
         """Add rows."""
-        _shape(name, rows).write.format("delta").mode("append").save(self.path(name))
+        with self._marked():
+            _shape(name, rows).write.format("delta").mode("append").save(self.path(name))
 
     def append_few(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add a few rows that are in this process. No Spark job: that would take a second or two for one row."""
         declared = pa.schema(_delta_schema(TABLES[name]).to_arrow())
         # delta-rs refuses rows whose columns are commented otherwise than the table, made by an older release, says
         schema = pa.schema([field.remove_metadata() for field in declared])
-        table = pa.Table.from_pylist([dict(row) for row in rows], schema)
-        with self._by_delta_rs(name) as place:
-            deltalake.write_deltalake(place, table, mode="append", storage_options=self._options)
+        few = pa.Table.from_pylist([dict(row) for row in rows], schema)
+
+        def write(properties: CommitProperties) -> None:
+            table = self._open(name)
+            if _by_spark(table):
+                self.append(name, self.spark.createDataFrame(few, TABLES[name].schema))
+                return
+            # columns that somebody added are null: to "merge" is not to ask for all of the table's columns
+            deltalake.write_deltalake(table, few, mode="append", schema_mode="merge", commit_properties=properties)
+
+        with self._by_delta_rs(name):
+            self._patiently_marked(name, Mark(), write)
+
+    def _open(self, name: str) -> deltalake.DeltaTable:
+        return deltalake.DeltaTable(uri_for_delta_rs(join(self._root, name)), storage_options=self._options)
+
+    def _patiently(self, name: str, work: Callable[[], Any]) -> None:
+        patiently(join(self._root, name), self._storage, work)
+
+    def _patiently_marked(self, name: str, mark: Mark, write: Callable[[CommitProperties], Any]) -> None:
+        """Commit through delta-rs, once: a try whose answer was lost may have been the last that was needed."""
+        named = replace(mark, id=uuid.uuid4().hex)
+        properties = CommitProperties(custom_metadata={_METADATA_KEY: named.written(specrec.__version__)})
+        tried = False
+
+        def work() -> None:
+            nonlocal tried
+            if tried and self._is_committed(name, named):
+                return
+            tried = True
+            write(properties)
+
+        self._patiently(name, work)
+
+    def _is_committed(self, name: str, mark: Mark) -> bool:
+        """Tell whether one of the newest commits has a mark; under the lock only a commit or two can be newer."""
+        newest = self._commits(name)
+        return any(commit.mark == mark for commit, _ in zip(newest, range(_LOOKED_AT), strict=False))
 
     @contextmanager
     def _by_delta_rs(self, name: str) -> Iterator[str]:
         """Yield a table's place; what delta-rs has to complain of is told in one line."""
         place = join(self._root, name)
         try:
-            yield place
-        except (DeltaError, OSError) as error:
-            raise StorageError(f"the table {place} cannot be written: {first_line(error)}") from None
+            yield uri_for_delta_rs(place)
+        except FAILURES as error:
+            raise StorageError(f"the table {place} cannot be written: {reason(error)}") from None
 
     def replace(self, name: str, rows: DataFrame, state: str | None = None) -> None:
         """Make the table hold just these rows, in one commit that remembers the state of their input, if given.
 
         :meth:`states` returns it under the table's own name.
         """
-        writer = _shape(name, rows).write.format("delta").mode("overwrite")
-        if state is None:
-            writer.save(self.path(name))
-            return
-        with self._recorded():
-            writer.option("userMetadata", json.dumps({name: state})).save(self.path(name))
+        with self._marked(Mark({} if state is None else {name: state})):
+            _shape(name, rows).write.format("delta").mode("overwrite").save(self.path(name))
 
     def upsert(self, name: str, rows: DataFrame) -> None:
         """Insert rows, in place of those that have the same key.
@@ -120,38 +301,31 @@ class Warehouse:
         if present.isEmpty():  # an append neither joins nor rewrites anything
             self.append(name, rows)
             return
-        (
-            DeltaTable.forPath(self.spark, self.path(name))
-            .alias("old")
-            .merge(rows.alias("new"), _same(key))
-            .whenMatchedUpdateAll()
-            .whenNotMatchedInsertAll()
-            .execute()
-        )
+        with self._marked():
+            merge = self._merge(name, rows, key)
+            merge.whenMatchedUpdate(set=_columns(name)).whenNotMatchedInsert(values=_columns(name)).execute()
 
     def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
         """Make the table hold just these rows: insert, update where `changed` differs, delete the rest."""
-        (
-            DeltaTable.forPath(self.spark, self.path(name))
-            .alias("old")
-            .merge(_shape(name, rows).alias("new"), _same(TABLES[name].key))
-            .whenMatchedUpdateAll(F.col(f"old.{changed}") != F.col(f"new.{changed}"))
-            .whenNotMatchedInsertAll()
-            .whenNotMatchedBySourceDelete()
-            .execute()
-        )
+        with self._marked():
+            (
+                self._merge(name, _shape(name, rows), TABLES[name].key)
+                .whenMatchedUpdate(F.col(f"old.{changed}") != F.col(f"new.{changed}"), set=_columns(name))
+                .whenNotMatchedInsert(values=_columns(name))
+                .whenNotMatchedBySourceDelete()
+                .execute()
+            )
 
     def delete(self, name: str, keys: DataFrame) -> None:
         """Delete the rows whose key columns equal a row of `keys` (which may hold a part of the key)."""
         if keys.isEmpty():
             return
-        (
-            DeltaTable.forPath(self.spark, self.path(name))
-            .alias("old")
-            .merge(keys.distinct().alias("new"), _same(keys.columns))
-            .whenMatchedDelete()
-            .execute()
-        )
+        with self._marked():
+            self._merge(name, keys.distinct(), keys.columns).whenMatchedDelete().execute()
+
+    def _merge(self, name: str, rows: DataFrame, key: Sequence[str]) -> Any:
+        table = DeltaTable.forPath(self.spark, self.path(name))
+        return table.alias("old").merge(rows.alias("new"), _same(key))
 
     def replace_parts(self, name: str, column: str, rows: DataFrame, states: Mapping[str, str]) -> None:
         """Replace the partitions ``column = part`` of a table in one commit that remembers their inputs' states.
@@ -165,31 +339,40 @@ class Warehouse:
         """
         parts = ", ".join(f"'{part}'" for part in states)
         writer = _shape(name, rows).write.format("delta").mode("overwrite")
-        writer = writer.option("replaceWhere", f"{column} in ({parts})")
-        with self._recorded():
-            writer.option("userMetadata", json.dumps(dict(states))).save(self.path(name))
+        with self._marked(Mark(self.states(name) | dict(states))):
+            writer.option("replaceWhere", f"{column} in ({parts})").save(self.path(name))
 
     @contextmanager
-    def _recorded(self) -> Iterator[None]:
-        """Have a commit that changes no row recorded too, with what it remembers: Delta would leave it out."""
-        setting = "spark.databricks.delta.skipRecordingEmptyCommits"
-        self.spark.conf.set(setting, "false")
+    def _marked(self, mark: Mark | None = None) -> Iterator[None]:
+        """Have the commits of a block marked as ours, whatever the session would have them say.
+
+        A commit that changes no row is recorded too, with what it remembers: Delta would leave it out.
+        """
+        mark = mark or Mark()
+        wanted = {_USER_METADATA: mark.written(specrec.__version__)}
+        if mark.states:
+            wanted["spark.databricks.delta.skipRecordingEmptyCommits"] = "false"
+        conf = self.spark.conf
+        before = {key: conf.get(key, None) for key in wanted}
         try:
+            for key, value in wanted.items():
+                conf.set(key, value)
             yield
         finally:
-            self.spark.conf.unset(setting)
+            for key, old in before.items():
+                conf.unset(key) if old is None else conf.set(key, old)
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """Return how many rows each part of a table has."""
         return {row[0]: row[1] for row in self.read(name).groupBy(column).count().collect()}
 
     def states(self, name: str) -> dict[str, str]:
-        """Return the input state that each part of a table was last computed from."""
-        history = DeltaTable.forPath(self.spark, self.path(name)).history(_HISTORY)
-        found: dict[str, str] = {}
-        for row in history.select("userMetadata").where("userMetadata is not null").collect():
-            found = json.loads(row.userMetadata) | found  # newest first
-        return found
+        """Return the input state that each part of a table was last computed from, if nobody changed it since."""
+        return known_states(self._commits(name))
+
+    def _commits(self, name: str, newest: int | None = None) -> Iterator[Commit]:
+        """Yield a table's commits, the newest first, or from a version on."""
+        return commits(open_store(self._root, self._storage), join(self._root, name), newest)
 
 
 def states_of(rows: DataFrame, part: str, *columns: str) -> dict[str, str]:
@@ -224,6 +407,58 @@ def _delta_schema(table: Table) -> deltalake.Schema:
     return deltalake.Schema.from_json(table.schema.json())  # Delta's own notation is Spark's
 
 
+def what_is_wrong(found: deltalake.DeltaTable, table: Table) -> str:
+    """Return in words why a table cannot be written as it is declared; empty if it can.
+
+    Columns that it lacks are not wrong: they are added.
+    """
+    declared = {field.name: field for field in _delta_schema(table).fields}
+    about = found.metadata()
+    if list(about.partition_columns) != list(table.partitioned_by):
+        return f"it is partitioned by {', '.join(about.partition_columns) or 'nothing'}"
+    if about.configuration.get("delta.appendOnly", "false").lower() == "true":
+        return "delta.appendOnly forbids to replace a row"
+    for field in found.schema().fields:
+        ours = declared.get(field.name)
+        if ours is None and not field.nullable:
+            return f"its column {field.name!r}, which is not ours, must not be null"
+        if ours is not None and _kind(field) != _kind(ours):
+            return f"its column {field.name!r} is {_in_words(field)} and not {_in_words(ours)}"
+        if ours is not None and ours.nullable and not field.nullable:
+            return f"its column {field.name!r} must not be null"
+    return ""
+
+
+def _kind(field: deltalake.Field) -> Any:
+    """Return a column's type without what is only said of it: comments, and which parts may be null."""
+
+    def stripped(of: Any) -> Any:
+        if isinstance(of, dict):
+            left_out = ("metadata", "nullable", "containsNull", "valueContainsNull")
+            return {key: stripped(value) for key, value in of.items() if key not in left_out}
+        return [stripped(value) for value in of] if isinstance(of, list) else of
+
+    return stripped(json.loads(field.to_json()))
+
+
+def _in_words(field: deltalake.Field) -> str:
+    kind = _kind(field)["type"]
+    return kind if isinstance(kind, str) else str(kind["type"])
+
+
+def _by_spark(table: deltalake.DeltaTable) -> bool:
+    """Tell whether a table, by what somebody switched on, is written by Spark alone."""
+    return not _WRITTEN_BY_DELTA_RS.issuperset(table.protocol().writer_features or ())
+
+
+def _forget_cached(path: str) -> None:
+    """Let a session that is running see that a table began anew: it remembers the logs of those it has seen."""
+    session = SparkSession.getActiveSession()
+    if session is not None:
+        delta = session._jvm.org.apache.spark.sql.delta.DeltaLog  # type: ignore[union-attr]
+        delta.invalidateCache(session._jsparkSession, session._jvm.org.apache.hadoop.fs.Path(path))  # type: ignore[union-attr]
+
+
 def _shape(name: str, rows: DataFrame) -> DataFrame:
     """Select and cast the table's columns, in its order; a column that it lacks is a bug and fails here."""
     schema = TABLES[name].schema
@@ -232,3 +467,8 @@ def _shape(name: str, rows: DataFrame) -> DataFrame:
 
 def _same(key: Sequence[str]) -> str:
     return " and ".join(f"old.`{column}` = new.`{column}`" for column in key)
+
+
+def _columns(name: str) -> dict[str, Column | str]:
+    """Return what a merge sets: the table's declared columns. Others, which somebody added, stay as they are."""
+    return {f"`{field.name}`": F.col(f"new.`{field.name}`") for field in TABLES[name].schema.fields}

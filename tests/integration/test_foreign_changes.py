@@ -1,0 +1,128 @@
+"""What others do to our tables between two nights: undone, left alone, or refused before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable
+from nights import RESULTS, Night
+from pyspark.sql import SparkSession
+
+from specrec.errors import SpecrecError
+from specrec.warehouse.schemas import TABLES
+
+NAMES_OF_COLUMNS = "'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
+NOTE = deltalake.Field("note", "string")
+
+
+def table(night: Night, name: str) -> DeltaTable:
+    return DeltaTable(Path(night.warehouse) / name)
+
+
+def results(night: Night) -> dict[str, list[dict[str, Any]]]:
+    return {name: night.rows(name) for name in RESULTS}
+
+
+def undone(night: Night, run_id: str) -> dict[str, str]:
+    """What `runs` says a night undid, by table."""
+    rows = [row for row in night.reader.rows("runs") if (row["run_id"], row["stage"]) == (run_id, "undo")]
+    return dict(rows[0]["details"]) if rows else {}
+
+
+def test_whatever_was_changed_by_hand_is_as_it_was_after_the_next_night(second_night: Night) -> None:
+    night, before = second_night, results(second_night)
+    first = min(row["track_id"] for row in before["tracks"])
+    # states that were true once, and are no more
+    table(night, "recommendations").restore(0)
+    table(night, "neighbours").delete("rank = 3")
+    twin = {"track_id": first, "group_id": "a", "matched_track_id": "a", "same_bytes": True, "run_id": "mine"}
+    schema = pa.schema(table(night, "duplicates").schema().to_arrow())
+    deltalake.write_deltalake(table(night, "duplicates"), pa.Table.from_pylist([twin], schema), mode="append")
+    table(night, "agreement").delete()
+    # rows whose hashes look right
+    table(night, "embeddings").update(
+        {"levels": "NULL", "artefact_version": "9"}, predicate=f"track_id = '{first}'"
+    )
+    table(night, "audio_features").update({"tempo": "tempo + 1"}, predicate=f"track_id = '{first}'")
+    table(night, "map").update({"cluster": "77"})
+    table(night, "tracks").restore(0)
+    table(night, "artefacts").delete("name = 'map'")
+    # rows that are looked for, and made anew
+    table(night, "mel_spectrograms").delete(f"track_id = '{first}'")
+    # what changes no row: columns, properties with words of somebody's own, files that are put together
+    for name in TABLES:
+        table(night, name).alter.add_columns([NOTE])
+    words = CommitProperties(custom_metadata={"userMetadata": '{"job": "a night of another"}'})
+    table(night, "map").alter.set_table_properties(
+        {"delta.logRetentionDuration": "interval 60 days"}, commit_properties=words
+    )
+    table(night, "neighbours").optimize.compact(commit_properties=words)
+
+    run_id = night.run()
+
+    found = {
+        name: [{key: row[key] for key in row if key != "note"} for row in rows]
+        for name, rows in results(night).items()
+    }
+    assert found == before
+    told = undone(night, run_id)
+    assert set(told) == set(TABLES) & {
+        "recommendations", "neighbours", "duplicates", "agreement", "embeddings", "audio_features", "map", "tracks",
+        "artefacts",
+    }  # fmt: skip
+    assert told["recommendations"].startswith("RESTORE (version 2) undone")
+    assert night.stage(run_id, "extract")["details"]["decoded"] == "1"
+
+    versions = night.versions()
+    again = night.run()
+    assert undone(night, again) == {}
+    assert night.versions() == versions
+
+
+def test_what_is_added_to_a_table_is_kept_and_new_rows_do_without(second_night: Night, spark: SparkSession) -> None:
+    night = second_night
+    for name in ("tracks", "audio_features", "quarantine", "runs"):
+        table(night, name).alter.add_columns([NOTE])
+    for name, column in (("runs", "stage"), ("audio_features", "run_id")):
+        spark.sql(f"ALTER TABLE delta.`{night.warehouse}/{name}` CLUSTER BY ({column})")
+    lines = Path(night.catalogue).read_text(encoding="utf-8").splitlines(keepends=True)
+    gone = lines.pop().partition(",")[0]
+    Path(night.catalogue).write_text("".join(lines).replace("demo-0001,", "another,"), encoding="utf-8")
+
+    run_id = night.run("spark.conf={}", stages=("ingest", "extract"))
+
+    kept = {row["track_id"] for row in night.rows("tracks")}
+    assert "another" in kept
+    assert gone not in kept
+    assert {row["track_id"] for row in night.rows("audio_features")} == kept
+    assert {row["note"] for name in ("tracks", "audio_features", "runs") for row in night.rows(name)} == {None}
+    assert night.stage(run_id, "ingest")["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        ("recommendations", "'delta.enableDeletionVectors' = true", "deletionVectors switched on"),
+        ("tracks", "'delta.appendOnly' = true", "delta.appendOnly forbids to replace a row"),
+        ("runs", f"'delta.columnMapping.mode' = 'name', {NAMES_OF_COLUMNS}", "columnMapping switched on"),
+    ],
+    ids=lambda refusal: refusal[0],
+)
+def test_what_a_night_cannot_go_on_with_is_told_before_anything_is_written(
+    first_night: Night, spark: SparkSession, tmp_path: Path, refusal: tuple[str, str, str]
+) -> None:
+    name, properties, told = refusal
+    night = Night(first_night.catalogue, f"{tmp_path}/warehouse")
+    shutil.copytree(first_night.warehouse, night.warehouse)
+    spark.sql(f"ALTER TABLE delta.`{night.warehouse}/{name}` SET TBLPROPERTIES ({properties})")
+    before = sorted(Path(night.warehouse).rglob("*"))
+    with pytest.raises(SpecrecError, match=told) as refused:
+        night.run()
+    assert f"`specrec repair {name} --warehouse {night.warehouse}`" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert sorted(Path(night.warehouse).rglob("*")) == before

@@ -1,0 +1,181 @@
+"""Commits of others in our tables, told by the log alone and undone through delta-rs: no Spark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specrec.errors import SpecrecError
+from specrec.storage.config import StorageConfig
+from specrec.warehouse.history import Mark, read_commit, read_mark
+from specrec.warehouse.schemas import TABLES
+from specrec.warehouse.tables import Warehouse
+
+STAGES = ("fit",)  # makes `artefacts`, which delta-rs writes
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def artefact(version: int) -> dict[str, Any]:
+    made = {"name": "map", "version": version, "config_hash": "c", "payload": b"x", "fitted_tracks": 3}
+    return made | {"reason": "first", "run_id": "r", "created_at": NOW}
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    made = Warehouse(None, str(tmp_path), StorageConfig())  # type: ignore[arg-type]
+    made.create_missing()
+    for version in (1, 2):
+        made.append_few("artefacts", [artefact(version)])
+    return made
+
+
+@pytest.fixture
+def table(warehouse: Warehouse, tmp_path: Path) -> Callable[[], DeltaTable]:
+    return lambda: DeltaTable(tmp_path / "artefacts")
+
+
+def versions(table: DeltaTable) -> list[int]:
+    return sorted(table.to_pyarrow_table()["version"].to_pylist())
+
+
+WORDS = CommitProperties(custom_metadata={"userMetadata": '{"map": "of another"}'})
+
+CHANGES: dict[str, Callable[[DeltaTable], Any]] = {
+    "RESTORE": lambda table: table.restore(1),
+    "UPDATE": lambda table: table.update({"reason": "'mine'"}, predicate="version = 2"),
+    "DELETE": lambda table: table.delete("version = 2"),
+    "WRITE": lambda table: deltalake.write_deltalake(
+        table, table.to_pyarrow_table(), mode="append", commit_properties=WORDS
+    ),
+}
+
+HARMLESS: dict[str, Callable[[DeltaTable], Any]] = {
+    "OPTIMIZE": lambda table: table.optimize.compact(commit_properties=WORDS),
+    "VACUUM": lambda table: table.vacuum(dry_run=False),
+    "a property": lambda table: table.alter.set_table_properties({"delta.logRetentionDuration": "interval 9 days"}),
+    "a constraint": lambda table: table.alter.add_constraint({"positive": "version > 0"}),
+    "a column": lambda table: table.alter.add_columns([deltalake.Field("note", "string")]),
+    "a checkpoint": lambda table: table.create_checkpoint(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("after", [None, *HARMLESS])
+def test_a_change_of_data_is_undone_whatever_came_after_it(
+    warehouse: Warehouse, table: Callable[[], DeltaTable], change: str, after: str | None
+) -> None:
+    before = table().to_pyarrow_table().to_pylist()
+    CHANGES[change](table())
+    if after:
+        HARMLESS[after](table())
+    (undone,) = warehouse.undo_foreign_changes(STAGES)
+    assert (undone.table, [commit.operation for commit in undone.commits]) == ("artefacts", [change])
+    found = table().to_pyarrow_table()
+    rows = [{name: row[name] for name in row if name != "note"} for row in found.to_pylist()]
+    assert sorted(rows, key=str) == sorted(before, key=str)
+    assert warehouse.undo_foreign_changes(STAGES) == []
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+def test_what_changes_no_row_is_left_alone_and_rows_are_added_after_it(
+    warehouse: Warehouse, table: Callable[[], DeltaTable], change: str
+) -> None:
+    HARMLESS[change](table())
+    version = table().version()
+    assert warehouse.undo_foreign_changes(STAGES) == []
+    assert table().version() == version
+    warehouse.append_few("artefacts", [artefact(3)])
+    assert versions(table()) == [1, 2, 3]
+    assert warehouse.undo_foreign_changes(STAGES) == []
+
+
+def test_other_stages_tables_and_records_are_left_alone(
+    warehouse: Warehouse, table: Callable[[], DeltaTable], tmp_path: Path
+) -> None:
+    CHANGES["DELETE"](table())
+    warehouse.append_few("evaluation", [])
+    DeltaTable(tmp_path / "runs").delete()
+    assert warehouse.undo_foreign_changes(["ingest", "embed"]) == []
+    assert versions(table()) == [1]
+
+
+def test_a_table_that_no_commit_marks_is_trusted(tmp_path: Path) -> None:
+    warehouse = Warehouse(None, str(tmp_path), StorageConfig())  # type: ignore[arg-type]
+    warehouse.create_missing(["artefacts"])
+    schema = pa.schema(deltalake.Schema.from_json(TABLES["artefacts"].schema.json()).to_arrow())
+    deltalake.write_deltalake(tmp_path / "artefacts", pa.Table.from_pylist([artefact(1)], schema), mode="append")
+    DeltaTable(tmp_path / "artefacts").update({"reason": "'mine'"})
+    assert warehouse.undo_foreign_changes(STAGES) == []
+
+
+def test_what_cannot_be_put_back_is_told_with_the_way_out(
+    warehouse: Warehouse, table: Callable[[], DeltaTable], tmp_path: Path
+) -> None:
+    CHANGES["UPDATE"](table())
+    table().vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    with pytest.raises(
+        SpecrecError, match=r"somebody changed the table .*artefacts \(UPDATE of version 3\)"
+    ) as told:
+        warehouse.undo_foreign_changes(STAGES)
+    assert f"`specrec repair artefacts --warehouse {tmp_path}`" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.recursive(
+            st.none() | st.integers() | st.text(), lambda of: st.dictionaries(st.text(), of) | st.lists(of)
+        ).map(json.dumps),
+    )
+)
+def test_words_of_anybody_else_are_no_mark_and_no_error(words: str) -> None:
+    assert read_mark(words) is None
+    info = {"commitInfo": {"operation": "MERGE", "userMetadata": words}}
+    assert read_commit(1, json.dumps(info).encode()).mark is None
+
+
+@given(st.dictionaries(st.text(), st.text()), st.text())
+def test_a_mark_is_read_as_it_was_written(states: dict[str, str], name: str) -> None:
+    assert read_mark(Mark(states, id=name).written("1.0")) == Mark(states, id=name)
+
+
+def test_states_are_those_of_the_last_commit_of_ours_unless_somebody_wrote_since(tmp_path: Path) -> None:
+    warehouse = Warehouse(None, str(tmp_path), StorageConfig())  # type: ignore[arg-type]
+    warehouse.create_missing(["agreement"])
+
+    def write(words: str | None) -> None:
+        told = None if words is None else CommitProperties(custom_metadata={"userMetadata": words})
+        schema = pa.schema(deltalake.Schema.from_json(TABLES["agreement"].schema.json()).to_arrow())
+        row = {
+            "track_id": "a",
+            "jaccard": 1.0,
+            "rank_biased_overlap": 1.0,
+            "in_both": 1,
+            "run_id": "r",
+            "computed_at": NOW,
+        }
+        rows = pa.Table.from_pylist([row], schema)
+        deltalake.write_deltalake(tmp_path / "agreement", rows, mode="overwrite", commit_properties=told)
+
+    assert warehouse.states("agreement") == {}
+    write('{"agreement": "of:before"}')  # as older releases did
+    assert warehouse.states("agreement") == {"agreement": "of:before"}
+    write(Mark({"agreement": "now"}).written("1.0"))
+    assert warehouse.states("agreement") == {"agreement": "now"}
+    DeltaTable(tmp_path / "agreement").optimize.compact()
+    assert warehouse.states("agreement") == {"agreement": "now"}
+    write("job 17")
+    assert warehouse.states("agreement") == {}
+    warehouse.undo_foreign_changes(["recommend"])
+    assert warehouse.states("agreement") == {"agreement": "now"}
