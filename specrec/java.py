@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def settle(jvm: Any, config: Config) -> None:
     if not has_user_name():  # Hadoop looks for the user in the system's list, and fails: so it is told
         users = jvm.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(_user_name()))
-    java, python = str(jvm.java.lang.System.getProperty("sun.jnu.encoding")), sys.getfilesystemencoding()
+    java, python = _encoding_of(jvm), sys.getfilesystemencoding()
     unnamed = next((place for place in places_on_disk(config) if not place.isascii()), None)
     for who, encoding, advice in (("Java", java, "LC_ALL=C.UTF-8"), ("Python", python, "PYTHONUTF8=1")):
         if unnamed is not None and not _is_utf8(encoding):
@@ -159,6 +159,26 @@ def settle(jvm: Any, config: Config) -> None:
                 f"{who} cannot name {unnamed}, since it takes the names of files for {encoding}: "
                 f"set the environment's {advice}, and start again"
             )
+
+
+def require_readable(arguments: Sequence[str]) -> None:
+    """Refuse what was typed after ``spark-submit`` if Java, which passes it on, may have lost letters of it.
+
+    Raises
+    ------
+    SpecrecError
+        If a question mark stands in it, which is what Java makes of letters that its encoding lacks.
+    """
+    doubtful = next((argument for argument in arguments if "?" in argument or "\ufffd" in argument), None)
+    if doubtful is None:
+        return
+    SparkContext._ensure_initialized()
+    encoding = _encoding_of(SparkContext._jvm)
+    if not _is_utf8(encoding):
+        raise SpecrecError(
+            f"spark-submit's Java reads what is typed as {encoding}, and lost letters of {doubtful}: set the "
+            "environment's LC_ALL=C.UTF-8, and start again"
+        )
 
 
 def hush(jvm: Any) -> None:
@@ -188,6 +208,10 @@ def _properties(java: str, environment: Mapping[str, str]) -> dict[str, str]:
         command, capture_output=True, encoding="utf-8", errors="replace", check=True, env=dict(environment)
     )
     return dict(re.findall(r"^\s+([\w.]+) = (.*?)\s*$", done.stderr, re.MULTILINE))
+
+
+def _encoding_of(jvm: Any) -> str:
+    return str(jvm.java.lang.System.getProperty("sun.jnu.encoding"))
 
 
 def _user_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -60,6 +61,10 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
+            if "PYSPARK_GATEWAY_PORT" in os.environ:  # by spark-submit: what is typed goes through Java first
+                from specrec.java import require_readable
+
+                require_readable(sys.argv[1:])
             return super().invoke(ctx)
         except SpecrecError as error:
             _end(str(error))
