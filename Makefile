@@ -53,7 +53,7 @@ unit: setup train ## Tests without a JVM
 	$(BIN)/pytest tests/unit --numprocesses 2 --dist worksteal $(UNIT_COVERAGE)
 
 integration: setup train jars ## Tests with Spark, Delta and a real S3 server
-	$(BIN)/pytest tests/integration $(INTEGRATION_COVERAGE)
+	$(BIN)/pytest tests/integration --numprocesses 2 --dist loadfile --no-loadscope-reorder $(INTEGRATION_COVERAGE)
 
 e2e: setup jars package ## Tests with spark-submit on a standalone cluster on loopback
 	$(BIN)/pytest tests/e2e

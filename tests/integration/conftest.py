@@ -1,4 +1,4 @@
-"""One Spark session for all integration tests, with the S3 server at hand, and a catalogue rendered once."""
+"""One Spark session for all tests of a process, with the S3 server at hand, and a catalogue rendered once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from servers import S3Server
 from specrec.config import load
 from specrec.demo import render_catalogue
 from specrec.session import get_spark
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: two processes then end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
