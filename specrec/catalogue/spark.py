@@ -352,12 +352,14 @@ def conform(raw: DataFrame) -> DataFrame:
         if not isinstance(TRACK_ATTRIBUTES[name].dataType, T.StringType)
     }
     told = {name: as_text(raw[column], kinds[column]) for name, column in others if not _has_bytes(kinds[column])}
-    extra = _map_of(told | odd)
+    extra, has_extra = _map_of(told | odd), F.lit(bool(told))
     if "extra" in present and isinstance(kinds[present["extra"]], T.MapType):
+        has_extra = raw[present["extra"]].isNotNull()
         given = F.coalesce(raw[present["extra"]].cast(CATALOGUE_EXTRA), _map_of({}))
         given = F.map_filter(given, lambda name, _: ~name.isin(*odd)) if odd else given
         extra = F.map_concat(given, _map_of(odd))
     extra = F.map_filter(extra, lambda _, value: value.isNotNull())
+    extra = F.when(has_extra | (F.size(extra) > 0), extra)  # where nothing else is told, there is no map
     attributes = [
         typed.get(field.name, F.lit(None).cast(field.dataType)).alias(field.name)
         for field in TRACK_ATTRIBUTES.fields
