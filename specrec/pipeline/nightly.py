@@ -41,10 +41,10 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
     if "ingest" in chosen:
         check_sources(config)
     with open_run(config, refit=refit) as run:
-        run.warehouse.check()
+        there = run.warehouse.check()
         if "ingest" in chosen:
             check_catalogue(run.warehouse.spark, config)
-        run.warehouse.create_missing()
+        run.warehouse.create_missing(there=there)
         run.undo_foreign_changes(chosen)
         for stage in runs:
             stage(run)

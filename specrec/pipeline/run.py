@@ -290,8 +290,7 @@ def as_specrec_error(error: BaseException, warehouse: Location | None = None) ->
         # the innermost cause stands last in the text
         causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
         said = first_line(causes[-1] if causes else error)
-        damaged = _damaged_table(text, warehouse) if warehouse is not None else None
-        if warehouse is not None and damaged is not None:
+        if warehouse is not None and (damaged := _damaged_table(text, warehouse)):
             return SpecrecError(
                 f"the table {join(warehouse, damaged)} cannot be read: {said}. If it is damaged: `specrec repair "
                 f"{damaged} --warehouse {warehouse}`"

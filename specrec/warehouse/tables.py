@@ -123,8 +123,15 @@ class Warehouse:
                 )
         return found
 
-    def create_missing(self, names: Iterable[str] = TABLES) -> None:
+    def create_missing(
+        self, names: Iterable[str] = TABLES, there: Mapping[str, deltalake.DeltaTable] | None = None
+    ) -> None:
         """Create the tables that do not exist yet, empty, and add the columns that older ones lack.
+
+        Parameters
+        ----------
+        there : mapping of str to DeltaTable, or None
+            What :meth:`check` returned of these tables, if they were checked already.
 
         Raises
         ------
@@ -132,7 +139,7 @@ class Warehouse:
             As :meth:`check` does, before anything is written.
         """
         names = list(names)
-        there = self.check(names)
+        there = self.check(names) if there is None else there
         for table in (TABLES[name] for name in names):
             schema = _delta_schema(table)
             found = there.get(table.name)

@@ -9,11 +9,14 @@ from typing import Any
 import deltalake
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from deltalake import CommitProperties, DeltaTable
 from nights import RESULTS, Night
 from pyspark.sql import SparkSession
 
+from specrec.cli import main
 from specrec.errors import SpecrecError
+from specrec.pipeline.stages import STAGES
 from specrec.warehouse.schemas import TABLES
 
 NAMES_OF_COLUMNS = "'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
@@ -88,7 +91,7 @@ def test_what_is_added_to_a_table_is_kept_and_new_rows_do_without(second_night: 
     night = second_night
     for name in ("tracks", "audio_features", "quarantine", "runs"):
         table(night, name).alter.add_columns([NOTE])
-    for name, column in (("runs", "stage"), ("audio_features", "run_id")):
+    for name, column in (("runs", "stage"), ("audio_features", "track_id")):
         spark.sql(f"ALTER TABLE delta.`{night.warehouse}/{name}` CLUSTER BY ({column})")
     lines = Path(night.catalogue).read_text(encoding="utf-8").splitlines(keepends=True)
     gone = lines.pop().partition(",")[0]
@@ -126,3 +129,49 @@ def test_what_a_night_cannot_go_on_with_is_told_before_anything_is_written(
     assert f"`specrec repair {name} --warehouse {night.warehouse}`" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert sorted(Path(night.warehouse).rglob("*")) == before
+
+
+def specrec(night: Night, *arguments: str) -> str:
+    settings = [text for setting in night.settings for text in ("--set", setting)]
+    result = CliRunner().invoke(main, [*arguments, "--warehouse", night.warehouse, *settings])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_damage_is_told_with_its_table_and_is_gone_after_repair_and_a_night(
+    second_night: Night, spark: SparkSession
+) -> None:
+    night, before = second_night, results(second_night)
+    (data, *_) = sorted((Path(night.warehouse) / "mel_spectrograms").glob("*.parquet"))
+    content = bytearray(data.read_bytes())
+    for at in range(len(content) // 3, len(content) // 3 + 64):
+        content[at] ^= 0xFF
+    data.write_bytes(content)
+    (Path(night.warehouse) / "mel_spectrograms" / f".{data.name}.crc").unlink(missing_ok=True)  # Hadoop's own
+    table(night, "embeddings").delete("space = 'spectrogram'")
+    with pytest.raises(SpecrecError, match=r"the table \S*/mel_spectrograms cannot be read: ") as told:
+        night.run(stages=["embed"])
+    assert f"`specrec repair mel_spectrograms --warehouse {night.warehouse}`" in str(told.value)
+    assert "\n" not in str(told.value)
+
+    lost = next((Path(night.warehouse) / "recommendations" / "system=hybrid").glob("*.parquet"))
+    lost.unlink()
+    spark.sql(
+        f"ALTER TABLE delta.`{night.warehouse}/runs` SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)"
+    )
+    spark.sql(f"DELETE FROM delta.`{night.warehouse}/runs` WHERE stage = 'map'")
+    assert "runs was written anew" in specrec(night, "repair", "runs")
+    assert {row["stage"] for row in night.reader.rows("runs")} == {*STAGES, "repair"} - {"map"}
+    for name in ("mel_spectrograms", "recommendations"):
+        assert f"{name} is empty now" in specrec(night, "repair", name)
+    words = "spark.databricks.delta.commitInfo.userMetadata"
+    spark.conf.set(words, "a job of somebody's own")
+    try:
+        night.run()
+        assert results(night) == before
+        versions, run_id = night.versions(), night.run()
+        assert spark.conf.get(words) == "a job of somebody's own"
+    finally:
+        spark.conf.unset(words)
+    assert night.versions() == versions
+    assert {row["status"] for row in night.reader.rows("runs") if row["run_id"] == run_id} == {"unchanged"}
