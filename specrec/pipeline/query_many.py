@@ -198,7 +198,10 @@ def _lists(
     # a song that is in the catalogue finds itself, and then as many as the night looked for
     wanted = max(config.neighbours.top_n, top) + 1
     of_system = read("embeddings").where(F.col("space") == system)
-    found = nearest_tracks(of_system, matrix[good], searched, wanted).persist(StorageLevel.DISK_ONLY)
+    if searched:
+        found = nearest_tracks(of_system, matrix[good], searched, wanted).persist(StorageLevel.DISK_ONLY)
+    else:
+        found = spark.createDataFrame([], "track_id string, rank int, neighbour_id string, cosine double")
     kept.append(found)
     tables = {name: read(name) for name in ("tracks", "duplicates", "neighbours", "audio_features", "embeddings")}
     settings = config.recommend.model_copy(update={"top_n": top})

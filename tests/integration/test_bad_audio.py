@@ -81,7 +81,8 @@ def test_decoders_that_abort_hang_or_eat_memory_cost_their_own_file(
         (tmp_path / "music" / f"{word}.mp3").write_text(word)
     # what the session's Python workers are started with: others than those that there are already
     monkeypatch.setitem(spark.sparkContext.environment, "PYTHONPATH", str(PLANTED))
-    settings = ("extract.time_limit_seconds=5", "extract.max_failed_share=0.5")
+    # long enough to eat the memory on a busy machine
+    settings = ("extract.time_limit_seconds=8", "extract.memory_limit_mb=400", "extract.max_failed_share=0.5")
     night = Night(f"{tmp_path}/music", f"{tmp_path}/warehouse", settings)
 
     night.run(stages=LISTED)

@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config() -> Iterator[Config]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PLANTED))
-        limits = ("extract.time_limit_seconds=3", "extract.memory_limit_mb=500", "extract.batch_rows=2")
+        limits = ("extract.time_limit_seconds=6", "extract.memory_limit_mb=450", "extract.batch_rows=2")
         yield load(None, ("warehouse=nowhere", "catalogue.path=nowhere", *limits))
 
 

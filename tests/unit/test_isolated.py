@@ -29,7 +29,7 @@ from specrec.errors import SpecrecError, TrackError
 PLANTED = Path(__file__).parents[1] / "planted"
 WORKER = 250 << 20  # of the Python worker itself: pandas, pyarrow, boto3
 MEL = ModelMelConfig(sample_rate=16_000, n_fft=512, hop_length=256, n_mels=96, scaling="log_10000")
-LIMITS = ExtractConfig(time_limit_seconds=4.0, memory_limit_mb=500)
+LIMITS = ExtractConfig(time_limit_seconds=6.0, memory_limit_mb=450)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_decoder_that_fails_costs_its_file_alone(analyst: Analyst, music: byte
         (b"ABORT", "crashed_decoder", "SIGABRT"),
         (b"SEGFAULT", "crashed_decoder", "SIGSEGV"),
         (b"EXIT", "crashed_decoder", "exit status 3"),
-        (b"SLEEP", "timed_out", "extract.time_limit_seconds=4"),
+        (b"SLEEP", "timed_out", "extract.time_limit_seconds=6"),
         (b"EAT", "out_of_memory", "extract.memory_limit_mb"),
     ):
         with pytest.raises(TrackError) as failed:
