@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -314,8 +314,8 @@ def conform(raw: DataFrame) -> DataFrame:
     """Return a source's rows with the columns of :data:`CATALOGUE_COLUMNS`, typed.
 
     A value that does not fit is null, and is kept in `extra`, as it is written, under the name of its column: so
-    it is counted (:func:`unread`), and who has to keep something out knows that something was said. Bytes of other
-    columns are left out.
+    it is counted (:func:`count_rows`), and who has to keep something out knows that something was said. Bytes of
+    other columns are left out.
 
     Raises
     ------
@@ -377,14 +377,25 @@ def _map_of(values: Mapping[str, Column]) -> Column:
     return F.create_map(*pairs).cast(CATALOGUE_EXTRA)
 
 
-def unread(rows: DataFrame) -> dict[str, int]:
-    """Return how many values of each column :func:`conform` could not read, where there are any."""
+class RowCounts(NamedTuple):
+    """How many rows a catalogue has, how many have a track_id, and how many values of each column were not read."""
+
+    rows: int
+    named: int
+    unread: dict[str, int]
+
+
+def count_rows(rows: DataFrame) -> RowCounts:
+    """Count what :func:`conform` made of a catalogue; columns that were read whole are not among the unread."""
     names = [field.name for field in TRACK_ATTRIBUTES.fields if not isinstance(field.dataType, T.StringType)]
     counts = rows.agg(
-        *(F.count_if(F.col(name).isNull() & F.col("extra")[name].isNotNull()).alias(name) for name in names)
+        F.count("*").alias("rows"),
+        F.count("track_id").alias("named"),
+        *(F.count_if(F.col(name).isNull() & F.col("extra")[name].isNotNull()).alias(name) for name in names),
     ).first()
     assert counts is not None
-    return {name: counts[name] for name in names if counts[name]}
+    unread = {name: counts[name] for name in names if counts[name]}
+    return RowCounts(counts["rows"], counts["named"], unread)
 
 
 def bytes_in(raw: DataFrame) -> dict[str, str]:
@@ -475,7 +486,7 @@ def _is_inside(uri: Column, root: Location) -> Column:
     return uri.startswith(join(root, "")) & ~leaves
 
 
-def with_files(tracks: DataFrame, files: DataFrame) -> DataFrame:
+def with_files(tracks: DataFrame, files: DataFrame, has_faults: bool = True) -> DataFrame:
     """Add what the store says of each track's file and a hash of the whole row.
 
     The columns are ``audio_fingerprint, audio_bytes, has_audio``, ``row_hash``, and ``code`` and ``message`` of
@@ -487,16 +498,21 @@ def with_files(tracks: DataFrame, files: DataFrame) -> DataFrame:
         What :func:`with_audio_uri` or :func:`folder_catalogue` returned.
     files : DataFrame
         What :func:`with_known_files` returned.
+    has_faults : bool
+        Whether anything among the files cannot be used: where nothing is, there is less to join.
     """
     usable = files.where("code is null and left_out is null")
     tracks = tracks.join(usable.select("audio_uri", "audio_fingerprint", "audio_bytes"), "audio_uri", "left")
     tracks = tracks.withColumn("has_audio", F.col("audio_fingerprint").isNotNull())
-    # that there is no such file is what extraction says of any other that is not there
-    unusable = files.where("code is not null and code <> 'not_found'")
-    faults = _at_or_below(unusable, tracks.where("not has_audio").select("audio_uri").distinct())
-    tracks = tracks.join(faults, "audio_uri", "left")
-    tracks = tracks.withColumn("code", F.when(~F.col("has_audio"), F.col("code")))
-    tracks = tracks.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
+    if has_faults:
+        # that there is no such file is what extraction says of any other that is not there
+        unusable = files.where("code is not null and code <> 'not_found'")
+        faults = _at_or_below(unusable, tracks.where("not has_audio").select("audio_uri").distinct())
+        tracks = tracks.join(faults, "audio_uri", "left")
+        tracks = tracks.withColumn("code", F.when(~F.col("has_audio"), F.col("code")))
+        tracks = tracks.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
+    else:
+        tracks = tracks.withColumns({name: F.lit(None).cast("string") for name in ("code", "message")})
     hashed = [name for name in TRACKS.fieldNames() if name not in _NOT_HASHED]
     # the entries of a map have no order of their own: they are sorted, so that none gets into the hash
     plain = [F.array_sort(F.map_entries(name)).alias(name) if name == "extra" else F.col(name) for name in hashed]

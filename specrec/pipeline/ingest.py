@@ -15,6 +15,7 @@ from specrec.catalogue.spark import (
     audio_files,
     bytes_in,
     conform,
+    count_rows,
     counted,
     differences,
     fingerprints,
@@ -23,7 +24,6 @@ from specrec.catalogue.spark import (
     places_that_fail,
     read_table,
     rows_that_fail,
-    unread,
     with_audio_uri,
     with_files,
     with_known_files,
@@ -79,7 +79,8 @@ def ingest(run: Run) -> None:
         kind = find_source(config, storage)
         if kind == "folder":
             listed = keep(audio_files(spark, root, storage))
-            files = with_known_files(listed, known)
+            has_faults = _has_faults(listed)
+            files = with_known_files(listed, known) if has_faults else listed
             rows = keep(folder_catalogue(files, known, root, storage))
             placed = one_row_a_track(rows)
         else:
@@ -92,20 +93,21 @@ def ingest(run: Run) -> None:
                 report.details["columns_left_out"] = left_out
             placed = with_audio_uri(one_row_a_track(rows.where("track_id is not null")), root)
             listed = keep(fingerprints(placed, root, storage))
-            files = with_known_files(listed, known)
-        tracks = keep(with_files(placed, files))
+            has_faults = _has_faults(listed)
+            files = with_known_files(listed, known) if has_faults else listed
+        tracks = keep(with_files(placed, files, has_faults))
         failing = rows_that_fail(rows, tracks, root)
-        if kind == "folder":
+        if kind == "folder" and has_faults:
             failing = failing.unionByName(places_that_fail(listed, root))
-        counts = rows.agg(F.count("*").alias("rows"), F.count("track_id").alias("named")).first()
-        assert counts is not None
+        counts = count_rows(rows)
         report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
-        if values := ", ".join(f"{count} {name}" for name, count in unread(rows).items()):
+        if values := ", ".join(f"{count} {name}" for name, count in counts.unread.items()):
             report.details["unread_values"] = values
             get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=values)
         changes = _report_changes(run, tracks, report)
         report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
-        if left_out := counted(listed, "left_out"):
+        # what lies beside the files of a catalogue is nobody's concern
+        if kind == "folder" and (left_out := counted(listed, "left_out")):
             report.details["left_out"] = left_out
         _quarantine(run, failing, report)
         if changes.added or changes.changed or changes.removed:
@@ -116,6 +118,11 @@ def ingest(run: Run) -> None:
                 run.warehouse.append("tracks", stamped)
         else:
             report.unchanged()
+
+
+def _has_faults(listed: DataFrame) -> bool:
+    """Tell whether a listing met anything that cannot be used: in most nights there is less to join."""
+    return not listed.where("code is not null").isEmpty()
 
 
 def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
