@@ -23,6 +23,10 @@ _FEWEST = 4  # in a file of frames these make up a quarter of it or more
 _NEVER_WRITTEN = 0x7FFFFF00  # what streaming writers say of a WAV file is this or more, if it is not 0
 _MOST_CHUNKS = 10_000
 
+#: What RIFF files begin with, and what the first atom of an MP4 file is called.
+RIFF = (b"RIFF", b"RF64", b"BW64")
+MP4_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+
 
 class Chunk(NamedTuple):
     """A chunk of a RIFF or AIFF file, or an atom of MP4."""
@@ -543,9 +547,9 @@ def _said(head: bytes) -> tuple[int, int] | None:
 _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], float | None]], ...] = (
     (lambda head: head[:4] == b"OggS", _ogg),
     (lambda head: head[:4] == b"fLaC", _flac),
-    (lambda head: head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE", _wav),
+    (lambda head: head[:4] in RIFF and head[8:12] == b"WAVE", _wav),
     (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), _aiff),
-    (lambda head: head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"), _mp4),
+    (lambda head: head[4:8] in MP4_ATOMS, _mp4),
     (lambda head: head[:4] == b".snd", _au),
     (lambda head: head[:4] == b"wvpk", _wavpack),
     (lambda head: head[:4] == b"TTA1", _tta),

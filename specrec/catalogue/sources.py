@@ -11,6 +11,18 @@ from specrec.storage.config import StorageConfig
 _ENDINGS = {"csv": (".csv", ".tsv"), "parquet": (".parquet",), "delta": (".delta",)}
 
 
+def kind_by_ending(path: Location) -> str | None:
+    """Return ``csv``, ``parquet`` or ``delta`` by the ending of a path; None if it has another, or none.
+
+    Examples
+    --------
+    >>> kind_by_ending(Location("/music/tracks.TSV.gz")), kind_by_ending(Location("/music"))
+    ('csv', None)
+    """
+    name = path.lower().removesuffix(".gz")
+    return next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), None)
+
+
 def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
     """Return ``csv``, ``parquet``, ``delta`` or ``folder``.
 
@@ -23,11 +35,7 @@ def source_format(config: CatalogueConfig, is_folder_of_audio: bool) -> str:
     """
     if config.format != "auto":
         return config.format
-    name = config.path.lower().removesuffix(".gz")
-    for kind, endings in _ENDINGS.items():
-        if name.endswith(endings):
-            return kind
-    return "folder" if is_folder_of_audio else "delta"
+    return kind_by_ending(config.path) or ("folder" if is_folder_of_audio else "delta")
 
 
 def audio_root(config: CatalogueConfig) -> Location:

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_type
 
-from specrec.catalogue.delimited import Dialect, find_dialect, read_rows, unique_names
+from specrec.catalogue.delimited import find_dialect, read_rows, unique_names
 from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
 from specrec.catalogue.parquet import merge_schemas
 from specrec.errors import CatalogueError, StorageError, TrackError, first_line
@@ -36,9 +36,11 @@ _INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|__index_level_\d+__|)", 
 _AGAIN = re.compile(r"(.*) \(\d+\)")
 #: What stands for nothing in a column of numbers, in small letters.
 _NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>", "-", "\\n")
+#: The type of `extra`: what else a catalogue says of a track, as text, by the name of the column.
 CATALOGUE_EXTRA = T.MapType(T.StringType(), T.StringType())
 #: Codes of places that may be there all the same, and can be read another night.
 _UNREAD = ("unreadable_folder", "storage_error")
+#: How many kinds of values are told one by one in a count of them.
 _MOST_KINDS = 8
 #: Columns of ``tracks`` that say nothing of what the catalogue holds, and are not hashed.
 _NOT_HASHED = ("row_hash", "run_id", "updated_at")
@@ -112,21 +114,22 @@ def _read_delimited(
     """Read the parts of a catalogue that is delimited text, each by one task."""
     parts = _parts(path, storage)
 
-    def dialect_of(uri: str, size: int) -> Dialect:
+    def names_in(uri: str, size: int) -> list[str]:
         with open_part(uri, size, storage) as file:
-            return find_dialect(file, Location(uri), **options)
+            return unique_names(find_dialect(file, Location(uri), **options).header)
 
     def headers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            found = [list(unique_names(dialect_of(*part.values()).header)) for part in batch.to_pylist()]
+            found = [names_in(*part.values()) for part in batch.to_pylist()]
             yield pa.RecordBatch.from_pydict({"names": pa.array(found, pa.list_(pa.string()))})
 
     def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for uri, size in (part.values() for part in batch.to_pylist()):
-                dialect = dialect_of(uri, size)
-                own = {name: place for place, name in enumerate(unique_names(dialect.header))}
                 with open_part(uri, size, storage) as file:
+                    dialect = find_dialect(file, Location(uri), **options)
+                    own = {name: place for place, name in enumerate(unique_names(dialect.header))}
+                    file.seek(0)
                     for cells in read_rows(file, Location(uri), dialect):
                         columns = list(zip(*cells, strict=True))
                         arrays = [
@@ -138,7 +141,7 @@ def _read_delimited(
                         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     if len(parts) == 1:
-        names = unique_names(dialect_of(*parts[0]).header)
+        names = names_in(*parts[0])
     else:
         found = _one_task_each(spark, parts).mapInArrow(headers, "names array<string>").distinct().collect()
         names = list(dict.fromkeys(name for row in sorted(found) for name in row["names"]))

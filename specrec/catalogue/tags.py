@@ -13,7 +13,7 @@ from tinytag import TinyTag
 from tinytag import tinytag as readers
 
 from specrec.catalogue import texts
-from specrec.catalogue.lengths import seconds_of
+from specrec.catalogue.lengths import MP4_ATOMS, RIFF, seconds_of
 from specrec.catalogue.texts import Texts
 from specrec.errors import StorageError
 from specrec.ogg import Part
@@ -43,7 +43,6 @@ for _names in (
 _MOST_BYTES = 4 << 20
 
 _ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
-_MP4 = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
 def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
@@ -97,11 +96,11 @@ def _readers(file: BinaryIO, start: int, size: int) -> Iterator[Callable[[], lis
     """Yield what reads the tags of a file; the tag whose word counts most comes first."""
     head = _try(lambda: _head(file, start)) or b""
     has_own = True
-    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+    if head[:4] in RIFF:
         yield lambda: texts.riff(file, start, size)
     elif head[:4] == b"FORM":
         yield lambda: texts.aiff(file, start, size)
-    elif head[4:8] in _MP4:
+    elif head[4:8] in MP4_ATOMS:
         yield lambda: [_by_tinytag(file, start, size, "an.mp4")]
     elif head[:4] in (b"fLaC", b"OggS") or head[:8] == _ASF:
         yield lambda: [_by_tinytag(file, start, size)]

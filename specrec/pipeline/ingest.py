@@ -79,8 +79,7 @@ def ingest(run: Run) -> None:
         kind = find_source(config, storage)
         if kind == "folder":
             listed = keep(audio_files(spark, root, storage))
-            has_faults = _has_faults(listed)
-            files = with_known_files(listed, known) if has_faults else listed
+            files, has_faults = _usable(listed, known)
             rows = keep(folder_catalogue(files, known, root, storage))
             placed = one_row_a_track(rows)
         else:
@@ -93,8 +92,7 @@ def ingest(run: Run) -> None:
                 report.details["columns_left_out"] = left_out
             placed = with_audio_uri(one_row_a_track(rows.where("track_id is not null")), root)
             listed = keep(fingerprints(placed, root, storage))
-            has_faults = _has_faults(listed)
-            files = with_known_files(listed, known) if has_faults else listed
+            files, has_faults = _usable(listed, known)
         tracks = keep(with_files(placed, files, has_faults))
         failing = rows_that_fail(rows, tracks, root)
         if kind == "folder" and has_faults:
@@ -120,9 +118,13 @@ def ingest(run: Run) -> None:
             report.unchanged()
 
 
-def _has_faults(listed: DataFrame) -> bool:
-    """Tell whether a listing met anything that cannot be used: in most nights there is less to join."""
-    return not listed.where("code is not null").isEmpty()
+def _usable(listed: DataFrame, known: DataFrame) -> tuple[DataFrame, bool]:
+    """Return the files to go on with, and whether the listing met anything that cannot be used.
+
+    In most nights it met nothing, and then there is nothing to join with what was known before.
+    """
+    has_faults = not listed.where("code is not null").isEmpty()
+    return (with_known_files(listed, known) if has_faults else listed), has_faults
 
 
 def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.audio.spark import extract
+from specrec.catalogue.sources import kind_by_ending
 from specrec.catalogue.spark import audio_files, read_table, with_audio_uri
 from specrec.config import Config
 from specrec.embedding.models import Model, load_model
@@ -120,13 +121,13 @@ def _files(spark: SparkSession, source: Location, config: Config) -> tuple[Locat
 
     There is no URI where a path leads astray, or where something cannot be used, with the code that says so.
     """
-    ending = source.rpartition(".")[2].lower()
-    if ending not in ("csv", "parquet"):
+    kind = kind_by_ending(source)
+    if kind not in ("csv", "parquet"):
         listed = audio_files(spark, source, config.storage).where("left_out is null")
         files = listed.withColumn("audio", F.col("audio_uri"))
         files = files.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
         return source, files.select(*_WANTED).distinct()
-    rows = read_table(spark, source, ending, config.storage).rows
+    rows = read_table(spark, source, kind, config.storage).rows
     if "audio" not in rows.columns:
         raise CatalogueError(f"{source} lacks the column 'audio'; it has {', '.join(rows.columns)}")
     files = with_audio_uri(rows.select("audio"), parent(source)).withColumn("audio_fingerprint", F.lit(""))

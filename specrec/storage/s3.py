@@ -16,6 +16,7 @@ from urllib.parse import unquote_plus
 
 from specrec.errors import StorageError, TrackError
 from specrec.storage.config import StorageConfig
+from specrec.storage.retries import retrying
 from specrec.storage.store import (
     CHUNK_BYTES,
     Entry,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 _PASSING = frozenset({408, 429, 500, 502, 503, 504, "RequestTimeout", "SlowDown"})
 
 _FORBIDDEN = 403
-
-#: Seconds: the second try begins at a random moment within the first, a later one within twice the time.
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
 
 _AWS_SDK = "2.35.4"
 
@@ -90,24 +88,13 @@ class S3Store(Store):
         StorageError
             If it did not come whole in all tries, or by the deadline.
         """
-        from tenacity import (  # noqa: PLC0415
-            RetryError,
-            Retrying,
-            retry_if_exception_type,
-            stop_after_attempt,
-            stop_before_delay,
-            wait_random_exponential,
-        )
+        from tenacity import RetryError  # noqa: PLC0415
 
         attempts, seconds = self._config.max_attempts, self._config.deadline_seconds
         started = time.monotonic()
-        retrying = Retrying(
-            retry=retry_if_exception_type(_PassingFault),
-            wait=wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
-            stop=stop_after_attempt(attempts) | stop_before_delay(seconds),
-        )
+        again = retrying(self._config, lambda error: isinstance(error, _PassingFault), seconds=seconds)
         try:
-            return retrying(self._get_once, uri, into, max_bytes, started + seconds, **part)
+            return again(self._get_once, uri, into, max_bytes, started + seconds, **part)
         except RetryError as error:
             last = error.last_attempt
             raise StorageError(

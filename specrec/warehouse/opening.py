@@ -24,6 +24,7 @@ from deltalake.exceptions import (
 from specrec.errors import SpecrecError, StorageError
 from specrec.storage import Location, for_delta_rs, join, scheme_of, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
+from specrec.storage.retries import retrying
 
 Result = TypeVar("Result")
 
@@ -35,9 +36,6 @@ _LASTING = (TableNotFoundError, DeltaProtocolError, SchemaMismatchError, CommitF
 _REFUSED = re.compile(
     r"Forbidden|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|redential|\b40[0134]\b"
 )
-
-#: Seconds: a later try begins at a random moment within the first, twice the time, and so on.
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 20.0
 
 #: Of Delta's features that a reader must know, those that the reader of our tables without Spark knows.
 _READABLE = frozenset({"timestampNtz", "variantType", "variantType-preview"})
@@ -123,20 +121,7 @@ def patiently(place: Location, storage: StorageConfig, work: Callable[[], Result
     """
     if scheme_of(place).is_tree:
         return work()
-    from tenacity import (  # noqa: PLC0415
-        Retrying,
-        retry_if_exception,
-        stop_after_attempt,
-        wait_random_exponential,
-    )
-
-    retrying = Retrying(
-        retry=retry_if_exception(_may_pass),
-        wait=wait_random_exponential(multiplier=_FIRST_WAIT, max=_LONGEST_WAIT),
-        stop=stop_after_attempt(storage.max_attempts),
-        reraise=True,
-    )
-    return retrying(work)
+    return retrying(storage, _may_pass, reraise=True)(work)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from servers import S3Server
 
 from specrec.catalogue.tags import read_tags
 from specrec.errors import StorageError, TrackError
+from specrec.storage import retries
 from specrec.storage import s3 as s3_module
 from specrec.storage.config import StorageConfig
 from specrec.storage.s3 import S3Store
@@ -44,7 +45,7 @@ def proxy(s3: S3Server, bucket: str) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def store(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S3Store]:
     """A store behind the proxy, which waits but a moment between tries."""
-    monkeypatch.setattr(s3_module, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
     s3_module._new_s3_client.cache_clear()
 
     def make(**settings: float) -> S3Store:
@@ -129,7 +130,7 @@ def test_waits_grow_and_are_drawn_at_random(
     store: Callable[..., S3Store], proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(s3_module, "_FIRST_WAIT", 0.5)
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.5)
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))  # theirs alone
     proxy.fail(KEY, "503")
     refusal(store(max_attempts=10, deadline_seconds=1_000))

@@ -15,9 +15,8 @@ from servers import S3Server
 
 from specrec.config import load
 from specrec.errors import ConfigError, SpecrecError, StorageError
-from specrec.storage import Location, join, locate, open_store, uri_for_delta_rs
+from specrec.storage import Location, join, locate, open_store, retries, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
-from specrec.warehouse import opening
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.tables import Warehouse
 
@@ -124,7 +123,7 @@ def test_the_configured_endpoint_is_used_whatever_the_environment_says(
 def test_a_bad_line_costs_further_tries_and_no_row_is_written_twice(
     on_s3: StorageConfig, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
     root = Location(f"s3://{s3.create_bucket('bad-line')}/w")
     written = [f"run {number}" for number in range(12)]
     with FaultyProxy(s3.endpoint_url) as proxy:
@@ -143,7 +142,7 @@ def test_a_bad_line_costs_further_tries_and_no_row_is_written_twice(
 def test_a_store_that_stays_away_is_told_with_its_cause(
     on_s3: StorageConfig, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retries, "_FIRST_WAIT", 0.01)
     root = Location(f"s3://{s3.create_bucket('stays-away')}/w")
     write_and_read(root, on_s3)
     with FaultyProxy(s3.endpoint_url) as proxy:
