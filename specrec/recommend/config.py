@@ -34,6 +34,12 @@ class RecommendConfig(Section):
         description="how tracks that are near to all others are kept from filling all lists: "
         "mutual_proximity, local_scaling, or off",
     )
+    max_hub_shift: Annotated[float, Field(ge=0)] = Field(
+        default=0.25,
+        description="how near the nearest of a track are, which hubs are told by, is kept from night to night until"
+        " its mean or its standard deviation moved by more than this share of the standard deviation; 0: it is "
+        "never kept, and nearly all lists change whenever a few tracks do",
+    )
     max_per_artist: PositiveInt | None = Field(
         default=2, description="how many tracks of one artist a list may hold; null: any number"
     )

@@ -223,9 +223,23 @@ RECOMMENDATIONS = T.StructType(
         _field("reasons", T.ArrayType(REASON), "the parts of the score, greatest first", nullable=False),
         _field("track_seconds", _DOUBLE, "where in the track's file the best-matching excerpt starts"),
         _field("recommended_seconds", _DOUBLE, "where in the recommended track's file it starts"),
+        _field("statistics_version", _INT, "version of catalogue_statistics that the explanation is true of"),
         _field("config_hash", _TEXT, "the configuration that this row depends on"),
         _RUN_ID,
         _COMPUTED_AT,
+    ]
+)
+
+LIST_INPUTS = T.StructType(
+    [
+        _field("system", _TEXT, "whose list it is of, as in recommendations", nullable=False),
+        _TRACK_ID,
+        _field("mean", _DOUBLE, "mean cosine of the track's nearest, copies left out, that lists rank by"),
+        _field("std", _DOUBLE, "standard deviation of the same"),
+        _field("candidates", _LONG, "code of the track's rows of neighbours"),
+        _field("choice", _LONG, "code of what decides beside which others the track is recommended"),
+        _field("words", _LONG, "code of what explanations say of the track"),
+        _RUN_ID,
     ]
 )
 
@@ -358,6 +372,7 @@ TABLES: dict[str, Table] = {
         Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",), made_by="embed", by_rows=True),
         Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",), made_by="neighbours"),
         Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",), made_by="recommend"),
+        Table("list_inputs", LIST_INPUTS, ("system", "track_id"), ("system",), made_by="recommend"),
         Table("duplicates", DUPLICATES, ("track_id",), made_by="duplicates"),
         Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),

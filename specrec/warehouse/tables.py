@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import deltalake
@@ -38,6 +38,9 @@ _WRITTEN_BY_DELTA_RS = frozenset(
 
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
+
+#: What becomes of a row, as :meth:`Warehouse.change` takes it.
+NEW, MOVED, GONE = "new", "moved", "gone"
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -227,9 +230,16 @@ class Warehouse:
                 name, Mark(), lambda properties: self._open(name).repair(commit_properties=properties)
             )
 
-    def read(self, name: str) -> DataFrame:
-        """Return a table as it stands now."""
-        return self.spark.read.format("delta").load(self.path(name))
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """Return a table as it stands now, or as it stood at a version."""
+        table = self.spark.read.format("delta")
+        if version is not None:
+            table = table.option("versionAsOf", version)
+        return table.load(self.path(name))
+
+    def version(self, name: str) -> int:
+        """Return the newest version of a table."""
+        return self._open(name).version()
 
     def append(self, name: str, rows: DataFrame) -> None:
         """Add rows."""
@@ -348,6 +358,49 @@ class Warehouse:
         writer = _shape(name, rows).write.format("delta").mode("overwrite")
         with self._marked(Mark(self.states(name) | dict(states))):
             writer.option("replaceWhere", f"{column} in ({parts})").save(self.path(name))
+
+    def change(
+        self,
+        name: str,
+        changes: DataFrame,
+        identity: Sequence[str],
+        moved: Sequence[str],
+        states: Mapping[str, str],
+    ) -> None:
+        """Insert, change and delete rows of a table in one commit that remembers its inputs' states.
+
+        What did not change is not among the changes, and a follower of the table's change feed does not see it.
+
+        Parameters
+        ----------
+        changes : DataFrame
+            The table's columns, and ``change``: :data:`NEW` for a row that is inserted, or takes the place of
+            another of the same identity; :data:`MOVED` for one of which the columns `moved` alone are changed, the
+            others being null here; :data:`GONE` for one that is deleted. It is read more than once: persist it.
+        identity : sequence of str
+            The columns by which a row is told from all others. Where a part of the table is named by one of them,
+            only the parts in `states` are looked through.
+        moved : sequence of str
+        states : mapping of str to str
+            Of each part that the changes are of, the state of what it was computed from.
+        """
+        kind, schema = F.col("new.change"), TABLES[name].schema
+        mark = Mark(self.states(name) | dict(states))
+        if changes.isEmpty():  # what is remembered changed alone
+            with self._marked(mark):
+                self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
+            return
+        rows = changes.select("change", *(F.col(f"`{of.name}`").cast(of.dataType) for of in schema.fields))
+        same = [F.col(f"old.`{column}`") == F.col(f"new.`{column}`") for column in identity]
+        same += [F.col(f"old.`{part}`").isin(*states) for part in TABLES[name].partitioned_by]
+        table = DeltaTable.forPath(self.spark, self.path(name))
+        merge = table.alias("old").merge(rows.alias("new"), reduce(Column.__and__, same))
+        merge = merge.whenMatchedDelete(kind == GONE)
+        if moved:
+            merge = merge.whenMatchedUpdate(kind == MOVED, {of: F.col(f"new.`{of}`") for of in moved})
+        merge = merge.whenMatchedUpdate(set=_columns(name))
+        with self._marked(mark):
+            merge.whenNotMatchedInsert(kind == NEW, values=_columns(name)).execute()
 
     @contextmanager
     def _marked(self, mark: Mark | None = None) -> Iterator[None]:
