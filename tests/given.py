@@ -12,8 +12,8 @@ import deltalake
 import numpy as np
 import pyarrow as pa
 
-from specrec.audio.mel import encode_mel
 from specrec.audio.measures import TABLE_COLUMNS, columns
+from specrec.audio.mel import encode_mel
 from specrec.config import Config
 from specrec.warehouse.schemas import TABLES
 

@@ -39,6 +39,8 @@ from specrec.storage import Location, for_spark, join, locate, parent
 
 #: Before the URI of a query, which then is the name of no track.
 _PREFIX = "query:"
+#: The tables that lists and their explanations are made of.
+_TABLES = ("tracks", "duplicates", "neighbours", "list_inputs", "audio_features", "embeddings")
 _WANTED = ("audio", "audio_uri", "audio_fingerprint", "code", "message")
 #: Tracks of the catalogue whose vectors are checked before all are searched.
 _CHECKED = 100
@@ -204,7 +206,7 @@ def _lists(
     else:
         found = spark.createDataFrame([], "track_id string, rank int, neighbour_id string, cosine double")
     kept.append(found)
-    tables = {name: read(name) for name in ("tracks", "duplicates", "neighbours", "audio_features", "embeddings")}
+    tables = {name: read(name) for name in _TABLES}
     settings = config.recommend.model_copy(update={"top_n": top})
     chosen = choose_query_lists(found, tables, system, settings, wanted)
     own = {
