@@ -38,7 +38,7 @@ def fit(run: Run) -> None:
         scaler = current[measured.name]
         drift = None if scaler is None else measured.drift(sample, scaler)
         if drift is not None and not run.refit:
-            report.details["drift"] = round(drift, 4)
+            report.count("drift", drift)
         reasons: dict[str, str] = {}
         for space in spaces:
             kept = current[space.name]
@@ -49,7 +49,7 @@ def fit(run: Run) -> None:
             elif kept is None:
                 reasons[space.name] = "first"
             else:
-                report.details[kept.name] = f"version {kept.version}"
+                report.count("artefact_version", kept.version, kept.name)
         if not reasons:
             report.unchanged()
             return
@@ -62,7 +62,9 @@ def fit(run: Run) -> None:
                 fitted.append(new)
         published = run.publish(fitted)
         report.rows_out = len(published)
-        report.details |= {new.of.name: f"version {published[new.of.name]} ({new.reason})" for new in fitted}
+        for new in fitted:
+            version = published[new.of.name]
+            report.count("artefact_version", version, new.of.name, told=f"version {version} ({new.reason})")
 
 
 def catalogue_statistics(run: Run) -> Artefact:

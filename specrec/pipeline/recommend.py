@@ -59,7 +59,7 @@ def recommend(run: Run) -> None:
             warehouse.replace_parts("recommendations", "system", rows, changed)
         report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, systems)
         for system, short in _count_short(run, changed).items():
-            report.details[system] += f", {short} lists not full"
+            report.count("lists_not_full", short, system)
         _write_agreement(run, report, now)
 
 
@@ -102,5 +102,5 @@ def _write_agreement(run: Run, report: StageReport, lists: Mapping[System, str])
         return
     compared = compare_lists(run.warehouse.read("recommendations")).withColumns(run.stamp())
     run.warehouse.replace("agreement", compared, state)
-    report.details["agreement"] = f"{run.warehouse.read('agreement').count()} rows"
+    report.count("rows", run.warehouse.read("agreement").count(), "agreement")
     report.status = "done"
