@@ -144,7 +144,7 @@ def explain_batch(rows: pa.RecordBatch, system: System, explainer: Explainer, co
     return pa.RecordBatch.from_pydict({name: rows.column(name) for name in _KEPT} | added)
 
 
-def _explained(
+def _explained(  # noqa: PLR0917
     pairs: ListedPairs,
     scores: Float64Array,
     excerpts: tuple[Sequence[bytes], Sequence[bytes]],

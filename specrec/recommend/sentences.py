@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,11 @@ class Told:
     words: list[pa.StringArray]
     chances: Float64Array
     facts: Int64Array
+
+    @cached_property
+    def flat(self) -> pa.StringArray:
+        """All statements, those of one trait after those of another."""
+        return pa.concat_arrays(self.words)
 
 
 def tell(scored: Sequence[Trait], beside: Sequence[Trait], stated: Sequence[Trait], count: int) -> Told:
@@ -141,7 +147,7 @@ def _are_said(told: Told) -> BoolArray:
 
 def _picked(told: Told, row: Int64Array, column: Int64Array) -> pa.StringArray:
     """Return the statements of some traits of some pairs."""
-    return pa.concat_arrays(told.words).take(pa.array(column * len(told.facts) + row))
+    return told.flat.take(pa.array(column * len(told.facts) + row))
 
 
 def _named(names: list[str], index: Int64Array) -> pa.StringArray:
@@ -159,8 +165,8 @@ def _values(told: Told, column: int, side: str) -> Float64Array:
     # most facts of a trait speak of the same measure
     sides = {id(getattr(fact, side)): getattr(fact, side) for fact in facts}
     if len(sides) == 1:
-        (found,) = sides.values()
-        return found
+        of_all: Float64Array = next(iter(sides.values()))
+        return of_all
     for number, fact in enumerate(facts):
         np.copyto(found, getattr(fact, side), where=which == number)
     return found
@@ -275,7 +281,7 @@ def _forms(count: Int64Array, differs: BoolArray, scores: Float64Array) -> Int64
     return form
 
 
-def _maker(
+def _maker(  # noqa: PLR0917
     told: Told,
     spoken: Int64Array,
     but: pa.StringArray,

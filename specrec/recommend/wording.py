@@ -29,8 +29,9 @@ def fill(form: str, values: Mapping[str, Any], count: int) -> pa.StringArray:
 
     Examples
     --------
-    >>> fill("{a:.0f} and {b:+.1f} dB in {where}", {"a": np.array([1.0, 2.5]), "b": np.zeros(2), "where": "all"}, 2).to_pylist()
-    ['1 and +0.0 dB in all', '2 and +0.0 dB in all']
+    >>> values = {"a": np.array([1.0, 2.5]), "b": np.array([0.0, -3]), "where": "all"}
+    >>> fill("{a:.0f} and {b:+.1f} dB in {where}", values, 2).to_pylist()
+    ['1 and +0.0 dB in all', '2 and -3.0 dB in all']
     """
     pieces: list[Any] = []
     for literal, name, spec, _ in Formatter().parse(form):
