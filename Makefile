@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder format package clean
+.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder bench-explain format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bench-embedding: setup train jars ## Time an encoder on stored spectrograms: ONN
 
 bench-encoder: setup train ## Cross-validate the encoder on real clips, beside the other spaces (an hour; MUSICNN=FILE)
 	$(BIN)/python tests/bench/encoder.py $(if $(MUSICNN),--musicnn $(MUSICNN)) $(ARGS)
+
+bench-explain: setup ## Time what explaining a pair costs in Python (a minute)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/explain.py
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy || true

@@ -84,6 +84,11 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, Float64Array]:
             return np.stack(values.to_list()).astype(np.float64)
         return np.asarray(pd.to_numeric(values), np.float64)
 
+    return measures_of(column)
+
+
+def measures_of(column: Callable[[str], Float64Array]) -> dict[str, Float64Array]:
+    """Return what :func:`measure` does, of what returns each of :data:`COLUMNS` as an array by its name."""
     found = {name: of(column) for name, of in MEASURES.items()}
     return found | {name: column(name) for name in ("key", "mode")}
 

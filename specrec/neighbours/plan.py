@@ -280,6 +280,19 @@ def in_words(space: SpacePlan, top_n: int) -> str:
     return f"{what}; {cells}, recall@{top_n} {space.recall}"
 
 
+def in_numbers(space: SpacePlan) -> dict[str, float]:
+    """Return, by metric, the numbers of what :func:`in_words` says."""
+    numbers: dict[str, float] = {"searched_whole": bool(space.rebuild)}
+    if not space.rebuild:
+        numbers |= {"tracks_new": space.new, "tracks_stale": space.stale}
+    if space.cells_version is not None:
+        numbers |= {"cells": len(space.centroids), "cells_version": space.cells_version, "probes": space.probes}
+    if space.recall is not None:
+        of = space.recall
+        numbers |= {"recall": of.mean, "recall_margin": of.margin, "recall_tracks": of.tracks}
+    return numbers
+
+
 def _ranks_of_cells(vectors: Vectors, centroids: Vectors) -> Int64Array:
     """Return how many cells are nearer to each vector than each cell, int64, shape (rows, cells)."""
     similar = vectors @ centroids.T

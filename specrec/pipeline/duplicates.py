@@ -64,4 +64,5 @@ def find_duplicates(run: Run) -> None:
         )
         assert counts is not None
         report.rows_in, report.rows_out = row.pairs, counts.tracks
-        report.details |= {"pairs_compared": row.pairs, "pairs_same": row.same, "groups": counts.groups}
+        for name, value in (("pairs_compared", row.pairs), ("pairs_same", row.same), ("groups", counts.groups)):
+            report.count(name, value)

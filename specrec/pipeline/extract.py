@@ -68,7 +68,10 @@ def extract(run: Run) -> None:
         count = files.count()
         report.rows_in = count
         report.rows_out, report.rows_failed = 0, missing
-        report.details |= {"decoded": count, "same_content": 0, "removed": removed}
+        report.count("decoded", count)
+        report.count("same_content", 0)
+        report.count("removed", removed)
+        same_content = 0
         portions = math.ceil(count / config.extract.commit_every)
         if count:
             # This is a table of its own and not a cached plan. When Delta commits to a table it drops all cached
@@ -79,9 +82,9 @@ def extract(run: Run) -> None:
         for portion in range(portions):
             run.lock.check()
             mine = warehouse.read("to_extract").where(F.col("portion") == portion)
-            same = _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
-            report.details["decoded"] -= same
-            report.details["same_content"] += same
+            same_content += _extract_portion(run, mine, math.ceil(count / portions), decoders, report)
+            report.count("decoded", count - same_content)
+            report.count("same_content", same_content)
             if portion + 1 < portions and (report.rows_failed or 0) / named > limits.max_failed_share:
                 break  # whatever becomes of the others, the check below will fail
         changed = bool(count or removed or missing)
@@ -255,7 +258,7 @@ def _tried(run: Run) -> Tried:
 def _check_failures(run: Run, report: StageReport, tried: Tried, named: int) -> None:
     """Fail the night if too much of what it tried failed, and note that it told how much."""
     limit = run.config.extract.max_failed_share
-    report.details[_TOLD] = f"{tried.failed / max(named, 1):.4g}"
+    report.count(_TOLD, tried.failed / max(named, 1))
     told = tried.too_much(named, limit)
     if told:
         raise ExtractionError(

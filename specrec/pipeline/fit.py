@@ -42,7 +42,7 @@ def fit(run: Run) -> None:
         scaler = current[measured.name]
         drift = None if scaler is None else measured.drift(sample, scaler)
         if drift is not None and not run.refit:
-            report.details["drift"] = round(drift, 4)
+            report.count("drift", drift)
         reasons: dict[str, str] = {}
         for space in spaces:
             kept = current[space.name]
@@ -53,7 +53,7 @@ def fit(run: Run) -> None:
             elif kept is None:
                 reasons[space.name] = "first"
             else:
-                report.details[kept.name] = f"version {kept.version}"
+                report.count("artefact_version", kept.version, kept.name)
         if not reasons:
             report.unchanged()
             return
@@ -66,7 +66,9 @@ def fit(run: Run) -> None:
                 fitted.append(new)
         published = run.publish(fitted)
         report.rows_out = len(published)
-        report.details |= {new.of.name: f"version {published[new.of.name]} ({new.reason})" for new in fitted}
+        for new in fitted:
+            version = published[new.of.name]
+            report.count("artefact_version", version, new.of.name, told=f"version {version} ({new.reason})")
 
 
 def catalogue_statistics(run: Run, report: StageReport) -> Artefact:
@@ -93,7 +95,7 @@ def catalogue_statistics(run: Run, report: StageReport) -> Artefact:
     last = run.artefacts.find(of)
     moved = None if last is None else shift(last.arrays, arrays)
     if moved is not None:
-        report.details["statistics_shift"] = round(moved, 2)
+        report.count("statistics_shift", moved)
     if moved is None or moved > config.fit.max_statistics_shift:
         reason = "first" if moved is None else f"shares of tracks moved by {moved:.1f} points"
         fitted_on = hash_of_rows(sample["track_id"], sample["content_hash"])

@@ -99,14 +99,15 @@ def ingest(run: Run) -> None:
             failing = failing.unionByName(places_that_fail(listed, root))
         counts = count_rows(rows)
         report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
-        if values := ", ".join(f"{count} {name}" for name, count in counts.unread.items()):
-            report.details["unread_values"] = values
-            get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=values)
+        report.count_each("unread_values", counts.unread)
+        if counts.unread:
+            told = report.details["unread_values"]
+            get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=told)
         changes = _report_changes(run, tracks, report)
-        report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
+        report.count("repeated_rows", counts.named - (report.rows_out or 0))
         # what lies beside the files of a catalogue is nobody's concern
-        if kind == "folder" and (left_out := counted(listed, "left_out")):
-            report.details["left_out"] = left_out
+        if kind == "folder":
+            report.count_each("left_out", counted(listed, "left_out"))
         _quarantine(run, failing, report)
         if changes.added or changes.changed or changes.removed:
             stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
@@ -138,7 +139,8 @@ def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
     counts = differences(run.warehouse.read("tracks"), tracks).first()
     assert counts is not None
     report.rows_out = counts.now
-    report.details |= {name: counts[name] for name in ("added", "changed", "removed", "lost_audio")}
+    for name in ("added", "changed", "removed", "lost_audio"):
+        report.count(name, counts[name])
     if not counts.now:
         raise CatalogueError(f"the catalogue {run.config.catalogue.path} holds no track")
     limits = run.config.catalogue
@@ -171,7 +173,9 @@ def _quarantine(run: Run, failing: DataFrame, report: StageReport) -> None:
         run.warehouse.delete("quarantine", compared.where(is_gone).select("track_id", "stage"))
     if any(row.new for row in counts):
         quarantine(run, new.withColumn("stage", F.lit("ingest")))
-    if told := ", ".join(f"{row.now} {row.code}" for row in counts if row.now):
-        report.details["quarantined"] = told
+    by_code_now = {row.code: row.now for row in counts if row.now}
+    report.count_each("quarantined", by_code_now)
+    if by_code_now:
+        told = report.details["quarantined"]
         get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_usable", quarantined=told)
     report.rows_failed = sum(row.now for row in counts)

@@ -130,7 +130,10 @@ def _update(
     finally:
         for rows in (states, *made_of):
             rows.unpersist()
-    report.details |= {f"{name}_search": plan.in_words(space, config.top_n) for name, space in spaces.items()}
+    for name, space in spaces.items():
+        report.details[f"{name}_search"] = plan.in_words(space, config.top_n)
+        for metric, value in plan.in_numbers(space).items():
+            report.record(metric, value, name)
     return again
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from specrec.config import Config
 from specrec.errors import SpecrecError
+from specrec.pipeline.account import account
 from specrec.pipeline.ingest import check_catalogue, check_sources
 from specrec.pipeline.run import open_run
-from specrec.pipeline.stages import find_stage, in_order
+from specrec.pipeline.stages import STAGES, find_stage, in_order
 
 
 def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool = False) -> str:
@@ -33,6 +34,8 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
     ------
     SpecrecError
         In one line: what happened and what to do.
+    UnaccountedError
+        If all stages ran, and a track has no list and nothing says why.
     """
     chosen = in_order(stages)
     if refit and "fit" not in chosen:
@@ -48,4 +51,6 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
         run.undo_foreign_changes(chosen)
         for stage in runs:
             stage(run)
+        if chosen == list(STAGES):
+            account(run)
     return run.run_id

@@ -95,7 +95,7 @@ def recommend(run: Run) -> None:
                 changed_tracks = making.changed_tracks
             report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, systems)
             for system, short in _count_short(run, changed).items():
-                report.details[system] += f", {short} lists not full"
+                report.count("lists_not_full", short, system)
             _write_agreement(run, report, known, lists, changed_tracks)
 
 
@@ -256,6 +256,9 @@ class _Lists:
         chosen = {row.system: row["count"] for row in anew.groupBy("system").count().collect()}  # one row a system
         for system in states:
             new, moved, gone = (counts.get((system, kind), 0) for kind in (NEW, MOVED, GONE))
+            self._report.record("lists_chosen", chosen.get(system, 0), system)
+            for metric, count in (("rows_told", new), ("rows_moved", moved), ("rows_gone", gone)):
+                self._report.record(metric, count, system)
             self._report.details[f"{system}_lists"] = (
                 f"{chosen.get(system, 0)} chosen anew; rows: {new} told, {moved} moved, {gone} gone"
             )
@@ -322,5 +325,5 @@ def _write_agreement(
             warehouse.change("agreement", changes, ["track_id"], (), {"agreement": state(now)})
         finally:
             changes.unpersist()
-    report.details["agreement"] = f"{warehouse.read('agreement').count()} rows"
+    report.count("rows", warehouse.read("agreement").count(), "agreement")
     report.status = "done"

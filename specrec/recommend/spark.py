@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -19,7 +19,7 @@ from specrec.embedding.statistics import ATTRIBUTES
 from specrec.recommend.agreement import COMPARED, compare_batches
 from specrec.recommend.choose import OWNER, choose_batches
 from specrec.recommend.config import RecommendConfig
-from specrec.recommend.explain import Explainer, explain_pairs
+from specrec.recommend.explain import Explainer, explain_batch
 from specrec.recommend.profiles import Source
 from specrec.recommend.traits import IN_EXTRA, columns_for, traits_of
 from specrec.settings import System
@@ -27,7 +27,6 @@ from specrec.warehouse.schemas import RECOMMENDATIONS
 from specrec.warehouse.tables import GONE, MOVED, NEW
 
 Batches = Iterator[pa.RecordBatch]
-Frames = Iterator[pd.DataFrame]
 
 #: What tells a list from all others, and a pair of tracks.
 LIST = ["system", "track_id"]
@@ -349,16 +348,17 @@ def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, explain
     pairs = chosen.join(of_recommended, chosen.recommended_track_id == of_recommended.b_track_id).join(
         of_track, chosen.track_id == of_track.a_track_id
     )
-    explained = pairs.mapInPandas(_explain(explainer, config), _EXPLAINED)
+    explained = pairs.mapInArrow(_explain(explainer, config), _EXPLAINED)
     # in the order that services read: a track's list lies in one place of one file
     return explained.sortWithinPartitions("system", "track_id", "rank")
 
 
-def _explain(explainer: Explainer, config: Config) -> Callable[[Frames], Frames]:
-    def explain(frames: Frames) -> Frames:
-        for frame in frames:
-            for system, rows in frame.groupby("system"):
-                yield explain_pairs(rows, system, explainer, config)
+def _explain(explainer: Explainer, config: Config) -> Callable[[Batches], Batches]:
+    def explain(batches: Batches) -> Batches:
+        for batch in batches:
+            for system in sorted(batch.column("system").unique().to_pylist()):
+                rows = batch.filter(pc.equal(batch.column("system"), system))
+                yield explain_batch(rows, system, explainer, config)
 
     return explain
 

@@ -306,7 +306,8 @@ RUNS = T.StructType(
         _field(
             "stage",
             _TEXT,
-            "a stage of a night, as specrec.pipeline.stages names them, or evaluate, train_encoder, undo or repair",
+            "a stage of a night, as specrec.pipeline.stages names them, or account, evaluate, train_encoder, "
+            "undo or repair",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
@@ -322,6 +323,18 @@ RUNS = T.StructType(
     ]
 )
 
+RUN_METRICS = T.StructType(
+    [
+        _RUN_ID,
+        _field("stage", _TEXT, "as in runs", nullable=False),
+        _field(
+            "part", _TEXT, "what it is of: a space, system, code, …; empty: the stage as a whole", nullable=False
+        ),
+        _field("metric", _TEXT, "one of specrec.pipeline.metrics.METRICS", nullable=False),
+        _field("value", _DOUBLE, "the number", nullable=False),
+        _field("recorded_at", _TIME, "when the stage ended (UTC)", nullable=False),
+    ]
+)
 
 EVALUATION = T.StructType(
     [
@@ -378,6 +391,7 @@ TABLES: dict[str, Table] = {
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),
         Table("artefacts", ARTEFACTS, ("name", "version"), made_by="fit"),
         Table("runs", RUNS, ("run_id", "stage")),
+        Table("run_metrics", RUN_METRICS, ("run_id", "stage", "part", "metric")),
         Table("evaluation", EVALUATION, ("run_id", "system", "metric", "slice")),
     )
 }
