@@ -308,8 +308,15 @@ class Warehouse:
         if present.isEmpty():  # an append neither joins nor rewrites anything
             self.append(name, rows)
             return
+        self.merge(name, rows)
+
+    def merge(self, name: str, rows: DataFrame) -> None:
+        """Insert rows, in place of those that have the same key, where there are some.
+
+        `rows` is read more than once: persist what is dear to compute.
+        """
         with self._marked():
-            merge = self._merge(name, rows, key)
+            merge = self._merge(name, _shape(name, rows), TABLES[name].key)
             merge.whenMatchedUpdate(set=_columns(name)).whenNotMatchedInsert(values=_columns(name)).execute()
 
     def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
