@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import deltalake
@@ -35,6 +35,9 @@ from specrec.warehouse.schemas import TABLES, Table
 _WRITTEN_BY_DELTA_RS = frozenset(
     {"appendOnly", "invariants", "changeDataFeed", "checkConstraints", "generatedColumns", "timestampNtz"}
 )
+
+#: Columns that say which run wrote a row, and when.
+_OF_THE_RUN = frozenset({"run_id", "computed_at"})
 
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
@@ -325,6 +328,23 @@ class Warehouse:
             (
                 self._merge(name, _shape(name, rows), TABLES[name].key)
                 .whenMatchedUpdate(F.col(f"old.{changed}") != F.col(f"new.{changed}"), set=_columns(name))
+                .whenNotMatchedInsert(values=_columns(name))
+                .whenNotMatchedBySourceDelete()
+                .execute()
+            )
+
+    def update_where_different(self, name: str, rows: DataFrame, state: str) -> None:
+        """Make the table hold just these rows, in one commit that remembers the state of their input.
+
+        Rows that say the same as before, but for the run that says it, stay as they are. :meth:`states` returns the
+        state under the table's own name.
+        """
+        said = [field.name for field in TABLES[name].schema.fields if field.name not in _OF_THE_RUN]
+        same = [F.col(f"old.`{column}`").eqNullSafe(F.col(f"new.`{column}`")) for column in said]
+        with self._marked(Mark({name: state})):
+            (
+                self._merge(name, _shape(name, rows), TABLES[name].key)
+                .whenMatchedUpdate(~reduce(Column.__and__, same), set=_columns(name))
                 .whenNotMatchedInsert(values=_columns(name))
                 .whenNotMatchedBySourceDelete()
                 .execute()
