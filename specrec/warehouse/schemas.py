@@ -188,6 +188,27 @@ DUPLICATES = T.StructType(
     ]
 )
 
+COMPARED_PAIRS = T.StructType(
+    [
+        _field("a", _TEXT, "the lesser track_id of the two", nullable=False),
+        _field("b", _TEXT, "the greater", nullable=False),
+        _field("a_content_hash", _TEXT, "SHA-256 of the bytes of a's file, as it was compared", nullable=False),
+        _field("b_content_hash", _TEXT, "SHA-256 of the bytes of b's file", nullable=False),
+        _field("similarity", _DOUBLE, "correlation of their spectrograms, -1 to 1; null: of unlike sample rates"),
+        _field("repetition", _DOUBLE, "the same of either clip and itself, moments later, the greater of the two"),
+        _field("lag_seconds", _DOUBLE, "how much later the same moment comes in a's clip"),
+        _field("config_hash", _TEXT, "the configuration that this row depends on", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+TO_CONNECT = T.StructType(
+    [
+        _TRACK_ID,
+        _field("group_id", _TEXT, "a lesser track that it is connected with, at last the least", nullable=False),
+    ]
+)
+
 REASON = T.StructType(
     [
         _field("family", _TEXT, "family of features, or region of the spectrum"),
@@ -386,6 +407,9 @@ TABLES: dict[str, Table] = {
         Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",), made_by="neighbours"),
         Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",), made_by="recommend"),
         Table("list_inputs", LIST_INPUTS, ("system", "track_id"), ("system",), made_by="recommend"),
+        # each pair is looked for when anything changed that groups depend on; until then they do without it
+        Table("compared_pairs", COMPARED_PAIRS, ("a", "b"), made_by="duplicates", by_rows=True),
+        Table("to_connect", TO_CONNECT, ("track_id", "group_id"), made_by="duplicates", by_rows=True),
         Table("duplicates", DUPLICATES, ("track_id",), made_by="duplicates"),
         Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),

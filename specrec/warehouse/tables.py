@@ -36,6 +36,9 @@ _WRITTEN_BY_DELTA_RS = frozenset(
     {"appendOnly", "invariants", "changeDataFeed", "checkConstraints", "generatedColumns", "timestampNtz"}
 )
 
+#: Columns that say which run wrote a row, and when.
+_OF_THE_RUN = frozenset({"run_id", "computed_at"})
+
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
 
@@ -318,8 +321,15 @@ class Warehouse:
         if present.isEmpty():  # an append neither joins nor rewrites anything
             self.append(name, rows)
             return
+        self.merge(name, rows)
+
+    def merge(self, name: str, rows: DataFrame) -> None:
+        """Insert rows, in place of those that have the same key, where there are some.
+
+        `rows` is read more than once: persist what is dear to compute.
+        """
         with self._marked():
-            merge = self._merge(name, rows, key)
+            merge = self._merge(name, _shape(name, rows), TABLES[name].key)
             merge.whenMatchedUpdate(set=_columns(name)).whenNotMatchedInsert(values=_columns(name)).execute()
 
     def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
@@ -328,6 +338,23 @@ class Warehouse:
             (
                 self._merge(name, _shape(name, rows), TABLES[name].key)
                 .whenMatchedUpdate(F.col(f"old.{changed}") != F.col(f"new.{changed}"), set=_columns(name))
+                .whenNotMatchedInsert(values=_columns(name))
+                .whenNotMatchedBySourceDelete()
+                .execute()
+            )
+
+    def update_where_different(self, name: str, rows: DataFrame, state: str) -> None:
+        """Make the table hold just these rows, in one commit that remembers the state of their input.
+
+        Rows that say the same as before, but for the run that says it, stay as they are. :meth:`states` returns the
+        state under the table's own name.
+        """
+        said = [field.name for field in TABLES[name].schema.fields if field.name not in _OF_THE_RUN]
+        same = [F.col(f"old.`{column}`").eqNullSafe(F.col(f"new.`{column}`")) for column in said]
+        with self._marked(Mark({name: state})):
+            (
+                self._merge(name, _shape(name, rows), TABLES[name].key)
+                .whenMatchedUpdate(~reduce(Column.__and__, same), set=_columns(name))
                 .whenNotMatchedInsert(values=_columns(name))
                 .whenNotMatchedBySourceDelete()
                 .execute()

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.audio.config import AudioConfig
-from specrec.audio.spark import SURVEYED, survey, to_analyse
+from specrec.audio.spark import SURVEYED, UNTOLD, files_due, survey
 from specrec.catalogue.files import FILE_SCHEMA
 from specrec.catalogue.spark import (
     counted,
@@ -238,6 +238,16 @@ def test_what_a_folder_leaves_out_is_counted_the_most_frequent_first(rows: Any) 
     assert counted(rows("kind string", (None,)), "kind") == {}
 
 
+MEASURED = (
+    "track_id string, audio_uri string, audio_fingerprint string, content_hash string, audio_hash string, "
+    "computed_at timestamp, run_id string"
+)
+FAILED = (
+    "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, audio_hash string, "
+    "decoder string, attempts int, last_seen timestamp, run_id string"
+)
+
+
 def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_says_less(rows: Any) -> None:
     settings = AudioConfig().settings_hash
     seen, before, later = datetime(2026, 1, 1, tzinfo=UTC), "1700000000000000000", "1800000000000000000"
@@ -259,19 +269,18 @@ def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_
         ("new", "new", "4-1-5", True),
     )
     features = rows(
-        "track_id string, audio_uri string, audio_fingerprint string, content_hash string, audio_hash string, "
-        "computed_at timestamp",
-        *((f"good {name}", name, old, f"h {name}", str(settings), seen) for name, (old, _) in of_each.items()),
+        MEASURED,
+        *((f"good {name}", name, old, f"h {name}", str(settings), seen, "r") for name, (old, _) in of_each.items()),
     )
     failed = rows(
-        "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, "
-        "audio_hash string, decoder string, attempts int, last_seen timestamp",
+        FAILED,
         *(
-            (f"bad {name}", name, old, "silent", "extract", str(settings), "d", 1, seen)
+            (f"bad {name}", name, old, "silent", "extract", str(settings), "d", 1, seen, "r")
             for name, (old, _) in of_each.items()
         ),
     )
-    found = to_analyse(tracks, features, features, failed, audio_hash=settings, decoders="d").collect()
+    found = files_due(survey(tracks, features, features, failed, audio_hash=settings, decoders="d")).collect()
+    assert {row.audio_uri for row in found if not row.is_known} == {"new"}
     again = {track: row.content_hash for row in found for track in row.track_ids}
     assert again == {
         "new": None,
@@ -288,29 +297,59 @@ def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_
 
 
 def test_a_survey_says_of_each_track_what_the_tables_hold(rows: Any) -> None:
+    settings, seen = AudioConfig().settings_hash, datetime(2026, 1, 1, tzinfo=UTC)
+    now = str(settings)
     tracks = rows(
-        "track_id string, audio_uri string, has_audio boolean",
-        ("done", "d", True), ("lost", "l", False), ("told", "t", False), ("moved", "m2", False),
-        ("mute", None, False),
+        "track_id string, audio_uri string, audio_fingerprint string, has_audio boolean",
+        ("done", "d", "e", True), ("lost", "l", None, False), ("told", "t", None, False),
+        ("moved", "m2", None, False), ("absent", "a", None, False), ("mute", None, None, False),
+        ("half", "h", "e", True), ("other", "o", "e", True), ("broken", "b", "e", True),
+        ("lately", "y", "e", True), ("new", "n", "e", True),
     )  # fmt: skip
-    of_track = "track_id string"
-    features = rows(of_track, ("done",), ("lost",), ("gone",))
-    spectrograms = rows(of_track, ("done",), ("gone",), ("half",))
+    given = {"done": "r1", "lost": "r1", "gone": "r3", "other": "r3", "lately": "r3"}
+    uris = {"done": "d", "lost": "l", "gone": "g", "other": "o", "lately": "y"}
+    features = rows(
+        MEASURED,
+        *(
+            (track, uris[track], "e", "c", now if track != "other" else "x", seen, run)
+            for track, run in given.items()
+        ),
+    )
+    spectrograms = rows(
+        "track_id string, content_hash string, audio_hash string",
+        *((track, "c", now) for track in ("done", "gone", "half", "other", "lately")),
+    )  # fmt: skip
     failed = rows(
-        "track_id string, stage string, code string, audio_uri string",
-        ("told", "extract", "not_found", "t"), ("moved", "extract", "not_found", "m1"),
-        ("mute", "extract", "silent", "s"), ("done", "ingest", "forbidden_path", "d"),
+        FAILED,
+        *(
+            (track, uri, "e" if code == "silent" else None, code, stage, now, "d", attempts, seen, run)
+            for track, uri, code, stage, attempts, run in (
+                ("told", "t", "not_found", "extract", 1, "r3"), ("moved", "m1", "not_found", "extract", 1, "r1"),
+                ("mute", "s", "silent", "extract", 1, "r3"), ("done", "d", "forbidden_path", "ingest", 1, "r3"),
+                ("broken", "b", "silent", "extract", 2, "r3"),
+            )
+        ),
     )  # fmt: skip
-    found = _by_track(survey(tracks, features, spectrograms, failed))
-    assert {what: {track for track, row in found.items() if row[what]} for what in SURVEYED} == {
-        "named": {"done", "lost", "told", "moved"},
-        "failing": {"told", "moved", "mute"},
-        "with_features": {"done", "lost", "gone"},
+    surveyed = survey(tracks, features, spectrograms, failed, audio_hash=settings, decoders="d", told="r2")
+    found = _by_track(surveyed)
+    assert {what: {track for track, row in found.items() if row[what]} for what in (*SURVEYED, *UNTOLD)} == {
+        "named": set(found) - {"mute", "gone"},
+        "failing": {"told", "moved", "mute", "broken"},
+        "due": {"half", "other", "new"},
+        "known": {"done", "lost", "gone", "half", "other", "lately", "told", "moved", "mute", "broken"},
+        "settled": {"done", "lately"},
         "removed": {"lost", "gone"},
-        "orphaned": {"gone", "half"},
+        "orphaned": {"gone"},
         "forgiven": {"mute"},
-        "missing": {"lost", "moved"},
+        "missing": {"lost", "moved", "absent"},
+        "missing_anew": {"lost", "absent"},
+        "measured_untold": {"lately"},
+        "failed_untold": {"told", "broken"},
+        "failed_anew_untold": {"told"},
     }
+    assert {row.audio_uri: row.is_known for row in files_due(surveyed).collect()} == {
+        "h": True, "o": True, "n": False,
+    }  # fmt: skip
 
 
 def test_lists_are_counted_by_recordings(rows: Any) -> None:
