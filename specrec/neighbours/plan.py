@@ -26,6 +26,7 @@ from specrec.neighbours.config import NeighboursConfig
 from specrec.neighbours.kernel import nearest_cells
 from specrec.neighbours.recall import Recall, matrix_of
 from specrec.settings import SettingsHash
+from specrec.warehouse.artefacts import NewArtefact
 
 Method = Literal["exact", "approximate"]
 
@@ -38,6 +39,9 @@ _TOO_FEW_CELLS = 2
 _HEADROOM = 0.8
 #: How a reason begins that :func:`why_search_again` gives.
 _LOW_RECALL = "recall"
+#: Why a space is searched of which no list stands, as there is none or all are of other settings.
+FIRST, SETTINGS = "first", "settings"
+NOTHING_STANDS = (FIRST, SETTINGS)
 
 
 @dataclass
@@ -58,12 +62,18 @@ class SpacePlan:
         Why the space is searched as a whole. None: what stands is brought up to date.
     new, stale : int
         How many tracks no list knows yet, and how many have a list that must be found anew.
+    kept_probes : int or None
+        How many cells the floor needed when the probes were last chosen. None: they are to be chosen.
     probes : int
         With how many cells a track is compared.
+    trained : NewArtefact or None
+        The cells, if they are not yet kept as this version: they are, together with the probes that are chosen.
+    choosing : DataFrame
+        ``track_id, vector`` of the tracks that the probes are chosen by; empty where these are kept.
     sample : DataFrame
-        ``track_id, vector`` of the tracks that recall is measured on.
+        ``track_id, vector`` of the tracks that recall is measured on. Nothing is chosen by them.
     truth : DataFrame
-        ``track_id, neighbour_id, cosine, cell`` of the true neighbours of the sample.
+        ``track_id, neighbour_id, cosine, cell`` of the true neighbours of both samples.
     recall : Recall or None
         What the lists are worth; None where they are exact, or not yet measured.
     in_cell : int64, shape (cells,)
@@ -79,7 +89,10 @@ class SpacePlan:
     rebuild: str | None = None
     new: int = 0
     stale: int = 0
+    kept_probes: int | None = None
     probes: int = 1
+    trained: NewArtefact | None = None
+    choosing: pd.DataFrame = field(default_factory=pd.DataFrame)
     sample: pd.DataFrame = field(default_factory=pd.DataFrame)
     truth: pd.DataFrame = field(default_factory=pd.DataFrame)
     recall: Recall | None = None
@@ -105,6 +118,11 @@ class SpacePlan:
     def search_all_cells(self) -> None:
         """Compare every track with all tracks: there is no sample to choose the number of probes by."""
         self.cells_version, self.probes = None, len(self.centroids)
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """The true neighbours of the tracks that recall is measured on."""
+        return self.truth[self.truth["track_id"].isin(self.sample["track_id"])]
 
 
 def method_of(config: NeighboursConfig, tracks: int) -> Method:
@@ -148,10 +166,10 @@ def why_rebuild(
         Below ``update_from`` tracks a space is searched as a whole, which is faster.
     """
     if not before:
-        return "first"
+        return FIRST
     old_settings, old_method, _ = before.split(":", 2)
     if old_settings not in settings.accepted:
-        return "settings"
+        return SETTINGS
     if (old_method, method) == ("approximate", "exact"):  # the lists that stand may lack neighbours
         return "exact from now on"
     return "few tracks" if tracks < config.update_from else None
@@ -213,13 +231,14 @@ def needed_probes(space: SpacePlan, recall_floor: float) -> int:
     Parameters
     ----------
     space : SpacePlan
-        Its sample and the truth of this are known.
+        The sample that is chosen by and the truth of this are known.
     recall_floor : float
         Share of the true neighbours that the lists must hold.
     """
-    ranks = _ranks_of_cells(matrix_of(space.sample), space.centroids)
-    rows = pd.Index(space.sample["track_id"]).get_indexer(space.truth["track_id"])
-    recalls = C.recall_by_probes(ranks[rows, space.truth["cell"]], len(space.centroids))
+    ranks = _ranks_of_cells(matrix_of(space.choosing), space.centroids)
+    rows = pd.Index(space.choosing["track_id"]).get_indexer(space.truth["track_id"])
+    chosen_by = rows >= 0
+    recalls = C.recall_by_probes(ranks[rows[chosen_by], space.truth["cell"][chosen_by]], len(space.centroids))
     return C.needed_probes(recalls, 1 - _HEADROOM * (1 - recall_floor))
 
 
