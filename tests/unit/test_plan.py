@@ -166,7 +166,7 @@ def _with_truth(ranks):
     angles = np.linspace(0, np.pi / 2, 5)
     centroids = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)  # ever further from (1, 0)
     space = SpacePlan(100, centroids, cells_version=1)
-    space.choosing = pd.DataFrame({"track_id": ["a", "b"], "vector": [[0.0, 1.0], [2.0, 0.0]]})
+    space.sample = space.choosing = pd.DataFrame({"track_id": ["a", "b"], "vector": [[0.0, 1.0], [2.0, 0.0]]})
     space.truth = pd.DataFrame({"track_id": ["b"] * len(ranks), "cell": ranks})
     return space
 
