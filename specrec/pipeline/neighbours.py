@@ -2,7 +2,9 @@
 
 Only what can change is computed: a new or changed track is searched, a track whose list lost a member is searched
 anew, and a new track that is nearer than the last of a list enters it. A space is searched as a whole where nothing
-is known of it, where much of it changed, or where its cells no longer serve.
+is known of it, where much of it changed, or where its cells no longer serve. Either way a list that comes out as it
+stands keeps its rows, with the run that wrote them; all rows of one that differs are of this run. Of equal files one
+is searched, and the others have its list.
 
 This module reads, writes and keeps the order of the steps. The decisions are in :mod:`specrec.neighbours.plan`,
 what Spark computes is in :mod:`specrec.neighbours.spark`.
