@@ -2,9 +2,10 @@
 
 Only what can change is computed: a new or changed track is searched, a track whose list lost a member is searched
 anew, and a new track that is nearer than the last of a list enters it. A space is searched as a whole where nothing
-is known of it, where much of it changed, or where its cells no longer serve. Either way a list that comes out as it
-stands keeps its rows, with the run that wrote them; all rows of one that differs are of this run. Of equal files one
-is searched, and the others have its list.
+is known of it, where much of it changed, or where its cells no longer serve.
+
+A list that comes out as it stands keeps its rows, with the run that wrote them; all rows of one that differs are of
+this run. Of equal files one is searched, and the others have its list.
 
 This module reads, writes and keeps the order of the steps. The decisions are in :mod:`specrec.neighbours.plan`,
 what Spark computes is in :mod:`specrec.neighbours.spark`.
@@ -177,13 +178,13 @@ def _of(run: Run, table: str, spaces: Collection[str]) -> DataFrame:
     return run.warehouse.read(table).where(F.col("space").isin(*spaces))
 
 
-def _copies(run: Run, known: _Kept, spaces: Collection[str]) -> DataFrame:
-    """Return what :func:`copies` says of some spaces."""
+def _copies(run: Run, known: _Kept, spaces: Collection[str]) -> tuple[DataFrame, bool]:
+    """Return what :func:`copies` says of some spaces, and whether there are any."""
     vectors = _of(run, "embeddings", spaces).select(*_KEY, "input_hash")
     sets, count = known.count(sets_of_copies(vectors))
     if not count:  # Spark leaves out what it would join with no row
-        return vectors.where(F.lit(False)).withColumn("original", F.col("track_id"))
-    return known.count(copies(vectors, sets))[0]
+        return vectors.where(F.lit(False)).withColumn("original", F.col("track_id")), False
+    return known.count(copies(vectors, sets))[0], True
 
 
 @dataclass(frozen=True)
@@ -194,28 +195,31 @@ class _There:
     ----------
     copied : DataFrame
         What :func:`copies` says of all spaces.
+    has_copies : bool
+        Whether there are any.
     compared, states : DataFrame or None
         What :func:`lists_and_vectors` and :func:`states_of_tracks` say of those that are updated; None: none is.
     """
 
     copied: DataFrame
+    has_copies: bool
     compared: DataFrame | None = None
     states: DataFrame | None = None
 
 
 def _look(run: Run, known: _Kept, reasons: Mapping[str, str | None]) -> _There:
     """Find copies, and compare tracks with the lists that stand."""
-    every = _copies(run, known, reasons)
+    every, has_copies = _copies(run, known, reasons)
     updated = [space for space, reason in reasons.items() if not reason]
     if not updated:
-        return _There(every)
+        return _There(every, has_copies)
     neighbours, embeddings = _of(run, "neighbours", updated), _of(run, "embeddings", updated)
     compared = lists_and_vectors(neighbours, embeddings, run.config.neighbours.top_n)
     compared, _ = known.count(compared)
     originals, _ = known.count(new_originals(compared, every.where(_in(updated))))
     lost, _ = known.count(lost_members(compared, originals))
     broken, _ = known.count(broken_lists(neighbours, lost))
-    return _There(every, compared, known.keep(states_of_tracks(originals, broken)))
+    return _There(every, has_copies, compared, known.keep(states_of_tracks(originals, broken)))
 
 
 def _survey(
@@ -366,6 +370,8 @@ def _renew(
     """
     comparable = [name for name, space in spaces.items() if space.rebuild not in plan.NOTHING_STANDS]
     if not comparable:
+        if there.has_copies:  # read twice
+            found = known.keep(found)
         return _Renewed(None, with_copies(found, there.copied))
     found, _ = known.count(found)
     vectors.let_go()
