@@ -12,6 +12,7 @@ as much of its true neighbours as ``neighbours.recall_floor`` demands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -64,6 +65,8 @@ class SpacePlan:
         How many tracks no list knows yet, and how many have a list that must be found anew.
     kept_probes : int or None
         How many cells the floor needed when the probes were last chosen. None: they are to be chosen.
+    least_probes : int
+        How many are chosen at least; see :func:`least_probes`.
     probes : int
         With how many cells a track is compared.
     trained : NewArtefact or None
@@ -90,6 +93,7 @@ class SpacePlan:
     new: int = 0
     stale: int = 0
     kept_probes: int | None = None
+    least_probes: int = 1
     probes: int = 1
     trained: NewArtefact | None = None
     choosing: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -240,6 +244,24 @@ def needed_probes(space: SpacePlan, recall_floor: float) -> int:
     chosen_by = rows >= 0
     recalls = C.recall_by_probes(ranks[rows[chosen_by], space.truth["cell"][chosen_by]], len(space.centroids))
     return C.needed_probes(recalls, 1 - _HEADROOM * (1 - recall_floor))
+
+
+def least_probes(kept: int, rebuild: str | None, cells: int) -> int:
+    """Return how many cells a choice of probes must not stay below.
+
+    Where the lists of an update were too poor, the sample that probes are chosen by may well find as many enough as
+    before: there are to be a quarter more, or every night would end in a search of everything.
+
+    Parameters
+    ----------
+    kept : int
+        As how many were kept, with these cells.
+    rebuild : str or None
+        Why the space is searched as a whole, if it is.
+    cells : int
+        How many there are.
+    """
+    return min(math.ceil(1.25 * kept), cells) if rebuild and rebuild.startswith(_LOW_RECALL) else 1
 
 
 def chosen_probes(needed: int, config: NeighboursConfig) -> int:

@@ -272,9 +272,12 @@ def _plan(run: Run, space: str, tracks: int, rebuild: str | None, copied: DataFr
         float(cells.arrays["imbalance"]),
         rebuild,
     )
-    if "probes" in cells.arrays and not rebuild:
-        found.kept_probes = int(cells.arrays["probes"])
-        return found
+    if "probes" in cells.arrays:
+        kept = int(cells.arrays["probes"])
+        if not rebuild:
+            found.kept_probes = kept
+            return found
+        found.least_probes = plan.least_probes(kept, rebuild, len(found.centroids))
     # the probes are chosen anew, and kept beside the same cells
     reason = rebuild or "probes were not kept"
     arrays = {name: cells.arrays[name] for name in ("centroids", "imbalance")}
@@ -329,7 +332,7 @@ def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan],
     fitted = []
     for name, space in approximate.items():
         space.truth = truth[truth["space"] == name]
-        needed = space.kept_probes or plan.needed_probes(space, config.recall_floor)
+        needed = space.kept_probes or max(plan.needed_probes(space, config.recall_floor), space.least_probes)
         space.probes = plan.chosen_probes(needed, config)
         if space.trained is not None:
             new = space.trained

@@ -245,6 +245,12 @@ def test_an_update_below_the_floor_is_searched_again_as_a_whole():
     assert plan.why_search_again(_with(below, rebuild="first"), 0.97) is None
 
 
+def test_after_too_low_a_recall_more_cells_are_probed_than_before():
+    low = plan.why_search_again(_space(recall=Recall(0.9, 0.01, 100)), 0.97)
+    assert [plan.least_probes(kept, low, 16) for kept in (1, 8, 16)] == [2, 10, 16]
+    assert plan.least_probes(8, "20 of 40 tracks changed", 16) == 1
+
+
 def test_what_was_done_is_said_in_words():
     exact = SpacePlan(9, C.one_cell(), new=2, stale=3)
     assert plan.in_words(exact, 10) == "2 new, 3 lost a neighbour; exact"
