@@ -109,7 +109,7 @@ def _sample(run: Run, space: FittedSpace) -> DataFrame:
     rows = run.analysed(space.source)
     if space.summary_schema is None:
         return sample_tracks(rows, space.sample_size, config.fit.seed)
-    # chosen among narrow rows: what is large is not sorted
+    # chosen among narrow rows: of what is large not even the files are opened
     few = sample_tracks(run.analysed("audio_features").select("track_id"), space.sample_size, config.fit.seed)
     return rows.join(few, "track_id", "left_semi")
 
