@@ -19,6 +19,7 @@ from specrec.audio.spark import SURVEYED, survey, to_analyse
 from specrec.audio.spark import extract as extract_files
 from specrec.catalogue.sources import audio_root
 from specrec.errors import ExtractionError
+from specrec.pipeline.chosen import among, check_settings, chosen_tracks
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.reader import Reader
@@ -52,13 +53,16 @@ def extract(run: Run) -> None:
             f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB, files of "
             f"{limits.max_file_mb} MB"
         )
+        only = chosen_tracks(run)
+        if only is not None:
+            check_settings(run)
         found = _Survey(warehouse)
         found.forget_what_is_gone(warehouse)
         removed, missing, named = (found.counts[what] for what in ("removed", "missing", "named"))
         if missing:
             quarantine(run, _stamped(run, found.missing(), decoders))
         files = to_analyse(
-            warehouse.read("tracks"),
+            among(warehouse.read("tracks"), only),
             warehouse.read("audio_features"),
             warehouse.read("mel_spectrograms"),
             warehouse.read("quarantine"),
