@@ -243,7 +243,12 @@ class Warehouse:
         return undone
 
     def _foreign_changes(self, table: Table) -> Undone | None:
-        changed, ours = foreign_changes(self._commits(table.name))
+        seen: list[Commit] = []
+        changed, ours = foreign_changes(_noting(self._commits(table.name), seen))
+        if ours is None and _is_cut(seen) and any(commit.changes_data for commit in seen):
+            get_logger().warning("history_lost", table=table.name, oldest_version=seen[-1].version)
+            said = f"none of its last {len(seen)} commits is ours: whether somebody else changed it is not known"
+            self._note(table.name, said)
         if ours is None or not changed:
             return None
         if table.by_rows and all(commit.operation == "DELETE" for commit in changed):
@@ -524,22 +529,28 @@ class Warehouse:
         Where no commit says so that is looked at, though others came before these, it is told: see
         :meth:`take_notes`.
         """
-        seen: list[int] = []
-
-        def looked_at() -> Iterator[Commit]:
-            for commit in self._commits(name):
-                seen.append(commit.version)
-                yield commit
-
-        known = known_states(looked_at())
-        if not known and seen and seen[-1] > 0:
-            get_logger().warning("states_lost", table=name, oldest_version=seen[-1])
+        seen: list[Commit] = []
+        known = known_states(_noting(self._commits(name), seen))
+        if not known and _is_cut(seen) and seen[-1].mark is None:
+            get_logger().warning("states_lost", table=name, oldest_version=seen[-1].version)
             self._note(name, f"none of its last {len(seen)} commits says what it was made of")
         return known
 
     def _commits(self, name: str, newest: int | None = None, most: int | None = HISTORY) -> Iterator[Commit]:
         """Yield a table's commits, the newest first, or from a version on."""
         return commits(open_store(self._root, self._storage), join(self._root, name), newest, most)
+
+
+def _noting(history: Iterable[Commit], seen: list[Commit]) -> Iterator[Commit]:
+    """Yield commits, and note those that were looked at."""
+    for commit in history:
+        seen.append(commit)
+        yield commit
+
+
+def _is_cut(seen: Sequence[Commit]) -> bool:
+    """Tell whether there were commits before the last that was looked at."""
+    return bool(seen) and seen[-1].version > 0
 
 
 def states_of(rows: DataFrame, part: str, *columns: str) -> dict[str, str]:
