@@ -86,6 +86,17 @@ def count_changes(table: DeltaTable, place: Location, since: int, part: str) -> 
     ------
     SpecrecError
         If the feed does not have them all.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from deltalake import write_deltalake
+    >>> row, feed = {"system": "hybrid", "track_id": "a", "rank": 1}, {"delta.enableChangeDataFeed": "true"}
+    >>> with TemporaryDirectory() as folder:
+    ...     write_deltalake(folder, pa.Table.from_pylist([row]), configuration=feed)
+    ...     write_deltalake(folder, pa.Table.from_pylist([row | {"track_id": "b"}]), mode="append")
+    ...     count_changes(DeltaTable(folder), folder, 0, "system")
+    {'hybrid': Changes(added=1, changed=0, removed=0, put=1, deleted=0)}
     """
     if since >= table.version():
         return {}

@@ -16,6 +16,19 @@ def ended_at(reader: Reader, run_id: str) -> int:
     ------
     SpecrecError
         If there is no such run.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from tempfile import TemporaryDirectory
+    >>> import pyarrow as pa
+    >>> from deltalake import write_deltalake
+    >>> from specrec.storage.config import StorageConfig
+    >>> row = {"run_id": "tonight", "started_at": datetime(1970, 1, 1, 0, 1, tzinfo=UTC), "seconds": 1.5}
+    >>> with TemporaryDirectory() as folder:
+    ...     write_deltalake(f"{folder}/runs", pa.Table.from_pylist([row]))
+    ...     ended_at(Reader(folder, StorageConfig()), "tonight")
+    61500
     """
     rows = reader.rows("runs", columns=["run_id", "started_at", "seconds"])
     names = sorted({row["run_id"] for row in rows})

@@ -29,7 +29,7 @@ from pyspark.sql import functions as F
 import specrec
 from specrec.errors import SpecrecError, StorageError
 from specrec.logs import get_logger
-from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, uri_for_delta_rs
+from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.history import (
     HISTORY,
@@ -287,9 +287,11 @@ class Warehouse:
     def lost_files(self, name: str, version: int) -> int:
         """Return how many of the files that a table had at a version are not there any more."""
         table = open_table(self._root, name, self._storage, version)
-        there = {file.uri for file in open_store(self._root, self._storage).list(join(self._root, name))}
-        wanted = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
-        return sum(join(self._root, name, unquote(path)) not in there for path in wanted)
+        paths = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
+        wanted = {join(self._root, name, unquote(path)) for path in paths}
+        store = open_store(self._root, self._storage)
+        there = {file.uri for folder in {parent(of) for of in wanted} for file in store.list(folder)}
+        return len(wanted - there)
 
     def table(self, name: str) -> deltalake.DeltaTable:
         """Open a table through delta-rs, as it stands now."""
