@@ -280,15 +280,17 @@ class Warehouse:
         return version_after(self._commits(name, most=None), run, ended_at)
 
     def is_as_at(self, name: str, version: int) -> bool:
-        """Tell whether a table's rows are still those of a version: nobody changed data since."""
+        """Tell whether a table's rows are those of a version: nobody changed data since, or it was put back."""
         newer = self._commits(name, most=None)
-        return not any(commit.changes_data for commit in takewhile(lambda of: of.version > version, newer))
+        if not any(commit.changes_data for commit in takewhile(lambda of: of.version > version, newer)):
+            return True
+        then = open_table(self._root, name, self._storage, version)
+        return _files_of(then) == _files_of(self.table(name))
 
     def lost_files(self, name: str, version: int) -> int:
         """Return how many of the files that a table had at a version are not there any more."""
         table = open_table(self._root, name, self._storage, version)
-        paths = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
-        wanted = {join(self._root, name, unquote(path)) for path in paths}
+        wanted = {join(self._root, name, unquote(path)) for path in _files_of(table)}
         store = open_store(self._root, self._storage)
         there = {file.uri for folder in {parent(of) for of in wanted} for file in store.list(folder)}
         return len(wanted - there)
@@ -541,6 +543,10 @@ class Warehouse:
     def _commits(self, name: str, newest: int | None = None, most: int | None = HISTORY) -> Iterator[Commit]:
         """Yield a table's commits, the newest first, or from a version on."""
         return commits(open_store(self._root, self._storage), join(self._root, name), newest, most)
+
+
+def _files_of(table: deltalake.DeltaTable) -> set[str]:
+    return set(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
 
 
 def _noting(history: Iterable[Commit], seen: list[Commit]) -> Iterator[Commit]:
