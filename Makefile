@@ -43,8 +43,8 @@ test: INTEGRATION_COVERAGE := --cov --cov-append
 test: lint unit integration e2e ## Run all checks and tests, and measure what they cover (times: CONTRIBUTING.md)
 
 lint: setup ## Check style, types, who imports whom, and licences
-	$(BIN)/ruff check specrec jobs tests deploy
-	$(BIN)/ruff format --check specrec jobs tests deploy
+	$(BIN)/ruff check specrec jobs tests deploy examples
+	$(BIN)/ruff format --check specrec jobs tests deploy examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python deploy/licences.py
@@ -79,8 +79,8 @@ bench-explain: setup ## Time what explaining a pair costs in Python (a minute)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/explain.py
 
 format: setup ## Format the code
-	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy || true
-	$(BIN)/ruff format specrec jobs tests deploy
+	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy examples || true
+	$(BIN)/ruff format specrec jobs tests deploy examples
 
 package: setup ## Pack the environment and the package that spark-submit ships
 	$(BIN)/python deploy/pack.py

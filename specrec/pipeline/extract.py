@@ -24,6 +24,7 @@ from specrec.audio.spark import SURVEYED, UNTOLD, files_due, survey
 from specrec.audio.spark import extract as extract_files
 from specrec.catalogue.sources import audio_root
 from specrec.errors import ExtractionError
+from specrec.pipeline.chosen import among, check_settings, chosen_tracks
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.reader import Reader
@@ -56,12 +57,15 @@ def extract(run: Run) -> None:
             f"{decoder_versions()}, {limits.time_limit_seconds:g} s, {limits.memory_limit_mb} MB, files of "
             f"{limits.max_file_mb} MB"
         )
+        only = chosen_tracks(run)
+        if only is not None:
+            check_settings(run)
         found = _Survey(run, decoders)
         found.forget_what_is_gone()
         removed, missing, named = (found.counts[what] for what in ("removed", "missing", "named"))
         if missing:
             quarantine(run, _stamped(run, found.missing(), decoders))
-        portions = _cut_into_portions(run, found) if found.counts["due"] else _Portions()
+        portions = _cut_into_portions(run, found.files_due(only)) if found.counts["due"] else _Portions()
         report.rows_in = portions.files
         report.rows_out, report.rows_failed = 0, missing
         report.count("decoded", portions.files)
@@ -115,13 +119,13 @@ class _Portions:
         return math.ceil(files / of)
 
 
-def _cut_into_portions(run: Run, found: _Survey) -> _Portions:
+def _cut_into_portions(run: Run, due: DataFrame) -> _Portions:
     """Write which files are to be read, and in which portion.
 
     This is a table of its own and not a cached plan. When Delta commits to a table it drops all cached plans that
     read it, and each portion would be decoded anew for every table that it is written to.
     """
-    files = found.files_due().persist(StorageLevel.DISK_ONLY)
+    files = due.persist(StorageLevel.DISK_ONLY)
     try:
         by_kind = {row.is_known: row["count"] for row in files.groupBy("is_known").count().collect()}
         n_new, n_known = by_kind.get(False, 0), by_kind.get(True, 0)
@@ -241,9 +245,9 @@ class _Survey:
             stage = F.lit("extract").alias("stage")
             self._warehouse.delete("quarantine", self._rows.where("forgiven").select("track_id", stage))
 
-    def files_due(self) -> DataFrame:
-        """Return the files that are to be read."""
-        return files_due(self._rows)
+    def files_due(self, only: DataFrame | None) -> DataFrame:
+        """Return the files that are to be read: of the chosen tracks, if the run is about some only."""
+        return files_due(among(self._rows, only))
 
     def missing(self) -> DataFrame:
         """Return the tracks whose file is newly found not to be on the store, as failed rows."""

@@ -42,6 +42,7 @@ METRICS: dict[str, Metric] = {
     "removed": Metric("How many tracks that were there before are gone."),
     "lost_audio": Metric("How many tracks had audio before, and have none now."),
     "repeated_rows": Metric("How many rows of the catalogue name a track that another row names, too."),
+    "chosen_tracks": Metric("How many tracks --tracks named, where the run was about some only."),
     "unread_values": Metric("How many values of the catalogue could not be read.", "columns", "{value} {part}"),
     "quarantined": Metric("How much is in quarantine by now, by why.", "codes", "{value} {part}"),
     "left_out": Metric("How many files of a folder were left out on purpose.", "kinds", "{value} {part}"),

@@ -160,6 +160,8 @@ class Run:
         Shows a person how far it is.
     refit : bool
         Whether scaler and PCA are to be fitted anew.
+    tracks : Location or None
+        A file that names the tracks that the run is about; None: it is about all.
     """
 
     def __init__(
@@ -171,7 +173,9 @@ class Run:
         progress: Progress,
         *,
         refit: bool = False,
+        tracks: Location | None = None,
     ) -> None:
+        self.tracks = tracks
         self.config = config
         self.warehouse = warehouse
         self.lock = lock
@@ -270,6 +274,7 @@ class Run:
     def _record(
         self, stage: str, report: StageReport, started: datetime, seconds: float, message: str | None
     ) -> None:
+        report.details |= self.warehouse.take_notes()
         row = {
             "run_id": self.run_id,
             "stage": stage,
@@ -298,7 +303,9 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) -> Iterator[Run]:
+def open_run(
+    config: Config, *, refit: bool = False, shown: bool | None = None, tracks: Location | None = None
+) -> Iterator[Run]:
     """Yield a run that holds the warehouse's lock; Spark's errors are told in one line.
 
     The Spark session starts when the warehouse is first asked for it, so that what needs none starts no JVM.
@@ -310,6 +317,8 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
         Whether scaler and PCA are to be fitted anew.
     shown : bool or None
         Whether a person sees how far the run is; None: on a terminal.
+    tracks : Location or None
+        A file that names the tracks that the run is about; None: it is about all.
 
     Raises
     ------
@@ -326,8 +335,8 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
             progress.watch(spark.sparkContext)
             return spark
 
-        warehouse = Warehouse(start_spark, config.warehouse, config.storage)
-        yield Run(config, warehouse, run_id, lock, progress, refit=refit)
+        warehouse = Warehouse(start_spark, config.warehouse, config.storage, run_id)
+        yield Run(config, warehouse, run_id, lock, progress, refit=refit, tracks=tracks)
     get_logger().info("run_done", run_id=run_id)
 
 

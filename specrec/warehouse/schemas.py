@@ -327,8 +327,8 @@ RUNS = T.StructType(
         _field(
             "stage",
             _TEXT,
-            "a stage of a night, as specrec.pipeline.stages names them, or account, evaluate, train_encoder, "
-            "undo or repair",
+            "a stage of a night, as specrec.pipeline.stages names them, or account, evaluate, train_encoder, undo, "
+            "repair, maintain or rollback",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
@@ -385,6 +385,12 @@ class Table:
     by_rows : bool
         Whether that stage looks for each row whether it is there, and so makes anew what was deleted; otherwise it
         asks what state of its input the table was made from.
+    properties : tuple of tuple of str
+        Delta's properties, by name, that a night sees to: they are set when the table is created, and set again
+        where they are missing.
+    read_by : tuple of str
+        What its rows are sorted by, within a partition, when its files are put in order: what a service asks for is
+        then in one file, and there side by side.
     """
 
     name: str
@@ -393,6 +399,8 @@ class Table:
     partitioned_by: tuple[str, ...] = ()
     made_by: str = ""
     by_rows: bool = False
+    properties: tuple[tuple[str, str], ...] = ()
+    read_by: tuple[str, ...] = ()
 
 
 TABLES: dict[str, Table] = {
@@ -405,7 +413,15 @@ TABLES: dict[str, Table] = {
         Table("quarantine", QUARANTINE, ("track_id", "stage")),
         Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",), made_by="embed", by_rows=True),
         Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",), made_by="neighbours"),
-        Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",), made_by="recommend"),
+        Table(
+            "recommendations",
+            RECOMMENDATIONS,
+            ("system", "track_id", "rank"),
+            ("system",),
+            made_by="recommend",
+            properties=(("delta.enableChangeDataFeed", "true"),),
+            read_by=("track_id", "rank"),
+        ),
         Table("list_inputs", LIST_INPUTS, ("system", "track_id"), ("system",), made_by="recommend"),
         # each pair is looked for when anything changed that groups depend on; until then they do without it
         Table("compared_pairs", COMPARED_PAIRS, ("a", "b"), made_by="duplicates", by_rows=True),
