@@ -46,7 +46,8 @@ from specrec.recommend.spark import (
 )
 from specrec.settings import System, as_recorded
 from specrec.warehouse.artefacts import Artefact
-from specrec.warehouse.tables import GONE, MOVED, NEW, by_part, states_of
+from specrec.warehouse.schemas import GONE, MOVED, NEW
+from specrec.warehouse.tables import by_part, states_of
 
 #: What differs in a row whose pair only changed its place.
 _MOVED = ("rank", "affinity", "run_id", "computed_at")

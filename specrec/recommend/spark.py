@@ -23,8 +23,7 @@ from specrec.recommend.explain import Explainer, explain_batch
 from specrec.recommend.profiles import Source
 from specrec.recommend.traits import IN_EXTRA, columns_for, traits_of
 from specrec.settings import System
-from specrec.warehouse.schemas import RECOMMENDATIONS
-from specrec.warehouse.tables import GONE, MOVED, NEW
+from specrec.warehouse.schemas import GONE, MOVED, NEW, RECOMMENDATIONS
 
 Batches = Iterator[pa.RecordBatch]
 

@@ -373,6 +373,10 @@ EVALUATION = T.StructType(
 )
 
 
+#: What becomes of a row, as :meth:`specrec.warehouse.tables.Warehouse.change` takes it.
+NEW, MOVED, GONE = "new", "moved", "gone"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table's name, schema, key and partitioning, and who makes it.

@@ -41,7 +41,7 @@ from specrec.warehouse.history import (
     version_after,
 )
 from specrec.warehouse.opening import FAILURES, open_table, patiently, reason
-from specrec.warehouse.schemas import TABLES, Table
+from specrec.warehouse.schemas import GONE, MOVED, NEW, TABLES, Table
 
 #: Of Delta's features that a writer must know, those that delta-rs knows; with others, Spark writes all.
 _WRITTEN_BY_DELTA_RS = frozenset(
@@ -53,9 +53,6 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
-
-#: What becomes of a row, as :meth:`Warehouse.change` takes it.
-NEW, MOVED, GONE = "new", "moved", "gone"
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -547,7 +544,7 @@ class Warehouse:
         Parameters
         ----------
         changes : DataFrame
-            The table's columns, and ``change``: :data:`NEW` for a row that is inserted, or takes the place of
+            The table's columns, and ``change``: :data:`~specrec.warehouse.schemas.NEW` for a row that is inserted, or takes the place of
             another of the same identity; :data:`MOVED` for one of which the columns `moved` alone are changed, the
             others being null here; :data:`GONE` for one that is deleted. It is read more than once: persist it.
         identity : sequence of str
