@@ -544,8 +544,8 @@ class Warehouse:
         Parameters
         ----------
         changes : DataFrame
-            The table's columns, and ``change``: :data:`~specrec.warehouse.schemas.NEW` for a row that is inserted, or takes the place of
-            another of the same identity; :data:`MOVED` for one of which the columns `moved` alone are changed, the
+            The table's columns, and ``change``: :data:`~specrec.warehouse.schemas.NEW` for a row that is inserted,
+            or takes the place of another of the same identity; :data:`MOVED` for one of which the columns `moved` alone are changed, the
             others being null here; :data:`GONE` for one that is deleted. It is read more than once: persist it.
         identity : sequence of str
             The columns by which a row is told from all others. Where a part of the table is named by one of them,
