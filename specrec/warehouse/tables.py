@@ -545,8 +545,9 @@ class Warehouse:
         ----------
         changes : DataFrame
             The table's columns, and ``change``: :data:`~specrec.warehouse.schemas.NEW` for a row that is inserted,
-            or takes the place of another of the same identity; :data:`MOVED` for one of which the columns `moved` alone are changed, the
-            others being null here; :data:`GONE` for one that is deleted. It is read more than once: persist it.
+            or takes the place of another of the same identity; :data:`~specrec.warehouse.schemas.MOVED` for one of
+            which the columns `moved` alone are changed, the others being null here;
+            :data:`~specrec.warehouse.schemas.GONE` for one that is deleted. It is read more than once: persist it.
         identity : sequence of str
             The columns by which a row is told from all others. Where a part of the table is named by one of them,
             only the parts in `states` are looked through.
