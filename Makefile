@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder bench-explain format package clean
+.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ bench-extract: setup jars ## Time extraction beside librosa, Essentia, openSMILE
 bench-neighbours: setup jars ## Time the search beside FAISS, hnswlib, voyager and MLlib (an hour the first time)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench/neighbours.py
+
+bench-night: setup jars ## Time a night that changes a little beside the first one, at three sizes (an hour; ARGS=--tracks 25000)
+	$(BIN)/python tests/bench/night.py $(ARGS)
 
 bench-embedding: setup train jars ## Time an encoder on stored spectrograms: ONNX Runtime alone, and in Spark
 	$(BIN)/python tests/bench/embedding.py
