@@ -22,7 +22,7 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 
 from specrec.config import Config
-from specrec.details import details_file, keep
+from specrec.details import CREDENTIALS, details_file, keep
 from specrec.errors import SpecrecError
 
 #: Locales in which Java reads names of files as UTF-8; the first is on most systems.
@@ -78,7 +78,9 @@ def start_java(settings: Mapping[str, str]) -> None:
         printed: Any = details_file().open("ab")
     except OSError as error:
         raise SpecrecError(f"no temporary file can be written ({error.strerror or error}): set TMPDIR") from None
-    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    # what begins Java stands in the list of processes, for all to see; the session sets these later
+    shown = [(key, value) for key, value in settings.items() if not key.endswith(CREDENTIALS)]
+    conf = SparkConf(loadDefaults=False).setAll(shown)
     with printed:
         begun = printed.tell()
         try:

@@ -84,11 +84,14 @@ def opposed(of_clip: Mapping[int, Float64Array]) -> Signs:
     {2: array([ 1., -1.], dtype=float32)}
     >>> opposed({2: np.array([[1.0, 0.2], [0.2, 1.0]])})
     {}
+    >>> opposed({3: np.array([[0.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.0, -1.0, 1.0]])})  # the first one is silent
+    {3: array([ 1.,  1., -1.], dtype=float32)}
     """
     found = {}
     for size, matrix in of_clip.items():
         loudest = matrix[int(np.argmax(matrix.diagonal()))]
-        signs = np.where(loudest * loudest[0] < 0, -1.0, 1.0)
+        first = loudest[np.flatnonzero(loudest)[:1]].sum()  # of the channels that the loudest has to do with
+        signs = np.where(loudest * first < 0, -1.0, 1.0)
         if signs @ matrix @ signs > _CANCELS * max(matrix.sum(), 0.0):
             found[size] = signs.astype(np.float32)
     return found

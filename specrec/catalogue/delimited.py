@@ -99,7 +99,7 @@ def find_dialect(
         try:
             first = _first_line(lines)
             if first is not None and first.lower().startswith("sep="):  # a line that Excel writes for itself
-                delimiter, first = delimiter or first[4:5], _first_line(lines)
+                delimiter, first = delimiter or first[4:5].strip("\r\n") or None, _first_line(lines)
             if first is None:
                 raise CatalogueError(f"{path} is empty: it must begin with the names of its columns")
             chosen = delimiter or _delimiter_of(first)
@@ -187,14 +187,24 @@ def unique_names(header: Sequence[str]) -> list[str]:
     --------
     >>> unique_names(["audio", " Audio", "x"])
     ['audio', ' Audio (2)', 'x']
+    >>> unique_names(["x", "x (2)", "x"])
+    ['x', 'x (2)', 'x (3)']
     """
+    taken = {_plain(name) for name in header}
     seen: Counter[str] = Counter()
     found = []
     for name in header:
-        plain = name.strip().lower()
+        plain, own = _plain(name), name
         seen[plain] += 1
-        found.append(name if seen[plain] == 1 else f"{name} ({seen[plain]})")
+        while seen[plain] > 1 and _plain(own := f"{name} ({seen[plain]})") in taken:
+            seen[plain] += 1
+        taken.add(_plain(own))
+        found.append(own)
     return found
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 class _Lines:
@@ -235,10 +245,9 @@ def _text(file: BinaryIO, path: Location, encoding: str | None) -> Iterator[tupl
             f"catalogue.encoding={'utf-16-le' if beginning[0] else 'utf-16-be'}"
         )
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        text = io.TextIOWrapper(cast(BinaryIO, unpacked), encoding=encoding, newline="")
+    except LookupError:  # hex and its like are encodings, too, but not of texts
         raise CatalogueError(f"catalogue.encoding={encoding}: there is no such encoding; try cp1252") from None
-    text = io.TextIOWrapper(cast(BinaryIO, unpacked), encoding=encoding, newline="")
     try:
         yield _Lines(text), encoding
     finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import pandas as pd
 
 from specrec.catalogue.tags import AUDIO_ENDINGS, read_tags
-from specrec.errors import StorageError, TrackError
+from specrec.errors import StorageError, TrackError, first_line
 from specrec.storage import (
     Entry,
     Location,
@@ -37,6 +37,8 @@ _COLUMNS = tuple(column.split()[0] for column in FILE_SCHEMA.split(", "))
 #: Attributes of a track that a file's tags tell.
 TAG_COLUMNS = ("artists", "album_name", "track_name", "duration_ms", "track_genre")
 _LISTING_ROWS = 10_000
+#: After so many files in a row that the store did not give, it is the store that fails, and not a file.
+_GIVE_UP_AFTER = 20
 
 #: How much is listed: the files of a folder, whatever they are; its audio files, and what links in it lead to;
 #: the same, and all folders below it.
@@ -205,6 +207,23 @@ def _frame(rows: list[tuple[object, ...]]) -> pd.DataFrame:
     return frame.astype({"audio_bytes": "Int64"})
 
 
+class _FaultsTold:
+    """A file whose own faults are those of the store: no reader of tags may take one for a file without tags."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell = file.seek, file.tell
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._file.read(size)
+        except (OSError, TrackError) as error:
+            raise StorageError(f"a file cannot be read: {first_line(error)}") from error
+
+
 def tag_reading(storage: StorageConfig, root: Location) -> Callable[[Frames], Frames]:
     """Return what reads the tags of files.
 
@@ -225,13 +244,21 @@ def tag_reading(storage: StorageConfig, root: Location) -> Callable[[Frames], Fr
     """
 
     def read(batches: Frames) -> Frames:
+        faults = 0  # of the store, one after another
         for batch in batches:
             tags: list[dict[str, str | int]] = []
             for uri, size in zip(batch["audio_uri"], batch["audio_bytes"], strict=True):
                 try:
                     with open_store(uri, storage, root).open(uri, size) as file:
-                        tags.append(read_tags(file, posixpath.basename(uri)))
+                        told = cast(BinaryIO, _FaultsTold(file))
+                        tags.append(read_tags(told, posixpath.basename(uri)))
+                        faults = 0
                 except (OSError, TrackError):
+                    tags.append({})
+                except StorageError:
+                    faults += 1
+                    if faults == _GIVE_UP_AFTER:
+                        raise
                     tags.append({})
             columns = {name: [tag.get(name) for tag in tags] for name in TAG_COLUMNS}
             frame = pd.DataFrame({"audio_uri": batch["audio_uri"].tolist(), **columns}, dtype=object)

@@ -11,6 +11,13 @@ from specrec.storage import Location
 
 #: What Spark reads unsigned numbers as: the next larger type that holds them all.
 _WIDER = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20)}
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
 _SIMPLE = (
     pa.types.is_boolean,
     pa.types.is_signed_integer,
@@ -30,7 +37,8 @@ def merge_schemas(
 ) -> tuple[pa.Schema, dict[str, str]]:
     """Return the schema of all parts of a catalogue together, and which columns were left out, and why.
 
-    A part may lack a column, and numbers may be narrower in one than in another. Columns that Spark cannot read, or
+    A part may lack a column, and numbers may be narrower in one than in another. A column in which every value is
+    missing, in all parts, is as good as none. Columns that Spark cannot read, or
     on whose type parts disagree, are left out where nobody needs them.
 
     Parameters
@@ -63,6 +71,8 @@ def merge_schemas(
                 of.append(field.type)
     fields, left_out = [], {}
     for name, of in types.items():
+        if all(_says_nothing(kind) for kind in of):
+            continue
         readable = [found for of_part in of if (found := _readable(of_part)) is not None]
         written = " and ".join(map(str, of))
         if len(readable) < len(of):
@@ -85,6 +95,13 @@ def merge_schemas(
     return pa.schema(fields), left_out
 
 
+def _says_nothing(kind: pa.DataType) -> bool:
+    """Tell whether a column holds nothing at all: libraries write it so where every value is missing."""
+    if pa.types.is_null(kind):
+        return True
+    return any(is_of(kind) for is_of in _LISTS) and _says_nothing(kind.value_type)
+
+
 def _plain(name: str) -> str:
     return name.strip().lower()
 
@@ -97,7 +114,9 @@ def _readable(kind: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911 - one f
         return _WIDER[kind]
     if pa.types.is_timestamp(kind):  # Spark knows no nanoseconds
         return None if kind.unit == "ns" else kind
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if any(is_of(kind) for is_of in _LISTS):
         of = _readable(kind.value_type)
         return None if of is None else pa.list_(of)
     if pa.types.is_struct(kind):
@@ -107,6 +126,6 @@ def _readable(kind: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911 - one f
     if pa.types.is_map(kind):
         key, value = _readable(kind.key_type), _readable(kind.item_type)
         return None if key is None or value is None else pa.map_(key, value)
-    if pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
         return pa.binary()
     return kind if any(is_of(kind) for is_of in _SIMPLE) else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from specrec.catalogue.config import CatalogueConfig
-from specrec.errors import CatalogueError
-from specrec.storage import Location, open_store, parent
+from specrec.errors import CatalogueError, StorageError
+from specrec.storage import Location, Store, open_store, parent
 from specrec.storage.config import StorageConfig
 
 #: The endings by which a catalogue's kind is told; what is delimited text may be packed by gzip.
@@ -61,7 +61,20 @@ def find_source(config: CatalogueConfig, storage: StorageConfig) -> str:
     if guessed and not any(folder.endswith("/_delta_log") for folder in store.folders(config.path)):
         kind = "folder"
     if kind == "folder":
+        if _is_file(store, config.path):
+            raise CatalogueError(
+                f"what {config.path} is, its ending does not tell: set catalogue.format to csv or parquet, or "
+                "save it as one of these"
+            )
         store.check(config.path)
     elif not store.exists(config.path):
         raise CatalogueError(f"there is no catalogue {config.path}: set catalogue.path")
     return kind
+
+
+def _is_file(store: Store, place: Location) -> bool:
+    try:
+        store.size(place)
+    except StorageError:
+        return False
+    return True

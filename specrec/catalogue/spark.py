@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -22,7 +23,18 @@ from specrec.catalogue.delimited import find_dialect, read_rows, unique_names
 from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
 from specrec.catalogue.parquet import merge_schemas
 from specrec.errors import CatalogueError, StorageError, TrackError, first_line
-from specrec.storage import SCHEMES, Location, for_spark, is_text, join, open_store, scheme_of
+from specrec.storage import (
+    SCHEMES,
+    Location,
+    StoredFile,
+    StoredFolder,
+    Unusable,
+    for_spark,
+    is_text,
+    join,
+    open_store,
+    scheme_of,
+)
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.schemas import TRACK_ATTRIBUTES, TRACKS
 
@@ -97,9 +109,16 @@ def _parts(path: Location, storage: StorageConfig) -> list[tuple[str, int]]:
     folders, found = [path], []
     while folders:
         folder = folders.pop()
-        names = ((file, file.uri.rpartition("/")[2]) for file in store.list(folder))
-        found += [(file.uri, file.size) for file, name in names if name[0] not in "._"]
-        folders += [below for below in store.folders(folder) if below.rpartition("/")[2][0] not in "._"]
+        for entry in store.entries(folder):
+            if entry.uri != folder and entry.uri.rpartition("/")[2][0] in "._":
+                continue
+            if isinstance(entry, StoredFile):
+                found.append((entry.uri, entry.size))
+            elif isinstance(entry, StoredFolder) and entry.leads_to is None:
+                folders.append(entry.uri)
+            else:  # to leave it out would be to lose its tracks
+                why = entry.message if isinstance(entry, Unusable) else "a link to a folder: put its files here"
+                raise CatalogueError(f"cannot read the catalogue {path}: {entry.uri} is a part of it, and {why}")
     if found:
         return sorted(found)
     try:
@@ -115,7 +134,7 @@ def _read_delimited(
     parts = _parts(path, storage)
 
     def names_in(uri: str, size: int) -> list[str]:
-        with open_part(uri, size, storage) as file:
+        with _told(uri), open_part(uri, size, storage) as file:
             return unique_names(find_dialect(file, Location(uri), **options).header)
 
     def headers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -126,7 +145,7 @@ def _read_delimited(
     def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for uri, size in (part.values() for part in batch.to_pylist()):
-                with open_part(uri, size, storage) as file:
+                with _told(uri), open_part(uri, size, storage) as file:
                     dialect = find_dialect(file, Location(uri), **options)
                     own = {name: place for place, name in enumerate(unique_names(dialect.header))}
                     file.seek(0)
@@ -162,12 +181,9 @@ def _read_parquet(spark: SparkSession, path: Location, storage: StorageConfig) -
         raise CatalogueError(f"the catalogue {path} is hidden: Spark reads no file whose name begins with . or _")
 
     def schema_of(uri: str, size: int) -> bytes:
-        try:
-            with open_part(uri, size, storage) as file:
-                found: bytes = pq.read_schema(file).remove_metadata().serialize().to_pybytes()
-                return found
-        except pa.ArrowInvalid as error:
-            raise CatalogueError(f"cannot read the catalogue {uri} as parquet: {first_line(error)}") from None
+        with _told(uri, " as parquet"), open_part(uri, size, storage) as file:
+            found: bytes = pq.read_schema(file).remove_metadata().serialize().to_pybytes()
+            return found
 
     def schemas(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -194,6 +210,15 @@ def open_part(uri: str, size: int, storage: StorageConfig) -> BinaryIO:
         return open_store(Location(uri), storage).open(Location(uri), size)
     except (OSError, TrackError) as error:
         raise CatalogueError(f"cannot read the catalogue {uri}: {first_line(error)}") from None
+
+
+@contextmanager
+def _told(uri: str, kind: str = "") -> Iterator[None]:
+    """Tell in one line why a file of a catalogue cannot be read, whether the store or its content is the matter."""
+    try:
+        yield
+    except (OSError, TrackError, StorageError, pa.ArrowException) as error:
+        raise CatalogueError(f"cannot read the catalogue {uri}{kind}: {first_line(error)}") from None
 
 
 def fingerprints(tracks: DataFrame, root: Location, storage: StorageConfig) -> DataFrame:
@@ -436,7 +461,8 @@ def as_text(column: Column, kind: T.DataType) -> Column:  # noqa: PLR0911 - one 
     if isinstance(kind, T.StringType):
         return column
     if isinstance(kind, T.DoubleType | T.FloatType):
-        whole = (column == F.floor(column)) & (F.abs(column) < 1e15)
+        # up to where doubles hold every whole number
+        whole = (column == F.floor(column)) & (F.abs(column) <= 2**53)
         return F.when(whole, column.cast("long").cast("string")).when(~F.isnan(column), column.cast("string"))
     if isinstance(kind, T.DecimalType):
         return F.regexp_replace(column.cast("string"), r"\.0+\z", "")

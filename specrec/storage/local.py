@@ -121,9 +121,12 @@ class LocalStore(Store):
     def size(self, uri: Location) -> int:
         """See :class:`Store`."""
         try:
-            return os.stat(uri).st_size
+            found = os.stat(uri)
         except OSError as error:
             raise StorageError(f"cannot read {uri}: {error.strerror or error}") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"cannot read {uri}: it is no file")
+        return found.st_size
 
     def entries(self, folder: Location) -> Iterator[Entry]:
         """See :class:`Store`.

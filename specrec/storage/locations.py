@@ -52,9 +52,10 @@ def locate(text: str) -> Location:
         for beginning in (scheme.prefix, *scheme.aliases):
             if text.startswith(beginning):
                 return scheme.parse(scheme.prefix + text.removeprefix(beginning))
-    if "://" in text.removeprefix("file://"):
+    path = _path_in(text)
+    if path is None or "://" in path:
         raise StorageError(f"cannot read {text}: use {' or '.join(scheme.example for scheme in SCHEMES)}")
-    return DISK.parse(text)
+    return DISK.parse(path)
 
 
 def place(text: str) -> Location:
@@ -202,8 +203,20 @@ def path_on_disk(text: str) -> Path:
     """
     if not text:
         raise StorageError("an empty path names nothing: give a path on disk")
-    if re.match(r"file:/(?!/[^/])", text):  # file:/a and file:///a; file://host/a is on another machine
-        return Path("/" + text.removeprefix("file:").lstrip("/"))
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text):
+    path = _path_in(text)
+    if path is None:
         raise StorageError(f"{text} is not on disk: give a path on disk")
-    return Path(os.path.expanduser(text))
+    return Path(os.path.expanduser(path))
+
+
+def _path_in(text: str) -> str | None:
+    """Return the path on disk that a text is, or is the URL of; None if it is the URL of another kind of place.
+
+    Examples
+    --------
+    >>> _path_in("file:/music"), _path_in("music"), _path_in("file://host/music"), _path_in("s3:/bucket/music")
+    ('/music', 'music', None, None)
+    """
+    if re.match(r"file:/(?!/[^/])", text):  # file:/a and file:///a; file://host/a is on another machine
+        return "/" + text.removeprefix("file:").lstrip("/")
+    return None if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", text) else text

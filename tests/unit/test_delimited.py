@@ -136,3 +136,13 @@ def test_a_row_is_told_by_the_line_that_it_begins_in():
 
 def test_columns_of_one_name_are_told_apart():
     assert unique_names(["a", "A ", "b", "a"]) == ["a", "A  (2)", "b", "a (3)"]
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "klingon"])
+def test_what_is_no_encoding_of_texts_is_told(encoding):
+    with pytest.raises(CatalogueError, match=f"catalogue.encoding={encoding}"):
+        find_dialect(io.BytesIO(b"track_id,audio\n"), "tracks.csv", encoding=encoding)
+
+
+def test_a_mark_of_the_delimiter_that_names_none_is_of_no_account():
+    assert find_dialect(io.BytesIO(b"sep=\r\ntrack_id,audio\r\n"), "tracks.csv").header == ("track_id", "audio")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pytest
@@ -17,6 +20,7 @@ from specrec.catalogue.tags import AUDIO_ENDINGS
 from specrec.errors import StorageError
 from specrec.storage import Location
 from specrec.storage.config import StorageConfig
+from specrec.storage.local import LocalStore
 
 
 @pytest.fixture
@@ -242,3 +246,38 @@ def test_a_file_that_cannot_be_read_has_no_tags_and_no_title(music: Path) -> Non
     (found,) = read(iter([pd.DataFrame({"audio_uri": uris, "audio_bytes": [1] * len(uris)})]))
     assert found["track_name"].tolist() == ["a", None, None, None, None]
     assert found[list(TAG_COLUMNS)].iloc[1:].isna().all(axis=None)
+
+
+def test_a_file_that_the_store_does_not_give_is_no_file_without_tags(
+    music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails for a moment, or for one file, is read again another night: it has not even a title."""
+    for number in range(30):
+        _put(music / f"{number:02}.mp3", "x" * 4096)
+    failing = {f"{music}/{number:02}.mp3" for number in (1, 2, 5)}
+
+    class Failing(LocalStore):
+        def open(self, uri: Location, size: int) -> BinaryIO:
+            file = super().open(uri, size)
+            if uri not in failing:
+                return file
+
+            class Broken(io.BytesIO):
+                def read(self, size: int | None = -1) -> bytes:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+            return Broken()
+
+    monkeypatch.setattr(
+        "specrec.catalogue.files.open_store", lambda _, storage, root: Failing(root, storage.follow_links_out)
+    )
+    names = [f"{music}/{number:02}.mp3" for number in range(30)]
+    rows = pd.DataFrame({"audio_uri": names, "audio_bytes": 4096})
+    read = tag_reading(StorageConfig(), Location(str(music)))
+    (tags,) = read(iter([rows]))
+    assert {
+        uri for uri, title in zip(tags["audio_uri"], tags["track_name"], strict=True) if title is None
+    } == failing
+    failing |= set(names)
+    with pytest.raises(StorageError):  # then it is the store that fails
+        list(read(iter([rows])))

@@ -31,7 +31,6 @@ def test_parts_lack_columns_and_have_narrower_numbers():
         pa.timestamp("ns"),
         pa.time64("us"),
         pa.float16(),
-        pa.null(),
         pa.list_(pa.timestamp("ns")),
         pa.decimal256(50, 2),
     ],
@@ -61,3 +60,19 @@ def test_what_lies_within_a_structure_is_left_out_alone():
     found, _ = _merged({"audio": audio, "kind": pa.dictionary(pa.int8(), pa.string()), "n": pa.uint32()})
     assert found["audio"] == pa.struct({"bytes": pa.binary(), "path": pa.string()})
     assert (found["kind"], found["n"]) == (pa.string(), pa.int64())
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.list_(pa.null())], ids=str)
+def test_a_column_that_says_nothing_in_any_part_is_as_good_as_none(kind):
+    found, left_out = _merged({"track_id": pa.string(), "tempo": kind}, {"track_id": pa.string()})
+    assert found == {"track_id": pa.string()}
+    assert left_out == {}
+    with pytest.raises(CatalogueError, match="tempo"):  # Spark cannot read the two together
+        _merged({"tempo": kind}, {"tempo": pa.float64()})
+
+
+def test_text_and_lists_are_read_however_arrow_keeps_them():
+    found, _ = _merged(
+        {"track_id": pa.string_view(), "artists": pa.list_(pa.string(), 2), "cover": pa.binary_view()}
+    )
+    assert found == {"track_id": pa.string(), "artists": pa.list_(pa.string()), "cover": pa.binary()}

@@ -11,7 +11,7 @@ from specrec.cli import main
 from specrec.config import load
 from specrec.errors import SpecrecError, StorageError
 from specrec.pipeline.train_encoder import train_encoder
-from specrec.storage import path_on_disk
+from specrec.storage import locate, path_on_disk
 
 ELSEWHERE = (
     "s3://bucket/key", "s3a://bucket/key", "s3:/bucket", "gs://bucket/a", "https://host/a.png", "S3://b", "hdfs:///a",
@@ -71,3 +71,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_training(tmp_path: P
     config = load(None, [f"warehouse={tmp_path}/nowhere"], needs_catalogue=False)
     with pytest.raises(SpecrecError, match=r"^the model cannot be written to .*/file/encoder: Not a directory$"):
         train_encoder(config, tmp_path / "file" / "encoder")
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/w", "file://host/w", "gs://bucket/w", "http:/host/w"])
+def test_what_is_no_path_is_no_place_on_disk(text: str) -> None:
+    with pytest.raises(StorageError, match="use "):
+        locate(text)
+
+
+@pytest.mark.parametrize("text", ["file:/music/w", "file:///music/w", "/music/w"])
+def test_a_place_on_disk_may_be_written_as_a_url(text: str) -> None:
+    assert locate(text) == "/music/w"
