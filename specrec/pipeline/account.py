@@ -26,7 +26,7 @@ ACCOUNT = "account"
 CLASSES = ("with_list", "without_audio", "refused", "in_quarantine", "alone", "all_left_out", "unaccounted")
 
 #: What may change which tracks have lists.
-_CHANGING = (*STAGES, "undo", "repair")
+_CHANGING = (*STAGES, "undo", "repair", "rollback")
 
 #: So many of the tracks that are lost are named.
 _NAMED = 5
@@ -111,7 +111,7 @@ def classes(tracks: DataFrame, recommendations: DataFrame, quarantine: DataFrame
 
 def _explain(run: Run, tracks: DataFrame) -> DataFrame:
     read = run.warehouse.read
-    vectors = read("embeddings").where(F.col("space") == HYBRID).select("track_id")
+    vectors = read("embeddings").where(F.col("space") == HYBRID).select("track_id", "input_hash")
     undirected = read("quarantine").where(F.col("stage") == f"neighbours/{HYBRID}").select("track_id")
     compared = vectors.join(undirected, "track_id", "left_anti")
     neighbours = read("neighbours").where(F.col("space") == HYBRID).select("track_id", "neighbour_id")
@@ -129,7 +129,8 @@ def without_lists(
     tracks : DataFrame
         ``track_id``.
     compared : DataFrame
-        ``track_id`` of all tracks whose vectors can be compared.
+        ``track_id, input_hash`` of all tracks whose vectors can be compared; of equal files, the hash is equal, and
+        none of them is in the list of another.
     neighbours : DataFrame
         ``track_id, neighbour_id``.
     allowed : DataFrame
@@ -147,7 +148,7 @@ def without_lists(
     )
     is_copy = _or_false(F.col("duplicate") == F.col("of_neighbour"))
     found = found.groupBy("track_id").agg(F.max(_or_false(F.col("allowed")) & ~is_copy).alias("may_stand"))
-    others = compared.limit(2).groupBy().agg(F.count("*").alias("others"))
+    others = compared.select("input_hash").distinct().limit(2).groupBy().agg(F.count("*").alias("others"))
     is_compared = compared.join(tracks, "track_id", "left_semi").select(
         "track_id", F.lit(True).alias("is_compared")
     )

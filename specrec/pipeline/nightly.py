@@ -63,7 +63,7 @@ def run_stages(
         run.undo_foreign_changes(chosen)
         for stage in runs:
             stage(run)
-        if chosen == list(STAGES):
+        if chosen == list(STAGES) and tracks is None:  # of some tracks only, the others may still be due
             account(run)
         tidy(run)
     return run.run_id

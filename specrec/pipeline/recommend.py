@@ -64,6 +64,7 @@ def recommend(run: Run) -> None:
         assert excerpts_made_with is not None
         excerpts = run.artefacts.need(excerpts_made_with).version  # of any system's pairs they are matched
         tracks = _state(warehouse.read("tracks"), warehouse.read("duplicates"), config.recommend)
+        count = int(tracks.partition(":")[0] or 0) // 2  # it has two codes of each track
         settings = {system: recommend_hash(config, system) for system in systems}
         now = {
             system: as_recorded(
@@ -87,6 +88,7 @@ def recommend(run: Run) -> None:
                         settings=settings[system],
                         excerpts=excerpts,
                         statistics=statistics.version,
+                        is_small=count < config.recommend.update_from,
                     )
                     for system in changed
                     if system in settings
@@ -154,11 +156,12 @@ class _Lists:
             for system, reason in reasons.items()
             if system not in before
         }
-        compared = self._compare(changed, before)
         # before the lists: until these are written, they name the version that there was
-        inputs = compared.where("not is_gone").withColumn("run_id", F.lit(run.run_id))
+        inputs = self._compare(changed, before).withColumn("run_id", F.lit(run.run_id))
         run.warehouse.replace_parts("list_inputs", "system", inputs, dict.fromkeys(changed, ""))
         version = run.warehouse.version("list_inputs")
+        # read from there: all that follows would carry the plan by which it was made, many times over
+        compared = run.warehouse.read("list_inputs", version)
         lists = {
             system: Basis(state, self._statistics, version, run.run_id) if state else Basis("")
             for system, state in changed.items()
@@ -180,12 +183,15 @@ class _Lists:
 
     def _inputs_before(self, system: System, basis: Basis) -> DataFrame | None:
         """Return what the lists of a system were made from; None if that cannot be read any more."""
-        try:
-            rows = self._run.warehouse.read("list_inputs", basis.inputs).where(F.col("system") == system)
-            first = rows.select("run_id").first()
-        except AnalysisException:
-            return None
-        return rows if first is not None and first.run_id == basis.run_id else None
+        for version in (None, basis.inputs):  # as it stands, unless the run after that one died
+            try:
+                rows = self._run.warehouse.read("list_inputs", version).where(F.col("system") == system)
+                first = rows.select("run_id").first()
+            except AnalysisException:
+                continue
+            if first is not None and first.run_id == basis.run_id:
+                return rows
+        return None
 
     def _of(self, table: str, column: str, systems: Collection[System]) -> DataFrame:
         return self._run.warehouse.read(table).where(F.col(column).isin(*systems))
@@ -204,11 +210,11 @@ class _Lists:
         now = inputs_of_lists(summaries, choices(tracks, duplicates, config.recommend), told)
         nothing = run.warehouse.read("list_inputs").limit(0)
         known = reduce(DataFrame.unionByName, before.values(), nothing)
-        return self._keep(compare_inputs(now, known, config.recommend.max_hub_shift))
+        return compare_inputs(now, known, config.recommend.max_hub_shift)
 
     def _choose(self, neighbours: DataFrame, compared: DataFrame) -> DataFrame:
         read = self._run.warehouse.read
-        near = compared.where("not is_gone").select(F.col("system").alias("space"), "track_id", "mean", "std")
+        near = compared.select(F.col("system").alias("space"), "track_id", "mean", "std")
         return choose_lists(neighbours, near, read("tracks"), read("duplicates"), self._run.config.recommend)
 
     def _explain(self, pairs: DataFrame, *, few: bool) -> DataFrame:

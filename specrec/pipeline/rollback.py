@@ -14,13 +14,13 @@ from __future__ import annotations
 from specrec.config import Config
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
-from specrec.pipeline.run import Run, open_run
+from specrec.pipeline.run import RECORDS, Run, open_run
 from specrec.storage import join
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.runs import ended_at
 
 #: What happened, and cannot be made not to have happened.
-_RECORDS = ("runs", "evaluation")
+_RECORDS = (*RECORDS, "evaluation")
 
 
 def rollback(config: Config, to: str) -> list[str]:

@@ -66,7 +66,9 @@ def made_of(settings: str, excerpts: int, tracks: str, neighbours: str | None) -
     return f"{settings}:{excerpts}:{tracks}:{neighbours}"
 
 
-def why_make_all(before: Basis | None, *, settings: SettingsHash, excerpts: int, statistics: int) -> str | None:
+def why_make_all(
+    before: Basis | None, *, settings: SettingsHash, excerpts: int, statistics: int, is_small: bool = False
+) -> str | None:
     """Return why the lists of a system are made as a whole; None if what changed in them is enough.
 
     Parameters
@@ -77,6 +79,8 @@ def why_make_all(before: Basis | None, *, settings: SettingsHash, excerpts: int,
         Of the settings that the lists to be made depend on.
     excerpts, statistics : int
         The versions that are in use now.
+    is_small : bool
+        Whether the catalogue has fewer tracks than ``recommend.update_from``.
 
     Examples
     --------
@@ -96,4 +100,6 @@ def why_make_all(before: Basis | None, *, settings: SettingsHash, excerpts: int,
         return "excerpts were made anew"
     if before.statistics is None:
         return "not known from what they were made"
-    return None if before.statistics == statistics else "the catalogue is another than sentences were measured by"
+    if before.statistics != statistics:
+        return "the catalogue is another than sentences were measured by"
+    return "few tracks" if is_small else None

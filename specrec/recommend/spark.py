@@ -167,7 +167,7 @@ def inputs_of_lists(summaries: DataFrame, choice: DataFrame, told: DataFrame) ->
 
 
 def compare_inputs(now: DataFrame, before: DataFrame, max_hub_shift: float) -> DataFrame:
-    """Return the inputs of now, and of lists that are gone, with what changed in them since the lists were made.
+    """Return the inputs of now, with what changed in them since the lists were made.
 
     How near the nearest of a track are stays as it was until it moved by more than the bound: a few new tracks
     would move it a little for many, and with it nearly all lists.
@@ -182,9 +182,8 @@ def compare_inputs(now: DataFrame, before: DataFrame, max_hub_shift: float) -> D
     Returns
     -------
     DataFrame
-        The columns of `now`, and the flags ``is_gone``; ``is_listed_anew``: the track's own list may change;
-        ``is_judged_anew``: so may lists of which it is a candidate; ``is_told_anew``: explanations may change in
-        which it occurs.
+        The columns of `now`, and the flags ``is_listed_anew``: the track's own list may change; ``is_judged_anew``:
+        so may lists of which it is a candidate; ``is_told_anew``: explanations may change in which it occurs.
     """
     names = ("mean", "std", "candidates", "choice", "words")
     of = F.col
@@ -195,7 +194,7 @@ def compare_inputs(now: DataFrame, before: DataFrame, max_hub_shift: float) -> D
     old = before.select(
         *LIST, F.lit(True).alias("was_there"), *(F.col(name).alias(f"was_{name}") for name in names)
     )
-    both = now.withColumn("is_there", F.lit(True)).join(old, LIST, "full_outer")
+    both = now.join(old, LIST, "left")
     moved = F.greatest(F.abs(of("mean") - was("mean")), F.abs(of("std") - was("std")))
     is_moved = (moved > max_hub_shift * was("std")) | (of("mean").isNull() != was("mean").isNull())
     is_new = was("there").isNull()
@@ -205,12 +204,10 @@ def compare_inputs(now: DataFrame, before: DataFrame, max_hub_shift: float) -> D
         return ~of(name).eqNullSafe(was(name))
 
     flags = {
-        "is_gone": of("is_there").isNull(),
         "is_listed_anew": is_new | is_moved | differs("candidates") | differs("choice"),
         "is_judged_anew": is_moved | differs("choice"),
         "is_told_anew": ~is_new & differs("words"),
     }
-    flags |= {name: ~flags["is_gone"] & flag for name, flag in flags.items() if name != "is_gone"}
     kept = {name: F.when(is_moved, of(name)).otherwise(was(name)).alias(name) for name in ("mean", "std")}
     columns = [kept.get(name, of(name)) for name in names]
     return both.select(*LIST, *columns, *(flag.alias(name) for name, flag in flags.items()))
@@ -253,7 +250,8 @@ def changes_of_lists(chosen: DataFrame, standing: DataFrame, anew: DataFrame, co
     """
     values = ("rank", "score", "affinity")
     standing = standing.select(*PAIR, *values)
-    touched = anew.unionByName(compared.where("is_gone").select(*LIST))
+    gone = standing.select(*LIST).distinct().join(compared.select(*LIST), LIST, "left_anti")
+    touched = anew.unionByName(gone)
     old = standing.join(touched, LIST, "left_semi").select(*PAIR, *(F.col(of).alias(f"was_{of}") for of in values))
     both = chosen.join(old, PAIR, "full_outer")
     is_new = F.col("was_rank").isNull() | (F.col("score") != F.col("was_score"))

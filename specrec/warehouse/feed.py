@@ -160,7 +160,10 @@ def steps(table: DeltaTable, place: Location, since: int) -> Iterator[dict[str, 
         return
     _feed(table, place, since, table.version()).close()  # all versions have it
     for version in range(since, table.version()):
-        for kinds, do in ((("delete",), "delete"), (_PUT, "put")):
+        for kinds, do in (
+            (("delete", "update_preimage"), "delete"),
+            (_PUT, "put"),
+        ):  # a row that moved has another key
             try:
                 for batch in _feed(table, place, version, version + 1):
                     for row in batch.to_pylist():

@@ -260,6 +260,9 @@ LIST_INPUTS = T.StructType(
         _field("candidates", _LONG, "code of the track's rows of neighbours"),
         _field("choice", _LONG, "code of what decides beside which others the track is recommended"),
         _field("words", _LONG, "code of what explanations say of the track"),
+        _field("is_listed_anew", _BOOL, "whether the track's own list may have changed in that run"),
+        _field("is_judged_anew", _BOOL, "whether lists of which it is a candidate may have"),
+        _field("is_told_anew", _BOOL, "whether what is said of it in explanations has"),
         _RUN_ID,
     ]
 )

@@ -69,7 +69,11 @@ def test_a_track_whose_neighbours_are_all_kept_out_is_accounted_for_and_others_a
     )
     allowed = ids("abcd").union(rows("track_id string", ("fine",), ("copy of b",)))
     copies = rows("track_id string, duplicate long", ("b", 7), ("copy of b", 7))
-    classed = without_lists(ids("abcde"), ids("abcde"), neighbours, allowed, copies)
+
+    def files(names: str) -> Any:  # of each track, what its vector was made from
+        return rows("track_id string, input_hash string", *((name, name.lower()) for name in names))
+
+    classed = without_lists(ids("abcde"), files("abcde"), neighbours, allowed, copies)
     assert {row.track_id: row["class"] for row in classed.collect()} == {
         "a": "all_left_out",
         "b": "all_left_out",
@@ -77,8 +81,8 @@ def test_a_track_whose_neighbours_are_all_kept_out_is_accounted_for_and_others_a
         "d": "unaccounted",
         "e": "unaccounted",
     }
-    for compared, of in (("e", "alone"), ("x", "unaccounted"), ("", "unaccounted")):
-        (row,) = without_lists(ids("e"), ids(compared), neighbours, allowed, copies).collect()
+    for compared, of in (("e", "alone"), ("eE", "alone"), ("ex", "unaccounted"), ("", "unaccounted")):
+        (row,) = without_lists(ids("e"), files(compared), neighbours, allowed, copies).collect()
         assert row["class"] == of, compared
 
 

@@ -33,7 +33,7 @@ ELSEWHERE = {"recommend.excerpt_seconds": "specrec.embedding.config.EMBEDDING_VE
 NOT_HASHED = frozenset(
     {
         "fit.max_drift", "fit.max_statistics_shift", "map.refit_share", "neighbours.block_rows",
-        "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from",
+        "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from", "recommend.update_from",
     }
 )  # fmt: skip
 
