@@ -45,8 +45,8 @@ class RecommendConfig(Section):
     )
     update_from: Annotated[int, Field(ge=0)] = Field(
         default=2_000,
-        description="catalogues of fewer tracks have all lists made whenever any may change, which is faster than to"
-        " find out which",
+        description="catalogues of fewer tracks have all lists made whenever any may change, which is faster than"
+        " to find out which",
     )
     max_per_artist: PositiveInt | None = Field(
         default=2, description="how many tracks of one artist a list may hold; null: any number"
