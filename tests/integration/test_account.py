@@ -9,9 +9,12 @@ import pytest
 from click.testing import CliRunner
 from nights import QUICK, Night, read_csv, write_csv
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from specrec.cli import main
 from specrec.pipeline.account import CLASSES, classes, without_lists
+from specrec.recommend.spark import PAIR
+from specrec.warehouse.schemas import GONE
 from specrec.warehouse.tables import Warehouse
 
 
@@ -103,8 +106,11 @@ def test_a_night_tells_a_track_that_lost_its_list(second_night: Night, spark: Sp
     assert found["catalogue"] == sum(found[name] for name in CLASSES) == 27
 
     warehouse = Warehouse(lambda: spark, second_night.warehouse, second_night.config().storage)
-    lost = spark.createDataFrame([("hybrid", "demo-0003")], "system string, track_id string")
-    warehouse.delete("recommendations", lost)  # a commit of ours, that no night undoes
+    of_track = (F.col("system") == "hybrid") & (F.col("track_id") == "demo-0003")
+    lost = warehouse.read("recommendations").where(of_track).withColumn("change", F.lit(GONE)).persist()
+    states = {"hybrid": warehouse.states("recommendations")["hybrid"]}
+    warehouse.change("recommendations", lost, PAIR, (), states)  # a commit of ours, that no night undoes
+    lost.unpersist()
     write_csv(catalogue, [{**row, "track_name": "Another name"} for row in read_csv(catalogue)])
     settings = (
         f"catalogue.path={catalogue}",
