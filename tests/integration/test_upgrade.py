@@ -73,8 +73,8 @@ def test_nothing_is_computed_anew(upgrade: Upgrade) -> None:
     assert stages.pop(ACCOUNT)["status"] == "done"  # what older releases made is accounted for, once
     assert {name: row["status"] for name, row in stages.items()} == dict.fromkeys(stages, "unchanged"), RENEW
     assert len(stages) == 8
-    # the lists get their change data feed, in a commit of its own
-    fed = {"recommendations": upgrade.before["recommendations"] + 1}
+    # the lists get their change data feed, and a column, in commits of their own
+    fed = {"recommendations": upgrade.before["recommendations"] + 2}
     assert upgrade.versions[0] == upgrade.before | fed, RENEW
 
 
