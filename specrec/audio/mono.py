@@ -90,7 +90,7 @@ def opposed(of_clip: Mapping[int, Float64Array]) -> Signs:
     found = {}
     for size, matrix in of_clip.items():
         loudest = matrix[int(np.argmax(matrix.diagonal()))]
-        first = loudest[np.flatnonzero(loudest)[:1]].sum()  # of the channels that the loudest has to do with
+        first = next(iter(loudest[loudest != 0]), 0.0)  # a channel that is silent has no sign
         signs = np.where(loudest * first < 0, -1.0, 1.0)
         if signs @ matrix @ signs > _CANCELS * max(matrix.sum(), 0.0):
             found[size] = signs.astype(np.float32)

@@ -12,8 +12,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -176,35 +175,6 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
         )
     if rows:
         yield rows
-
-
-def unique_names(header: Sequence[str]) -> list[str]:
-    """Return the names of columns, each once: a second `x` is called `x (2)`.
-
-    Names are the same for us whatever their case and the blanks around them.
-
-    Examples
-    --------
-    >>> unique_names(["audio", " Audio", "x"])
-    ['audio', ' Audio (2)', 'x']
-    >>> unique_names(["x", "x (2)", "x"])
-    ['x', 'x (2)', 'x (3)']
-    """
-    taken = {_plain(name) for name in header}
-    seen: Counter[str] = Counter()
-    found = []
-    for name in header:
-        plain, own = _plain(name), name
-        seen[plain] += 1
-        while seen[plain] > 1 and _plain(own := f"{name} ({seen[plain]})") in taken:
-            seen[plain] += 1
-        taken.add(_plain(own))
-        found.append(own)
-    return found
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()
 
 
 class _Lines:

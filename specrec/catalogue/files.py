@@ -211,7 +211,6 @@ class _FaultsTold:
     """A file whose own faults are those of the store: no reader of tags may take one for a file without tags."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.seek, self.tell = file.seek, file.tell
         self._file = file
 
     def __getattr__(self, name: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
+from specrec.catalogue.columns import plain_name
 from specrec.errors import CatalogueError, first_line
 from specrec.storage import Location
 
@@ -38,8 +39,8 @@ def merge_schemas(
     """Return the schema of all parts of a catalogue together, and which columns were left out, and why.
 
     A part may lack a column, and numbers may be narrower in one than in another. A column in which every value is
-    missing, in all parts, is as good as none. Columns that Spark cannot read, or
-    on whose type parts disagree, are left out where nobody needs them.
+    missing, in all parts, is as good as none. Columns that Spark cannot read, or on whose type parts disagree, are
+    left out where nobody needs them.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def merge_schemas(
         readable = [found for of_part in of if (found := _readable(of_part)) is not None]
         written = " and ".join(map(str, of))
         if len(readable) < len(of):
-            if _plain(name) in needed:
+            if plain_name(name) in needed:
                 raise CatalogueError(
                     f"the column {name!r} of the catalogue {path} is {written}, which cannot be read: make it text"
                 )
@@ -86,7 +87,7 @@ def merge_schemas(
             parts = [pa.schema({name: of_part}) for of_part in readable]
             fields.append(pa.unify_schemas(parts, promote_options="permissive").field(0))
         except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-            if _plain(name) in needed:
+            if plain_name(name) in needed:
                 raise CatalogueError(
                     f"the parts of the catalogue {path} disagree on the column {name!r}, which is {written}: write "
                     f"them anew with one type ({first_line(error)})"
@@ -100,10 +101,6 @@ def _says_nothing(kind: pa.DataType) -> bool:
     if pa.types.is_null(kind):
         return True
     return any(is_of(kind) for is_of in _LISTS) and _says_nothing(kind.value_type)
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()
 
 
 def _readable(kind: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911 - one for each kind

@@ -19,7 +19,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_type
 
-from specrec.catalogue.delimited import find_dialect, read_rows, unique_names
+from specrec.catalogue.columns import plain_name, unique_names
+from specrec.catalogue.delimited import find_dialect, read_rows
 from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
 from specrec.catalogue.parquet import merge_schemas
 from specrec.errors import CatalogueError, StorageError, TrackError, first_line
@@ -44,7 +45,7 @@ CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio
 #: Names of row numbers, which pandas and Spark write beside the data. They are left out, as they change whenever
 #: rows are in another order.
 _INDEX_COLUMN = re.compile(r"(unnamed: ?\d+|_c\d+|index|__index_level_\d+__|)", re.IGNORECASE)
-#: What the second column of a name is called; see :func:`~specrec.catalogue.delimited.unique_names`.
+#: What the second column of a name is called; see :func:`~specrec.catalogue.columns.unique_names`.
 _AGAIN = re.compile(r"(.*) \(\d+\)")
 #: What stands for nothing in a column of numbers, in small letters.
 _NOTHING = ("", "nan", "none", "null", "na", "n/a", "<na>", "-", "\\n")
@@ -134,7 +135,7 @@ def _read_delimited(
     parts = _parts(path, storage)
 
     def names_in(uri: str, size: int) -> list[str]:
-        with _told(uri), open_part(uri, size, storage) as file:
+        with open_part(uri, size, storage) as file:
             return unique_names(find_dialect(file, Location(uri), **options).header)
 
     def headers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -145,7 +146,7 @@ def _read_delimited(
     def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for uri, size in (part.values() for part in batch.to_pylist()):
-                with _told(uri), open_part(uri, size, storage) as file:
+                with open_part(uri, size, storage) as file:
                     dialect = find_dialect(file, Location(uri), **options)
                     own = {name: place for place, name in enumerate(unique_names(dialect.header))}
                     file.seek(0)
@@ -181,7 +182,7 @@ def _read_parquet(spark: SparkSession, path: Location, storage: StorageConfig) -
         raise CatalogueError(f"the catalogue {path} is hidden: Spark reads no file whose name begins with . or _")
 
     def schema_of(uri: str, size: int) -> bytes:
-        with _told(uri, " as parquet"), open_part(uri, size, storage) as file:
+        with open_part(uri, size, storage, "parquet") as file:
             found: bytes = pq.read_schema(file).remove_metadata().serialize().to_pybytes()
             return found
 
@@ -204,21 +205,28 @@ def _read_parquet(spark: SparkSession, path: Location, storage: StorageConfig) -
     return Source(reader.load(for_spark(path)), left_out)
 
 
-def open_part(uri: str, size: int, storage: StorageConfig) -> BinaryIO:
-    """Open a file of a catalogue. Raises CatalogueError if it cannot be read."""
-    try:
-        return open_store(Location(uri), storage).open(Location(uri), size)
-    except (OSError, TrackError) as error:
-        raise CatalogueError(f"cannot read the catalogue {uri}: {first_line(error)}") from None
-
-
 @contextmanager
-def _told(uri: str, kind: str = "") -> Iterator[None]:
-    """Tell in one line why a file of a catalogue cannot be read, whether the store or its content is the matter."""
+def open_part(uri: str, size: int, storage: StorageConfig, kind: str = "") -> Iterator[BinaryIO]:
+    """Open a file of a catalogue for as long as it is read.
+
+    Parameters
+    ----------
+    uri, size
+        As :func:`_parts` returns them.
+    kind : str
+        As what it is read, for the message; empty: as text.
+
+    Raises
+    ------
+    CatalogueError
+        In one line, if it cannot be read, whether the store or its content is the matter.
+    """
     try:
-        yield
+        with open_store(Location(uri), storage).open(Location(uri), size) as file:
+            yield file
     except (OSError, TrackError, StorageError, pa.ArrowException) as error:
-        raise CatalogueError(f"cannot read the catalogue {uri}{kind}: {first_line(error)}") from None
+        as_what = f" as {kind}" if kind else ""
+        raise CatalogueError(f"cannot read the catalogue {uri}{as_what}: {first_line(error)}") from None
 
 
 def fingerprints(tracks: DataFrame, root: Location, storage: StorageConfig) -> DataFrame:
@@ -356,7 +364,7 @@ def conform(raw: DataFrame) -> DataFrame:
     present: dict[str, str] = {}
     others: list[tuple[str, str]] = []
     for name, column in zip(header, raw.columns, strict=True):
-        low = name.strip().lower()
+        low = plain_name(name)
         again = _AGAIN.fullmatch(low)
         if low in present or (again and again[1] in CATALOGUE_COLUMNS):
             twice = again[1] if again else low
@@ -431,7 +439,7 @@ def bytes_in(raw: DataFrame) -> dict[str, str]:
     return {
         column.name: column.dataType.simpleString()
         for column in raw.schema.fields
-        if _has_bytes(column.dataType) and column.name.strip().lower() not in CATALOGUE_COLUMNS
+        if _has_bytes(column.dataType) and plain_name(column.name) not in CATALOGUE_COLUMNS
     }
 
 

@@ -252,7 +252,7 @@ def _write_beside(uri: Location, data: bytes) -> str:
 
 
 def _parse(text: str) -> Location:
-    return Location(os.path.abspath(os.path.expanduser(text.removeprefix("file://"))))
+    return Location(os.path.abspath(os.path.expanduser(text)))
 
 
 DISK = Scheme(

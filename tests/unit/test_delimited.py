@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from specrec.catalogue.delimited import DELIMITERS, find_dialect, read_rows, unique_names
+from specrec.catalogue.columns import unique_names
+from specrec.catalogue.delimited import DELIMITERS, find_dialect, read_rows
 from specrec.errors import CatalogueError
 
 HEADER = ["track_id", "artists", "audio"]
