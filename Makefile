@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-embedding bench-encoder format package clean
+.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -43,8 +43,8 @@ test: INTEGRATION_COVERAGE := --cov --cov-append
 test: lint unit integration e2e ## Run all checks and tests, and measure what they cover (times: CONTRIBUTING.md)
 
 lint: setup ## Check style, types, who imports whom, and licences
-	$(BIN)/ruff check specrec jobs tests deploy
-	$(BIN)/ruff format --check specrec jobs tests deploy
+	$(BIN)/ruff check specrec jobs tests deploy examples
+	$(BIN)/ruff format --check specrec jobs tests deploy examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python deploy/licences.py
@@ -69,15 +69,21 @@ bench-neighbours: setup jars ## Time the search beside FAISS, hnswlib, voyager a
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench/neighbours.py
 
+bench-night: setup jars ## Time a night that changes a little beside the first one, at three sizes (an hour; ARGS=--tracks 25000)
+	$(BIN)/python tests/bench/night.py $(ARGS)
+
 bench-embedding: setup train jars ## Time an encoder on stored spectrograms: ONNX Runtime alone, and in Spark
 	$(BIN)/python tests/bench/embedding.py
 
 bench-encoder: setup train ## Cross-validate the encoder on real clips, beside the other spaces (an hour; MUSICNN=FILE)
 	$(BIN)/python tests/bench/encoder.py $(if $(MUSICNN),--musicnn $(MUSICNN)) $(ARGS)
 
+bench-explain: setup ## Time what explaining a pair costs in Python (a minute)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/explain.py
+
 format: setup ## Format the code
-	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy || true
-	$(BIN)/ruff format specrec jobs tests deploy
+	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy examples || true
+	$(BIN)/ruff format specrec jobs tests deploy examples
 
 package: setup ## Pack the environment and the package that spark-submit ships
 	$(BIN)/python deploy/pack.py

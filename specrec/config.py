@@ -27,6 +27,7 @@ from specrec.recommend.config import RecommendConfig
 from specrec.settings import PositiveInt, Section, SettingsHash, System, nearest_name
 from specrec.storage import Location, TablesPlace
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.config import MaintainConfig
 
 
 class SparkConfig(Section):
@@ -77,6 +78,7 @@ class Config(Section):
     map: MapConfig = Field(default_factory=MapConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     encoder: EncoderConfig = Field(default_factory=EncoderConfig)
+    maintain: MaintainConfig = Field(default_factory=MaintainConfig)
     spark: SparkConfig = Field(default_factory=SparkConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 

@@ -2,7 +2,15 @@
 
 
 class SpecrecError(Exception):
-    """Ends a run. Its message is one line that says what happened and what to do; the exit status is 2."""
+    """Ends a run. Its message is one line that says what happened and what to do.
+
+    Attributes
+    ----------
+    exit_status : int
+        What the command ends with.
+    """
+
+    exit_status = 2
 
 
 class ConfigError(SpecrecError):
@@ -23,6 +31,12 @@ class WarehouseLockedError(SpecrecError):
 
 class ExtractionError(SpecrecError):
     """More tracks failed than ``extract.max_failed_share`` allows."""
+
+
+class UnaccountedError(SpecrecError):
+    """All stages of a night ended well, and yet a track has no list and nothing says why."""
+
+    exit_status = 3
 
 
 class TrackError(Exception):

@@ -144,6 +144,8 @@ def session_settings(config: Config) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": str(config.spark.snapshot_partitions),
         # to send the ids of half a million tracks to every executor costs less than to shuffle their vectors
         "spark.sql.autoBroadcastJoinThreshold": str(64 << 20),
+        # a union that would keep its parts' partitions fails where they have been made fewer: "Can't zip RDDs"
+        "spark.sql.unionOutputPartitioning": "false",
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # by default a batch has ten thousand rows: of spectrograms, these are 1.6 GB

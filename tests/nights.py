@@ -136,4 +136,6 @@ def untrue(night: Night) -> list[Untrue]:
     levels = [row for row in embeddings if row["space"] == "spectrogram"]
     tables = (night.rows("audio_features"), levels, night.rows("tracks"), embeddings)
     values = values_of(*map(pd.DataFrame, tables))
-    return TruthChecker(values, values).untrue(night.rows("recommendations"))
+    # shares of tracks may be off by so much before sentences are told anew
+    slack = night.config().fit.max_statistics_shift / 100
+    return TruthChecker(values, values, slack).untrue(night.rows("recommendations"))

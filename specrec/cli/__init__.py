@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 import specrec
-from specrec.cli import demo, evaluate, nightly, query, repair, show, train
+from specrec.cli import changes, demo, evaluate, maintain, nightly, query, repair, rollback, show, train
 from specrec.cli.options import Group
 
 
@@ -37,6 +37,9 @@ for _command in (
     query.query,
     query.query_many,
     evaluate.evaluate,
+    changes.changes,
+    maintain.maintain,
+    rollback.rollback,
     repair.repair,
     train.train_encoder,
 ):

@@ -22,8 +22,20 @@ from specrec.pipeline.stages import STAGES, in_order
     type=click.Choice(list(STAGES)),
     help="run this stage alone; repeatable: stages run in the order of a night",
 )
-def nightly(config_path: Path | None, overrides: tuple[str, ...], refit: bool, stages: tuple[str, ...]) -> None:
+@click.option(
+    "--tracks",
+    metavar="FILE",
+    help="ingest and extract only these tracks: a CSV with a column track_id, or one track_id a line",
+)
+def nightly(
+    config_path: Path | None, overrides: tuple[str, ...], refit: bool, stages: tuple[str, ...], tracks: str | None
+) -> None:
     """Run the whole job: what is new or changed is extracted, and every list is brought up to date.
+
+    With --tracks, of the catalogue and its audio only the tracks of FILE are looked at: new, changed and removed
+    ones among them are taken over, and all others stay as they are, whatever happened to them since. The stages
+    after extract follow what changed, as on any night. A track_id that neither the catalogue nor the tables have is
+    refused.
 
     \b
     Examples:
@@ -31,8 +43,11 @@ def nightly(config_path: Path | None, overrides: tuple[str, ...], refit: bool, s
       specrec nightly --config conf/local.yaml --set catalogue.path=~/Music --set audio.clip_seconds=10
       specrec nightly --config conf/local.yaml --refit
       specrec nightly --config conf/local.yaml --stage neighbours --stage recommend
+      specrec nightly --config conf/local.yaml --tracks album.txt
     """  # noqa: D301
     from specrec.pipeline.nightly import run_stages
+    from specrec.storage import locate
 
     chosen = in_order(stages or None)
-    run_stages(logged(load(config_path, overrides, needs_catalogue="ingest" in chosen)), chosen, refit)
+    config = logged(load(config_path, overrides, needs_catalogue="ingest" in chosen))
+    run_stages(config, chosen, refit, None if tracks is None else locate(tracks))

@@ -67,7 +67,7 @@ class Group(click.Group):
                 require_readable(sys.argv[1:])
             return super().invoke(ctx)
         except SpecrecError as error:
-            _end(str(error))
+            _end(str(error), error.exit_status)
         except click.ClickException as error:
             error.message = plain_lines(error.message)  # type: ignore[misc]
             raise

@@ -57,3 +57,13 @@ class DuplicatesConfig(Section):
         return settings_hash(
             DUPLICATES_VERSION, audio, self.differing(), previous=[DUPLICATES_VERSION, audio, before]
         )
+
+    def comparison_hash(self, audio: SettingsHash) -> SettingsHash:
+        """Return what the comparison of two spectrograms depends on, besides these, and not what follows from it.
+
+        Parameters
+        ----------
+        audio : SettingsHash
+            Of what the spectrograms depend on.
+        """
+        return settings_hash(DUPLICATES_VERSION, audio, self.differing("min_overlap"))

@@ -17,7 +17,6 @@ from specrec.arrays import Int64Array
 from specrec.audio.mel import decode_mel
 from specrec.duplicates.alignment import ABOVE_REPETITION, Sketch, align, repetition, sketch
 from specrec.duplicates.config import DuplicatesConfig
-from specrec.duplicates.groups import connect
 from specrec.duplicates.titles import clean_artists, clean_titles
 
 Frames = Iterator[pd.DataFrame]
@@ -26,12 +25,15 @@ Frames = Iterator[pd.DataFrame]
 KNOWN = ("content_hash", "track_name", "artists", "duration_ms")
 #: A track is compared with so many others of the same title and artist: those whose lengths follow its own.
 _SAME_TITLE = 3
-_FEW_PAIRS = 100_000
 _DESCRIBED = "track_id string, original string, next_copy string, title string, artist string, duration_ms long"
 _SKETCH = (
-    "track_id string, sketch binary, repetition double, bands int, n_frames int, sample_rate int, hop_length int"
+    "track_id string, content_hash string, sketch binary, repetition double, bands int, n_frames int, "
+    "sample_rate int, hop_length int"
 )
-_COMPARED = "a string, b string, similarity double, repetition double, lag_seconds double"
+#: What tells a pair, and the sound that was compared.
+_PAIR = ("a", "b", "a_content_hash", "b_content_hash")
+_SAID = ("similarity", "repetition", "lag_seconds")
+_COMPARED = ", ".join([*(f"{name} string" for name in _PAIR), *(f"{name} double" for name in _SAID)])
 
 
 def what_is_known(analysed: DataFrame, tracks: DataFrame) -> DataFrame:
@@ -119,103 +121,152 @@ def find_candidates(described: DataFrame, neighbours: DataFrame, config: Duplica
     return pairs.where(~F.coalesce(differ, F.lit(False))).select("a", "b")
 
 
-def compare_spectrograms(candidates: DataFrame, spectrograms: DataFrame, min_overlap: float) -> DataFrame:
-    """Return ``a, b, similarity, repetition, lag_seconds`` of candidates: see :mod:`specrec.duplicates.alignment`.
+def with_contents(pairs: DataFrame, analysed: DataFrame) -> DataFrame:
+    """Return ``a, b, a_content_hash, b_content_hash``: pairs, and which files' sound is to be compared.
 
-    Of the repetitions of both clips, the greater.
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``a, b``.
+    analysed : DataFrame
+        ``track_id, content_hash`` of the tracks that have audio.
+    """
+    for name in ("a", "b"):
+        of_side = analysed.select(
+            F.col("track_id").alias(name), F.col("content_hash").alias(f"{name}_content_hash")
+        )
+        pairs = pairs.join(of_side, name)
+    return pairs.select(*_PAIR)
 
-    Spectrograms are reduced to sketches, half their size, before they meet; bands of unlike sample rates are unlike
-    frequencies and are not compared.
+
+def survey_pairs(compared: DataFrame, candidates: DataFrame, analysed: DataFrame, settings: str) -> DataFrame:
+    """Return ``a, b, is_current, is_candidate`` of the pairs that were once compared.
+
+    Current is a pair of two tracks that still hold what was compared, with these settings.
+
+    Parameters
+    ----------
+    compared : DataFrame
+        The table ``compared_pairs``.
+    candidates : DataFrame
+        What :func:`with_contents` returned of the candidates of this night.
+    analysed : DataFrame
+        ``track_id, content_hash`` of the tracks that have audio.
+    settings : str
+        The hash of what a comparison depends on.
+    """
+    now = with_contents(compared.where(F.col("config_hash") == settings).select("a", "b"), analysed)
+    now = now.withColumn("is_current", F.lit(True))
+    tonight = candidates.select("a", "b", F.lit(True).alias("is_candidate"))
+    found = compared.select(*_PAIR).join(now, [*_PAIR], "left").join(tonight, ["a", "b"], "left")
+    return found.select(
+        "a", "b", *(F.coalesce(name, F.lit(False)).alias(name) for name in ("is_current", "is_candidate"))
+    )
+
+
+def not_compared(candidates: DataFrame, compared: DataFrame) -> DataFrame:
+    """Return the candidates that are not among the pairs that were compared, of the same two files.
 
     Parameters
     ----------
     candidates : DataFrame
-        ``a, b``.
+        What :func:`with_contents` returned.
+    compared : DataFrame
+        Pairs of the table ``compared_pairs``, all of the same settings.
+    """
+    return candidates.join(compared.select(*_PAIR), [*_PAIR], "left_anti")
+
+
+def compare_spectrograms(candidates: DataFrame, spectrograms: DataFrame, min_overlap: float) -> DataFrame:
+    """Return ``similarity, repetition, lag_seconds`` of candidates: see :mod:`specrec.duplicates.alignment`.
+
+    Of the repetitions of both clips, the greater.
+
+    Spectrograms are reduced to sketches, half their size, before they meet; bands of unlike sample rates are unlike
+    frequencies and are not compared: of such a pair all three are null. A pair of which there is no spectrogram of
+    the very file that it names is left out.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        ``a, b, a_content_hash, b_content_hash``, which are returned too.
     spectrograms : DataFrame
         The table ``mel_spectrograms``.
     """
-    pair = F.struct("a", "b")
-    wanted = candidates.select(pair.alias("pair"), F.explode(F.array("a", "b")).alias("track_id"))
-    columns = ("track_id", "mel", "n_mels", "n_frames", "sample_rate", "hop_length")
-    of_candidates = spectrograms.select(*columns).join(
-        wanted.select("track_id").distinct(), "track_id", "left_semi"
-    )
+    file = ["track_id", "content_hash"]
+    sides = (F.struct(F.col(s).alias("track_id"), F.col(f"{s}_content_hash").alias("content_hash")) for s in "ab")
+    wanted = candidates.select(F.struct(*_PAIR).alias("pair"), F.explode(F.array(*sides)).alias("file"))
+    wanted = wanted.select("pair", "file.*")
+    columns = (*file, "mel", "n_mels", "n_frames", "sample_rate", "hop_length")
+    of_candidates = spectrograms.select(*columns).join(wanted.select(*file).distinct(), file, "left_semi")
     # Both sides of a pair come from one join: each spectrogram is read and reduced once.
-    joined = of_candidates.mapInPandas(_sketch, _SKETCH).join(wanted, "track_id")
+    joined = of_candidates.mapInPandas(_sketch, _SKETCH).join(wanted, file)
     is_first = F.col("track_id") == F.col("pair.a")
     carried = F.struct("sketch", "repetition", "bands", "n_frames", "sample_rate", "hop_length")
     met = joined.groupBy("pair").agg(
         F.first(F.when(is_first, carried), ignorenulls=True).alias("a"),
         F.first(F.when(~is_first, carried), ignorenulls=True).alias("b"),
     )
-    met = met.where("a.sample_rate = b.sample_rate and a.hop_length = b.hop_length and a.bands = b.bands").select(
-        F.col("pair.a").alias("a"),
-        F.col("pair.b").alias("b"),
+    alike = F.expr("a.sample_rate = b.sample_rate and a.hop_length = b.hop_length and a.bands = b.bands")
+    met = met.where("a is not null and b is not null").select(
+        "pair.*",
+        alike.alias("is_comparable"),
         F.greatest("a.repetition", "b.repetition").alias("repetition"),
         *(F.col(f"a.{name}").alias(name) for name in ("bands", "sample_rate", "hop_length")),
-        *(F.col(f"{side}.{name}").alias(f"{side}_{name}") for side in "ab" for name in ("sketch", "n_frames")),
+        *(F.when(alike, F.col(f"{side}.sketch")).alias(f"{side}_sketch") for side in "ab"),
+        *(F.col(f"{side}.n_frames").alias(f"{side}_n_frames") for side in "ab"),
     )
     return met.mapInPandas(_align_pairs(min_overlap), _COMPARED)
 
 
 def is_one_recording(config: DuplicatesConfig) -> Column:
-    """Return whether a row of :func:`compare_spectrograms` is of one recording."""
+    """Return whether a row of :func:`compare_spectrograms` is of one recording; not so if it could not compare."""
     similarity = F.col("similarity")
-    return (similarity >= config.min_similarity) & (similarity >= F.col("repetition") + ABOVE_REPETITION)
+    is_same = (similarity >= config.min_similarity) & (similarity >= F.col("repetition") + ABOVE_REPETITION)
+    return F.coalesce(is_same, F.lit(False))
 
 
-def least_connected(edges: DataFrame, few: int = _FEW_PAIRS) -> DataFrame:
-    """Return ``track_id, group_id`` of the ends of edges: the least track_id that it is connected with.
+def edges_of(pairs: DataFrame) -> DataFrame:
+    """Return pairs ``a, b``, with a < b, as edges ``track_id, group_id`` that :func:`draw_together` takes."""
+    return pairs.select(F.col("b").alias("track_id"), F.col("a").alias("group_id")).distinct()
+
+
+def draw_together(edges: DataFrame) -> DataFrame:
+    """Return edges that connect the same tracks, and fewer of them by way of others: one round of two.
+
+    First each track's neighbours that are greater than it are connected with the least of all its neighbours, or
+    with the track itself if that is less; then each track's lesser neighbours, and the track, with the least of
+    these (Kiveris et al., *Connected Components in MapReduce and Beyond*, 2014: large-star and small-star). Rounds
+    end in edges that stay: each track's is with the least that it is connected with. A chain of n tracks needs
+    about log n rounds, and a star, as copies of one recording are, one. No round has more edges than the last, and
+    what is grouped is least values alone: a track with a million neighbours makes no list of a million.
 
     Parameters
     ----------
     edges : DataFrame
-        ``a, b``; read several times.
-    few : int
-        Up to so many edges are connected in this process: a round in Spark takes as long as ten thousand of them.
+        ``track_id, group_id``, the second being less.
     """
-    small = edges.select("a", "b").limit(few + 1).toPandas()  # bounded by `few`
-    if len(small) > few:
-        return _connect_in_rounds(edges)
-    return edges.sparkSession.createDataFrame(connect(small), "track_id string, group_id string")
+    there = edges.select(F.col("track_id").alias("of"), F.col("group_id").alias("other"))
+    both = there.unionByName(edges.select(F.col("group_id").alias("of"), F.col("track_id").alias("other")))
+    least = both.groupBy("of").agg(F.least(F.min("other"), F.col("of")).alias("least"))
+    greater = both.where(F.col("other") > F.col("of")).join(least, "of")
+    large = greater.select(F.col("other").alias("track_id"), F.col("least").alias("group_id")).distinct()
+
+    least = large.groupBy("track_id").agg(F.min("group_id").alias("least"))
+    lesser = large.join(least, "track_id").select(
+        F.col("group_id").alias("track_id"), F.col("least").alias("group_id")
+    )
+    own = least.select("track_id", F.col("least").alias("group_id"))
+    return lesser.where("track_id != group_id").unionByName(own).distinct()
 
 
-def _connect_in_rounds(edges: DataFrame) -> DataFrame:
-    """Connect in Spark.
-
-    Each round a track takes the least group of its neighbours, and then that track's own: a chain of n tracks needs
-    about log n rounds, and a star, as copies of one recording are, two.
-    """
-    both = edges.select("a", "b").unionByName(edges.select(F.col("b").alias("a"), F.col("a").alias("b")))
-    groups = both.groupBy(F.col("a").alias("track_id")).agg(F.min("b").alias("b"))
-    groups = _alone(groups.select("track_id", F.least("track_id", "b").alias("group_id")))
-    while True:
-        of_neighbour = groups.select(F.col("track_id").alias("b"), F.col("group_id").alias("nearby"))
-        least = (
-            both.join(of_neighbour, "b").groupBy(F.col("a").alias("track_id")).agg(F.min("nearby").alias("nearby"))
-        )
-        taken = groups.join(least, "track_id").select(
-            "track_id", F.col("group_id").alias("old"), F.least("group_id", "nearby").alias("via")
-        )
-        onward = groups.select(F.col("track_id").alias("via"), F.col("group_id").alias("beyond"))
-        jumped = _alone(
-            taken.join(onward, "via").select("track_id", "old", F.least("via", "beyond").alias("group_id"))
-        )
-        groups = jumped.select("track_id", "group_id")
-        if jumped.where("old != group_id").isEmpty():
-            return groups
+def groups_of_edges(edges: DataFrame) -> DataFrame:
+    """Return ``track_id, group_id`` of all tracks of the edges that rounds of :func:`draw_together` end in."""
+    least = edges.select(F.col("group_id").alias("track_id"), "group_id").distinct()
+    return edges.select("track_id", "group_id").unionByName(least)
 
 
-def _alone(rows: DataFrame) -> DataFrame:
-    """Compute rows, and return them without the plan that they came from.
-
-    The plan of n rounds, each read several times, would have some 2 ** n parts. A checkpoint alone is not enough:
-    it keeps the size that its plan was thought to have, and those are multiplied at each join.
-    """
-    return rows.sparkSession.createDataFrame(rows.localCheckpoint().rdd, rows.schema)
-
-
-def groups_of(described: DataFrame, confirmed: DataFrame) -> DataFrame:
+def groups_of(described: DataFrame, confirmed: DataFrame, connected: DataFrame) -> DataFrame:
     """Return the columns of ``duplicates``, without the run's: the tracks of groups of two or more.
 
     Parameters
@@ -224,13 +275,15 @@ def groups_of(described: DataFrame, confirmed: DataFrame) -> DataFrame:
         What :func:`describe` returned.
     confirmed : DataFrame
         ``a, b, similarity, repetition, lag_seconds`` of the pairs that are one recording.
+    connected : DataFrame
+        ``track_id, group_id`` of their tracks: the least that each is connected with.
     """
-    said = ["similarity", "repetition", "lag_seconds"]
+    said = [*_SAID]
+    confirmed = confirmed.select("a", "b", *said)
     turned = confirmed.select(F.col("b").alias("a"), F.col("a").alias("b"), *said)
     turned = turned.withColumn("lag_seconds", 0.0 - F.col("lag_seconds"))
     best = F.min(F.struct((-F.col("similarity")).alias("distance"), "b", *said))
     heard = confirmed.unionByName(turned).groupBy("a").agg(best.alias("best"))
-    connected = least_connected(confirmed)
     heard = heard.select(F.col("a").alias("track_id"), "best.*").join(connected, "track_id")
     of_original = connected.select(F.col("track_id").alias("original"), F.col("group_id").alias("of_original"))
 
@@ -285,7 +338,7 @@ def _sketch(batches: Frames) -> Frames:
             sketch(decode_mel(mel, n_mels, n_frames), rate)
             for mel, n_mels, n_frames, rate in zip(*columns, strict=True)
         ]
-        kept = frame[["track_id", "n_frames", "sample_rate", "hop_length"]]
+        kept = frame[["track_id", "content_hash", "n_frames", "sample_rate", "hop_length"]]
         yield kept.assign(
             sketch=[steps.tobytes() for steps in sketches],
             bands=[len(steps) for steps in sketches],
@@ -296,7 +349,9 @@ def _sketch(batches: Frames) -> Frames:
 def _align_pairs(min_overlap: float) -> Callable[[Frames], Frames]:
     def align_batches(batches: Frames) -> Frames:
         for batch in batches:
-            for bands, frame in batch.groupby("bands"):
+            unlike = batch[~batch["is_comparable"]]
+            yield unlike[[*_PAIR]].assign(**dict.fromkeys(_SAID, np.nan))
+            for bands, frame in batch[batch["is_comparable"]].groupby("bands"):
                 lengths = [frame[f"{side}_n_frames"].to_numpy(np.int64) for side in "ab"]
                 left, right = (
                     _stack(frame[f"{side}_sketch"], int(bands), frames)
@@ -304,7 +359,7 @@ def _align_pairs(min_overlap: float) -> Callable[[Frames], Frames]:
                 )
                 lags, similar = align(left, right, lengths[0], lengths[1], min_overlap)
                 seconds = lags * frame["hop_length"].to_numpy() / frame["sample_rate"].to_numpy()
-                yield frame[["a", "b", "repetition"]].assign(similarity=similar, lag_seconds=seconds)
+                yield frame[[*_PAIR, "repetition"]].assign(similarity=similar, lag_seconds=seconds)
 
     return align_batches
 

@@ -42,6 +42,12 @@ class FitConfig(Section):
         description="all is fitted anew once the features have moved further than this, on average, from what"
         " was fitted; in standard deviations",
     )
+    max_statistics_shift: Annotated[float, Field(ge=0)] = Field(
+        default=2.0,
+        description="what is usual in the catalogue, which sentences are measured by, is fitted anew, and all "
+        "sentences with it, once a share of the tracks that a sentence could tell moved by more than this; in "
+        "percentage points",
+    )
     seed: int = Field(default=0, description="seed that chooses the samples")
 
 

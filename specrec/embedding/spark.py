@@ -45,18 +45,55 @@ HEARD = T.StructType(
     ]
 )
 
+#: The purpose of the sample that recall is measured on, and one in how many tracks is set aside for it.
+MEASURING, _SET_ASIDE = "recall", 4
+
 
 def few_tracks(spark: SparkSession, track_ids: pd.Series) -> DataFrame:
     """Return some track_ids, each once, small enough to be sent to every executor."""
     return F.broadcast(spark.createDataFrame(pd.DataFrame({"track_id": track_ids.unique()}, dtype="string")))
 
 
-def sample_tracks(rows: DataFrame, size: int, seed: int) -> DataFrame:
-    """Return at most `size` rows: those whose track_id hashes lowest with the seed.
+def sample_tracks(rows: DataFrame, size: int, seed: int, purpose: str = "") -> DataFrame:
+    """Return at most `size` rows: those whose track_id hashes lowest with the seed and the purpose.
 
-    The sample is bounded, and does not depend on the order or the partitions of the rows.
+    The sample is bounded, and does not depend on the order or the partitions of the rows. It is chosen among the
+    track_ids alone, each partition keeping its lowest, so that nothing wide is sorted or moved.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With a column ``track_id``, one row a track.
+    purpose : str
+        What the sample is for: samples for unlike purposes are drawn apart. Empty is that of what is fitted to the
+        catalogue, so that artefacts of before are compared with the sample that they were fitted on.
     """
-    return rows.orderBy(F.xxhash64(F.lit(seed), F.col("track_id")), "track_id").limit(size)
+    ids = rows.select("track_id")
+    chosen = ids.orderBy(_lot(seed, purpose), "track_id").limit(size)
+    return chosen if rows.columns == ids.columns else rows.join(chosen, "track_id", "left_semi")
+
+
+def sample_apart(tracks: DataFrame, size: int, seed: int, purpose: str) -> DataFrame:
+    """Return ``track_id`` of at most `size` tracks, drawn for a purpose of the search.
+
+    Those that recall is measured on are set aside by their ids: they are in no sample for another purpose, on no
+    night, so that nothing is trained or chosen by what judges it.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        ``track_id``, each once.
+    purpose : str
+        :data:`MEASURING`, or any other.
+    """
+    aside = F.pmod(_lot(seed, MEASURING), F.lit(_SET_ASIDE)) == 0
+    return sample_tracks(tracks.where(aside if purpose == MEASURING else ~aside), size, seed, purpose)
+
+
+def _lot(seed: int, purpose: str = "") -> Column:
+    """Return the number that a track_id draws in the lot for a purpose: the lowest are a sample."""
+    salt = [F.lit(purpose)] if purpose else []
+    return F.xxhash64(F.lit(seed), *salt, F.col("track_id"))
 
 
 def input_hashes(space: Space, known: Mapping[str, Maker]) -> list[Column]:

@@ -84,6 +84,11 @@ def measure(frame: pd.DataFrame, prefix: str = "") -> dict[str, Float64Array]:
             return np.stack(values.to_list()).astype(np.float64)
         return np.asarray(pd.to_numeric(values), np.float64)
 
+    return measures_of(column)
+
+
+def measures_of(column: Callable[[str], Float64Array]) -> dict[str, Float64Array]:
+    """Return what :func:`measure` does, of what returns each of :data:`COLUMNS` as an array by its name."""
     found = {name: of(column) for name, of in MEASURES.items()}
     return found | {name: column(name) for name in ("key", "mode")}
 
@@ -121,6 +126,48 @@ def fit_statistics(
     keys = np.bincount(key_number(measures), minlength=_KEYS)
     arrays |= {f"{_TAG}{model} {tag}": np.asarray(share) for (model, tag), share in (tags or {}).items()}
     return arrays | {"keys": keys / max(keys.sum(), 1)}
+
+
+def shift(before: Mapping[str, Float64Array], now: Mapping[str, Float64Array]) -> float:
+    """Return by how much what is usual changed: the most that any share of the tracks moved, percentage points.
+
+    Of a measure it is the share of the tracks below a value, wherever that moved furthest: the distance of
+    Kolmogorov and Smirnov, between the two distributions that the percentiles describe. Of keys and tags, it is the
+    share of the tracks that have them.
+
+    Parameters
+    ----------
+    before, now : mapping of str to float64 array
+        As :func:`fit_statistics` returns them.
+
+    Returns
+    -------
+    float
+        0 to 100; inf if one of the two knows of something that the other does not.
+
+    Examples
+    --------
+    >>> slow, fast = np.linspace(60.0, 160.0, 101), np.linspace(65.0, 165.0, 101)
+    >>> shift({"tempo": slow}, {"tempo": slow}), round(shift({"tempo": slow}, {"tempo": fast}), 6)
+    (0.0, 5.0)
+    """
+    if before.keys() != now.keys():
+        return float("inf")
+    moved = [0.0]
+    for name, old in before.items():
+        new = now[name]
+        if old.shape == (_POINTS,):
+            at = np.union1d(old, new)
+            sides = (-np.inf, np.inf)  # where many tracks have one value, the share below it leaps
+            moved += [np.abs(_share_up_to(at, side, old) - _share_up_to(at, side, new)).max() for side in sides]
+        else:
+            moved.append(100 * np.abs(old - new).max())
+    return float(max(moved))
+
+
+def _share_up_to(values: Float64Array, side: float, quantiles: Float64Array) -> Float64Array:
+    """Return about how many of a hundred tracks are below values: without what equals them, or with it."""
+    return np.interp(np.nextafter(values, side), quantiles, np.linspace(0, 100, len(quantiles)))
 
 
 def tag_shares(statistics: Mapping[str, Float64Array], model: str) -> dict[str, float]:

@@ -77,7 +77,7 @@ def draw_samples(known: DataFrame, liked: DataFrame | None, size: int, seed: int
     if liked is not None:
         able["listeners"] = known.join(liked, "track_id", "left_semi")
     drawn = [
-        sample_tracks(rows.select("track_id"), size, seed).withColumn("asked", F.lit(question))
+        sample_tracks(rows.select("track_id"), size, seed, "evaluation").withColumn("asked", F.lit(question))
         for question, rows in able.items()
     ]
     return collected(reduce(DataFrame.unionByName, drawn))

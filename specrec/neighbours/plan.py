@@ -12,6 +12,7 @@ as much of its true neighbours as ``neighbours.recall_floor`` demands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,6 +27,7 @@ from specrec.neighbours.config import NeighboursConfig
 from specrec.neighbours.kernel import nearest_cells
 from specrec.neighbours.recall import Recall, matrix_of
 from specrec.settings import SettingsHash
+from specrec.warehouse.artefacts import NewArtefact
 
 Method = Literal["exact", "approximate"]
 
@@ -38,6 +40,9 @@ _TOO_FEW_CELLS = 2
 _HEADROOM = 0.8
 #: How a reason begins that :func:`why_search_again` gives.
 _LOW_RECALL = "recall"
+#: Why a space is searched of which no list stands, as there is none or all are of other settings.
+FIRST, SETTINGS = "first", "settings"
+NOTHING_STANDS = (FIRST, SETTINGS)
 
 
 @dataclass
@@ -58,12 +63,20 @@ class SpacePlan:
         Why the space is searched as a whole. None: what stands is brought up to date.
     new, stale : int
         How many tracks no list knows yet, and how many have a list that must be found anew.
+    kept_probes : int or None
+        How many cells the floor needed when the probes were last chosen. None: they are to be chosen.
+    least_probes : int
+        How many are chosen at least; see :func:`least_probes`.
     probes : int
         With how many cells a track is compared.
+    trained : NewArtefact or None
+        The cells, if they are not yet kept as this version: they are, together with the probes that are chosen.
+    choosing : DataFrame
+        ``track_id, vector`` of the tracks that the probes are chosen by; empty where these are kept.
     sample : DataFrame
-        ``track_id, vector`` of the tracks that recall is measured on.
+        ``track_id, vector`` of the tracks that recall is measured on. Nothing is chosen by them.
     truth : DataFrame
-        ``track_id, neighbour_id, cosine, cell`` of the true neighbours of the sample.
+        ``track_id, neighbour_id, cosine, cell`` of the true neighbours of both samples.
     recall : Recall or None
         What the lists are worth; None where they are exact, or not yet measured.
     in_cell : int64, shape (cells,)
@@ -79,7 +92,11 @@ class SpacePlan:
     rebuild: str | None = None
     new: int = 0
     stale: int = 0
+    kept_probes: int | None = None
+    least_probes: int = 1
     probes: int = 1
+    trained: NewArtefact | None = None
+    choosing: pd.DataFrame = field(default_factory=pd.DataFrame)
     sample: pd.DataFrame = field(default_factory=pd.DataFrame)
     truth: pd.DataFrame = field(default_factory=pd.DataFrame)
     recall: Recall | None = None
@@ -105,6 +122,11 @@ class SpacePlan:
     def search_all_cells(self) -> None:
         """Compare every track with all tracks: there is no sample to choose the number of probes by."""
         self.cells_version, self.probes = None, len(self.centroids)
+
+    @property
+    def measured(self) -> pd.DataFrame:
+        """The true neighbours of the tracks that recall is measured on."""
+        return self.truth[self.truth["track_id"].isin(self.sample["track_id"])]
 
 
 def method_of(config: NeighboursConfig, tracks: int) -> Method:
@@ -148,10 +170,10 @@ def why_rebuild(
         Below ``update_from`` tracks a space is searched as a whole, which is faster.
     """
     if not before:
-        return "first"
+        return FIRST
     old_settings, old_method, _ = before.split(":", 2)
     if old_settings not in settings.accepted:
-        return "settings"
+        return SETTINGS
     if (old_method, method) == ("approximate", "exact"):  # the lists that stand may lack neighbours
         return "exact from now on"
     return "few tracks" if tracks < config.update_from else None
@@ -213,14 +235,33 @@ def needed_probes(space: SpacePlan, recall_floor: float) -> int:
     Parameters
     ----------
     space : SpacePlan
-        Its sample and the truth of this are known.
+        The sample that is chosen by and the truth of this are known.
     recall_floor : float
         Share of the true neighbours that the lists must hold.
     """
-    ranks = _ranks_of_cells(matrix_of(space.sample), space.centroids)
-    rows = pd.Index(space.sample["track_id"]).get_indexer(space.truth["track_id"])
-    recalls = C.recall_by_probes(ranks[rows, space.truth["cell"]], len(space.centroids))
+    ranks = _ranks_of_cells(matrix_of(space.choosing), space.centroids)
+    rows = pd.Index(space.choosing["track_id"]).get_indexer(space.truth["track_id"])
+    chosen_by = rows >= 0
+    recalls = C.recall_by_probes(ranks[rows[chosen_by], space.truth["cell"][chosen_by]], len(space.centroids))
     return C.needed_probes(recalls, 1 - _HEADROOM * (1 - recall_floor))
+
+
+def least_probes(kept: int, rebuild: str | None, cells: int) -> int:
+    """Return how many cells a choice of probes must not stay below.
+
+    Where the lists of an update were too poor, the sample that probes are chosen by may well find as many enough as
+    before: there are to be a quarter more, or every night would end in a search of everything.
+
+    Parameters
+    ----------
+    kept : int
+        As how many were kept, with these cells.
+    rebuild : str or None
+        Why the space is searched as a whole, if it is.
+    cells : int
+        How many there are.
+    """
+    return min(math.ceil(1.25 * kept), cells) if rebuild and rebuild.startswith(_LOW_RECALL) else 1
 
 
 def chosen_probes(needed: int, config: NeighboursConfig) -> int:
@@ -278,6 +319,19 @@ def in_words(space: SpacePlan, top_n: int) -> str:
         return f"{what}; exact"
     cells = f"{len(space.centroids)} cells (version {space.cells_version}), {space.probes} probes"
     return f"{what}; {cells}, recall@{top_n} {space.recall}"
+
+
+def in_numbers(space: SpacePlan) -> dict[str, float]:
+    """Return, by metric, the numbers of what :func:`in_words` says."""
+    numbers: dict[str, float] = {"searched_whole": bool(space.rebuild)}
+    if not space.rebuild:
+        numbers |= {"tracks_new": space.new, "tracks_stale": space.stale}
+    if space.cells_version is not None:
+        numbers |= {"cells": len(space.centroids), "cells_version": space.cells_version, "probes": space.probes}
+    if space.recall is not None:
+        of = space.recall
+        numbers |= {"recall": of.mean, "recall_margin": of.margin, "recall_tracks": of.tracks}
+    return numbers
 
 
 def _ranks_of_cells(vectors: Vectors, centroids: Vectors) -> Int64Array:

@@ -38,11 +38,45 @@ from specrec.neighbours.search import (
 _KEY = ["space", "track_id"]
 
 
-def lists_and_vectors(neighbours: DataFrame, embeddings: DataFrame, top_n: int) -> DataFrame:
-    """Return ``space, track_id, has_list, is_there, is_old, floor``: the tracks there are, beside those with lists.
+def sets_of_copies(embeddings: DataFrame) -> DataFrame:
+    """Return ``space, input_hash, original`` of the vectors that several tracks have, their files being equal.
 
-    ``is_old`` says that a track's vector is the one that its list is of; ``floor`` is the cosine of the list's last
-    neighbour, null if the list is not full.
+    An ``input_hash`` names what a vector was made from, so tracks of one space that have it in common are equal.
+    The original is the least of them.
+
+    Parameters
+    ----------
+    embeddings : DataFrame
+        ``space, track_id, input_hash``.
+    """
+    sets = embeddings.groupBy("space", "input_hash").agg(
+        F.min("track_id").alias("original"), F.max("track_id").alias("greatest")
+    )
+    return sets.where(F.col("original") < F.col("greatest")).drop("greatest")
+
+
+def copies(embeddings: DataFrame, sets: DataFrame) -> DataFrame:
+    """Return ``space, track_id, input_hash, original`` of the tracks that are copies of a lesser track.
+
+    Copies are not searched, and are in no list: the original stands for them all. So a recording with many equal
+    files has a list full of others, and is in the list of another only once.
+
+    Parameters
+    ----------
+    embeddings : DataFrame
+        ``space, track_id, input_hash``.
+    sets : DataFrame
+        What :func:`sets_of_copies` returned.
+    """
+    known = embeddings.select(*_KEY, "input_hash").join(sets, ["space", "input_hash"])
+    return known.where(F.col("track_id") != F.col("original")).select(*_KEY, "input_hash", "original")
+
+
+def lists_and_vectors(neighbours: DataFrame, embeddings: DataFrame, top_n: int) -> DataFrame:
+    """Return ``space, track_id, old_hash, input_hash, floor``: the tracks there are, beside those with lists.
+
+    ``old_hash`` names the vector that a track's list is of, null if it has none; ``input_hash`` the one that it
+    has, null if it is gone; ``floor`` is the cosine of the list's last neighbour, null if the list is not full.
 
     Parameters
     ----------
@@ -60,13 +94,7 @@ def lists_and_vectors(neighbours: DataFrame, embeddings: DataFrame, top_n: int) 
         )
     )
     now = embeddings.select(*_KEY, "input_hash")
-    return before.join(now, _KEY, "full_outer").select(
-        *_KEY,
-        F.col("old_hash").isNotNull().alias("has_list"),
-        F.col("input_hash").isNotNull().alias("is_there"),
-        F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False)).alias("is_old"),
-        "floor",
-    )
+    return before.join(now, _KEY, "full_outer").select(*_KEY, "old_hash", "input_hash", "floor")
 
 
 def all_stale(embeddings: DataFrame) -> DataFrame:
@@ -74,26 +102,68 @@ def all_stale(embeddings: DataFrame) -> DataFrame:
     return embeddings.withColumns({"state": F.lit(STALE), "floor": F.lit(math.inf)})
 
 
-def states_of_tracks(compared: DataFrame, neighbours: DataFrame) -> DataFrame:
-    """Return ``space, track_id, state, floor`` of the tracks there are.
+def new_originals(compared: DataFrame, copied: DataFrame) -> DataFrame:
+    """Return the tracks of ``compared`` that are searched, with ``is_new``: whether no list can know them yet.
 
-    A track is NEW if its list, if it has one, is not of its vector; STALE if its list lost a member or is not full;
-    else SETTLED, and then ``floor`` is the cosine of its last neighbour.
+    Copies are not among them. New is a track without a list of its vector, and one that was a copy until the
+    original went.
 
     Parameters
     ----------
     compared : DataFrame
         What :func:`lists_and_vectors` returned.
-    neighbours : DataFrame
-        The table ``neighbours``, of the same spaces.
+    copied : DataFrame
+        What :func:`copies` returned, of the same spaces.
     """
-    lost = compared.where(F.col("has_list") & ~F.col("is_old")).select("space", F.col("track_id").alias("lost"))
+    is_old = F.coalesce(F.col("old_hash") == F.col("input_hash"), F.lit(False))
+    left = compared.where(F.col("old_hash").isNotNull() & ~is_old)
+    left = left.groupBy("space", F.col("old_hash").alias("input_hash")).agg(F.min("track_id").alias("left"))
+    tracks = compared.where("input_hash is not null").join(copied.select(*_KEY), _KEY, "left_anti")
+    was_copy = F.coalesce(F.col("left") < F.col("track_id"), F.lit(False))
+    return tracks.join(left, ["space", "input_hash"], "left").select(
+        *_KEY, "old_hash", "input_hash", "floor", (~is_old | was_copy).alias("is_new")
+    )
+
+
+def lost_members(compared: DataFrame, originals: DataFrame) -> DataFrame:
+    """Return ``space, lost``: tracks that may be in lists and do not belong there as they are.
+
+    They are gone, have another vector, or are copies; or they enter lists anew.
+
+    Parameters
+    ----------
+    compared : DataFrame
+        What :func:`lists_and_vectors` returned.
+    originals : DataFrame
+        What :func:`new_originals` returned.
+    """
+    standing = originals.where(~F.col("is_new")).select(*_KEY)
+    had_list = compared.where("old_hash is not null").select(*_KEY)
+    return had_list.join(standing, _KEY, "left_anti").select("space", F.col("track_id").alias("lost"))
+
+
+def broken_lists(neighbours: DataFrame, lost: DataFrame) -> DataFrame:
+    """Return ``space, track_id`` of the lists that hold a track of :func:`lost_members`."""
     members = neighbours.select(*_KEY, F.col("neighbour_id").alias("lost"))
-    broken = members.join(lost, ["space", "lost"], "left_semi").select(*_KEY).distinct()
-    state = F.when(~F.col("is_old"), NEW).when(F.col("broken") | F.col("floor").isNull(), STALE).otherwise(SETTLED)
+    return members.join(lost, ["space", "lost"], "left_semi").select(*_KEY).distinct()
+
+
+def states_of_tracks(originals: DataFrame, broken: DataFrame) -> DataFrame:
+    """Return ``space, track_id, state, floor`` of the tracks that are searched.
+
+    A track is NEW if no list can know it; STALE if its list lost a member or is not full; else SETTLED, and then
+    ``floor`` is the cosine of its last neighbour.
+
+    Parameters
+    ----------
+    originals : DataFrame
+        What :func:`new_originals` returned.
+    broken : DataFrame
+        What :func:`broken_lists` returned.
+    """
+    state = F.when(F.col("is_new"), NEW).when(F.col("broken") | F.col("floor").isNull(), STALE).otherwise(SETTLED)
     return (
-        compared.where("is_there")
-        .join(broken.withColumn("broken", F.lit(True)), _KEY, "left")
+        originals.join(broken.withColumn("broken", F.lit(True)), _KEY, "left")
         .withColumn("state", state.cast("int"))
         .withColumn("floor", F.when(F.col("state") == SETTLED, F.col("floor")).otherwise(math.inf))
         .select(*_KEY, "state", "floor")
@@ -181,28 +251,100 @@ def find(packed: DataFrame, layouts: Mapping[str, CellLayout], top_n: int) -> Da
     return by_target(found).mapInArrow(merging(top_n), from_arrow_schema(FOUND))
 
 
-def join_lists(found: DataFrame, old: DataFrame, states: DataFrame, top_n: int) -> DataFrame:
-    """Return the lists of an update: those found, and those that stand with what entered them.
+def with_copies(lists: DataFrame, copied: DataFrame) -> DataFrame:
+    """Return lists, and the same for the copies of the tracks that they are of.
+
+    Parameters
+    ----------
+    lists : DataFrame
+        As :func:`find` returns them.
+    copied : DataFrame
+        ``space, track_id, original``.
+    """
+    of_copy = copied.select("space", F.col("track_id").alias("copy"), F.col("original").alias("track_id"))
+    columns = [F.col("copy").alias(name) if name == "track_id" else F.col(name) for name in lists.columns]
+    return lists.unionByName(lists.join(of_copy, _KEY).select(*columns))
+
+
+def touched_lists(found: DataFrame, states: DataFrame, compared: DataFrame, copied: DataFrame) -> DataFrame:
+    """Return ``space, track_id`` of the lists that may differ from those that stand, or have to go.
+
+    Those of tracks that were searched, of tracks into whose lists others may enter, of all copies of these, of
+    copies that have no list of their vector yet, and of tracks that are gone.
 
     Parameters
     ----------
     found : DataFrame
-        What :func:`find` returned; persisted, since it is read several times.
+        What :func:`find` returned.
+    states : DataFrame
+        What :func:`states_of_tracks` returned.
+    compared : DataFrame
+        What :func:`lists_and_vectors` returned.
+    copied : DataFrame
+        What :func:`copies` returned.
+    """
+    searched = states.where(F.col("state") != SETTLED).select(*_KEY)
+    searched = searched.unionByName(found.where("rank is null").select(*_KEY)).distinct()
+    gone = compared.where("input_hash is null").select(*_KEY)
+    of_original = copied.select("space", F.col("original").alias("track_id"), F.col("track_id").alias("copy"))
+    of_original = of_original.join(searched, _KEY, "left_semi").select("space", F.col("copy").alias("track_id"))
+    without = copied.join(compared.where("old_hash = input_hash").select(*_KEY), _KEY, "left_anti").select(*_KEY)
+    return searched.unionByName(gone).unionByName(of_original.unionByName(without).distinct())
+
+
+def renewed_lists(
+    found: DataFrame, old: DataFrame, touched: DataFrame, *, states: DataFrame, copied: DataFrame, top_n: int
+) -> DataFrame:
+    """Return the lists of touched tracks as they are to be: found, or as they stand with what entered them.
+
+    Parameters
+    ----------
+    found : DataFrame
+        What :func:`find` returned.
     old : DataFrame
         The rows of ``neighbours`` of the spaces that are updated.
+    touched : DataFrame
+        What :func:`touched_lists` returned.
     states : DataFrame
-        What :func:`states_of_tracks` returned, of the same spaces.
+        What :func:`states_of_tracks` returned.
+    copied : DataFrame
+        Those of :func:`copies` that are touched.
     top_n : int
         Length of a full list.
     """
     fresh, entering = found.where("rank is not null"), found.where("rank is null")
     settled = states.where(F.col("state") == SETTLED).select(*_KEY)
-    standing = old.select(*found.columns).join(settled, _KEY, "left_semi")
-    entered = entering.select(*_KEY).distinct()
+    originals = copied.select("space", F.col("original").alias("track_id"))
+    wanted = touched.join(copied.select(*_KEY), _KEY, "left_anti").unionByName(originals).distinct()
+    wanted = wanted.join(settled, _KEY, "left_semi")
+    contested = old.select(*found.columns).join(wanted, _KEY, "left_semi").unionByName(entering)
     nearest = Window.partitionBy(*_KEY).orderBy(F.desc("cosine"), "neighbour_id")
-    contested = standing.join(entered, _KEY, "left_semi").unionByName(entering)
     merged = contested.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)
-    return fresh.unionByName(merged).unionByName(standing.join(entered, _KEY, "left_anti"))
+    return with_copies(fresh.unionByName(merged), copied).join(touched, _KEY, "left_semi")
+
+
+def unchanged_lists(renewed: DataFrame, old: DataFrame) -> DataFrame:
+    """Return ``space, track_id`` of the lists that came out as they stand, row for row.
+
+    Parameters
+    ----------
+    renewed : DataFrame
+        Lists as they are to be.
+    old : DataFrame
+        The rows of ``neighbours`` that they are to replace.
+    """
+    row = F.xxhash64("rank", "neighbour_id", "cosine", "euclidean", "input_hash")
+    both = renewed.select(*_KEY, row.alias("row"), F.lit(True).alias("is_new")).unionByName(
+        old.select(*_KEY, row.alias("row"), F.lit(False).alias("is_new"))
+    )
+    sides = {
+        side: (F.count_if(of), F.bit_xor(F.when(of, F.col("row"))))
+        for side, of in (("new", F.col("is_new")), ("old", ~F.col("is_new")))
+    }
+    lists = both.groupBy(*_KEY).agg(
+        *(F.struct(*(value.alias(f"_{n}") for n, value in enumerate(of))).alias(name) for name, of in sides.items())
+    )
+    return lists.where(F.col("new") == F.col("old")).select(*_KEY)
 
 
 def lists_of(lists: DataFrame, tracks: Mapping[str, Collection[str]]) -> pd.DataFrame:

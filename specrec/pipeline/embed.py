@@ -36,7 +36,6 @@ def embed(run: Run) -> None:
             if space.artefact is not None:
                 known[space.artefact.name] = run.artefacts.need(space.artefact)
         hashes = {name: input_hashes(space, known) for name, space in spaces.items()}
-        report.details |= {name: model.sha256[:16] for name, model in models.items()}
         compared = _wanted_and_there(run, hashes)
         gone = F.col("accepted").isNull()
         stale = ~gone & ~F.coalesce(F.array_contains("accepted", F.col("old_hash")), F.lit(False))
@@ -48,7 +47,8 @@ def embed(run: Run) -> None:
         )
         found = {row.space: row for row in counts.collect()}  # one row a space
         report.rows_in = max((row.wanted for row in found.values()), default=0)
-        report.details["removed"] = max((row.gone for row in found.values()), default=0)
+        removed = max((row.gone for row in found.values()), default=0)
+        report.count("removed", removed)
         if any(row.gone or row.replaced for row in found.values()):
             old = compared.where(gone | (stale & F.col("old_hash").isNotNull()))
             warehouse.delete("embeddings", old.select("space", "track_id"))
@@ -79,10 +79,12 @@ def embed(run: Run) -> None:
                 parts = side_by_side({part: _vectors(run, part, of[name]) for part in space.parts})
                 warehouse.append("embeddings", made(space, embed_rows(space, parts, known)))
         for name in of:
-            model = report.details.get(name)
-            report.details[name] = f"{found[name].stale}, by {model}" if model else found[name].stale
+            report.count("vectors", found[name].stale, name)
+        for name, model in models.items():
+            made_by = model.sha256[:16]
+            report.details[name] = f"{report.details[name]}, by {made_by}" if name in of else made_by
         report.rows_out = sum(found[name].stale for name in of)
-        if not of and not report.details["removed"]:
+        if not of and not removed:
             report.unchanged()
 
 

@@ -294,7 +294,7 @@ def _truth(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measureme
     fit = run.config.fit
     drawn = sample_tracks(run.warehouse.read("audio_features").select("track_id"), fit.sample_tracks, fit.seed)
     catalogue = _values(run, drawn)
-    slack = 0.0 if len(catalogue) < fit.sample_tracks else _SAMPLED_SHARE
+    slack = fit.max_statistics_shift / 100 + (0.0 if len(catalogue) < fit.sample_tracks else _SAMPLED_SHARE)
     checker = truth.TruthChecker(tracks, catalogue, slack)
     chosen = few_tracks(run.warehouse.spark, pd.Series(facts.ids[lists.tracks]))
     columns = ("system", "track_id", "recommended_track_id", "explanation", "reasons", "score")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
@@ -15,9 +12,16 @@ from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.features import FeatureSpace
 from specrec.embedding.spaces.space import FittedSpace
 from specrec.embedding.spark import sample_tracks, summaries
-from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, fit_statistics, measure, statistics_artefact
+from specrec.embedding.statistics import (
+    ATTRIBUTES,
+    COLUMNS,
+    fit_statistics,
+    measure,
+    shift,
+    statistics_artefact,
+)
 from specrec.errors import SpecrecError
-from specrec.pipeline.run import Run
+from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.artefacts import Artefact, NewArtefact, hash_of_rows
 
 #: Stands for any tag, even none.
@@ -38,7 +42,7 @@ def fit(run: Run) -> None:
         scaler = current[measured.name]
         drift = None if scaler is None else measured.drift(sample, scaler)
         if drift is not None and not run.refit:
-            report.details["drift"] = round(drift, 4)
+            report.count("drift", drift)
         reasons: dict[str, str] = {}
         for space in spaces:
             kept = current[space.name]
@@ -49,7 +53,7 @@ def fit(run: Run) -> None:
             elif kept is None:
                 reasons[space.name] = "first"
             else:
-                report.details[kept.name] = f"version {kept.version}"
+                report.count("artefact_version", kept.version, kept.name)
         if not reasons:
             report.unchanged()
             return
@@ -62,11 +66,16 @@ def fit(run: Run) -> None:
                 fitted.append(new)
         published = run.publish(fitted)
         report.rows_out = len(published)
-        report.details |= {new.of.name: f"version {published[new.of.name]} ({new.reason})" for new in fitted}
+        for new in fitted:
+            version = published[new.of.name]
+            report.count("artefact_version", version, new.of.name, told=f"version {version} ({new.reason})")
 
 
-def catalogue_statistics(run: Run) -> Artefact:
-    """Return what is usual in the catalogue as it stands: a new version, if that changed."""
+def catalogue_statistics(run: Run, report: StageReport) -> Artefact:
+    """Return what is usual in the catalogue: a new version, if that moved by more than the configured bound.
+
+    How far it moved is reported, and how far the version in use may be off.
+    """
     config, read = run.config, run.warehouse.read
     features = run.analysed("audio_features")
     levels = read("embeddings").where(F.col("space") == SPECTROGRAM).select("track_id", "levels")
@@ -84,8 +93,11 @@ def catalogue_statistics(run: Run) -> Artefact:
     arrays = fit_statistics(measure(sample), of_regions, attributes, _shares_of_tags(run, chosen))
     of = statistics_artefact(config)
     last = run.artefacts.find(of)
-    if last is None or not _are_equal(last.arrays, arrays):
-        reason = "first" if last is None else "the catalogue changed"
+    moved = None if last is None else shift(last.arrays, arrays)
+    if moved is not None:
+        report.count("statistics_shift", moved)
+    if moved is None or moved > config.fit.max_statistics_shift:
+        reason = "first" if moved is None else f"shares of tracks moved by {moved:.1f} points"
         fitted_on = hash_of_rows(sample["track_id"], sample["content_hash"])
         run.publish([NewArtefact(of, arrays, len(sample), fitted_on, reason)])
     return run.artefacts.need(of)
@@ -97,7 +109,7 @@ def _sample(run: Run, space: FittedSpace) -> DataFrame:
     rows = run.analysed(space.source)
     if space.summary_schema is None:
         return sample_tracks(rows, space.sample_size, config.fit.seed)
-    # chosen among narrow rows: what is large is not sorted
+    # chosen among narrow rows: of what is large not even the files are opened
     few = sample_tracks(run.analysed("audio_features").select("track_id"), space.sample_size, config.fit.seed)
     return rows.join(few, "track_id", "left_semi")
 
@@ -112,10 +124,6 @@ def _shares_of_tags(run: Run, chosen: DataFrame) -> dict[tuple[str, str], float]
     rows = heard.join(chosen, "track_id", "left_semi").select("space", every).groupBy("space", "tag").count()
     counts = {(row.space, row.tag): row["count"] for row in rows.collect()}  # some dozen a model
     return {(space, tag): n / counts[space, _ANY] for (space, tag), n in counts.items() if tag != _ANY}
-
-
-def _are_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def _by_track(frame: DataFrame) -> pd.DataFrame:

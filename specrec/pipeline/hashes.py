@@ -20,6 +20,11 @@ def duplicates_hash(config: Config) -> SettingsHash:
     return config.duplicates.settings_hash(config.audio_hash)
 
 
+def comparison_hash(config: Config) -> SettingsHash:
+    """Return what it depends on how alike two spectrograms are, besides these."""
+    return config.duplicates.comparison_hash(config.audio_hash)
+
+
 def recommend_hash(config: Config, system: System) -> SettingsHash:
     """Return what a system's lists depend on, besides neighbours, embeddings and tracks."""
     return config.recommend.settings_hash(neighbours_hash(config, system))

@@ -31,6 +31,7 @@ from specrec.catalogue.spark import (
 from specrec.config import Config
 from specrec.errors import CatalogueError, ConfigError
 from specrec.logs import get_logger
+from specrec.pipeline.chosen import among, chosen_tracks, with_others
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.storage import open_store
@@ -75,13 +76,13 @@ def ingest(run: Run) -> None:
             return frame.persist(StorageLevel.MEMORY_AND_DISK)
 
         config, storage, spark = run.config.catalogue, run.config.storage, run.warehouse.spark
-        root, known = audio_root(config), run.warehouse.read("tracks")
+        root, known, only = audio_root(config), run.warehouse.read("tracks"), chosen_tracks(run)
         kind = find_source(config, storage)
         if kind == "folder":
             listed = keep(audio_files(spark, root, storage))
             files, has_faults = _usable(listed, known)
             rows = keep(folder_catalogue(files, known, root, storage))
-            placed = one_row_a_track(rows)
+            placed = among(one_row_a_track(rows), only)
         else:
             source = _read(spark, run.config, kind)
             rows = keep(conform(source.rows))
@@ -90,32 +91,42 @@ def ingest(run: Run) -> None:
             )
             if left_out:
                 report.details["columns_left_out"] = left_out
-            placed = with_audio_uri(one_row_a_track(rows.where("track_id is not null")), root)
+            named = among(one_row_a_track(rows.where("track_id is not null")), only)
+            placed = with_audio_uri(named, root)
             listed = keep(fingerprints(placed, root, storage))
             files, has_faults = _usable(listed, known)
         tracks = keep(with_files(placed, files, has_faults))
         failing = rows_that_fail(rows, tracks, root)
         if kind == "folder" and has_faults:
             failing = failing.unionByName(places_that_fail(listed, root))
+        failing, tracks = among(failing, only), with_others(tracks, known, only)
         counts = count_rows(rows)
         report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named
-        if values := ", ".join(f"{count} {name}" for name, count in counts.unread.items()):
-            report.details["unread_values"] = values
-            get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=values)
+        report.count_each("unread_values", counts.unread)
+        if counts.unread:
+            told = report.details["unread_values"]
+            get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_readable", values=told)
         changes = _report_changes(run, tracks, report)
-        report.details["repeated_rows"] = counts.named - (report.rows_out or 0)
+        if only is None:
+            report.count("repeated_rows", counts.named - (report.rows_out or 0))
+        else:
+            report.count("chosen_tracks", only.count())
         # what lies beside the files of a catalogue is nobody's concern
-        if kind == "folder" and (left_out := counted(listed, "left_out")):
-            report.details["left_out"] = left_out
-        _quarantine(run, failing, report)
+        if kind == "folder":
+            report.count_each("left_out", counted(listed, "left_out"))
+        _quarantine(run, failing, report, only)
         if changes.added or changes.changed or changes.removed:
-            stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
-            if changes.before:
-                run.warehouse.synchronise("tracks", stamped, changed="row_hash")
-            else:  # an append takes a tenth of what a merge does
-                run.warehouse.append("tracks", stamped)
+            _write(run, tracks, is_first=not changes.before)
         else:
             report.unchanged()
+
+
+def _write(run: Run, tracks: DataFrame, *, is_first: bool) -> None:
+    stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
+    if is_first:  # an append takes a tenth of what a merge does
+        run.warehouse.append("tracks", stamped)
+    else:
+        run.warehouse.synchronise("tracks", stamped, changed="row_hash")
 
 
 def _usable(listed: DataFrame, known: DataFrame) -> tuple[DataFrame, bool]:
@@ -138,7 +149,8 @@ def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
     counts = differences(run.warehouse.read("tracks"), tracks).first()
     assert counts is not None
     report.rows_out = counts.now
-    report.details |= {name: counts[name] for name in ("added", "changed", "removed", "lost_audio")}
+    for name in ("added", "changed", "removed", "lost_audio"):
+        report.count(name, counts[name])
     if not counts.now:
         raise CatalogueError(f"the catalogue {run.config.catalogue.path} holds no track")
     limits = run.config.catalogue
@@ -156,10 +168,10 @@ def _report_changes(run: Run, tracks: DataFrame, report: StageReport) -> Row:
     return counts
 
 
-def _quarantine(run: Run, failing: DataFrame, report: StageReport) -> None:
+def _quarantine(run: Run, failing: DataFrame, report: StageReport, only: DataFrame | None) -> None:
     """Note what cannot be used, row, file or folder, in place of last night's, and report how much that is."""
     same = ["track_id", "code", "audio_uri"]
-    old = run.warehouse.read("quarantine").where("stage = 'ingest'").select(*same, "stage")
+    old = among(run.warehouse.read("quarantine").where("stage = 'ingest'").select(*same, "stage"), only)
     compared = failing.join(old, same, "full_outer")
     is_new, is_gone = F.col("stage").isNull(), F.col("message").isNull()
     by_code = compared.groupBy("code").agg(
@@ -171,7 +183,9 @@ def _quarantine(run: Run, failing: DataFrame, report: StageReport) -> None:
         run.warehouse.delete("quarantine", compared.where(is_gone).select("track_id", "stage"))
     if any(row.new for row in counts):
         quarantine(run, new.withColumn("stage", F.lit("ingest")))
-    if told := ", ".join(f"{row.now} {row.code}" for row in counts if row.now):
-        report.details["quarantined"] = told
+    by_code_now = {row.code: row.now for row in counts if row.now}
+    report.count_each("quarantined", by_code_now)
+    if by_code_now:
+        told = report.details["quarantined"]
         get_logger().bind(run_id=run.run_id, stage="ingest").warning("not_all_is_usable", quarantined=told)
     report.rows_failed = sum(row.now for row in counts)

@@ -45,7 +45,7 @@ def make_map(run: Run) -> None:
         )
         assert counts is not None
         report.rows_in = counts.wanted
-        report.details["removed"] = counts.gone
+        report.count("removed", counts.gone)
         if not counts.stale and not counts.gone:
             report.unchanged()
             return
@@ -62,8 +62,9 @@ def make_map(run: Run) -> None:
                 warehouse.append("map", _placed(run, compared.where(stale), fitted))
         report.rows_out = counts.wanted if reason else counts.stale
         if fitted is not None:
-            report.details[MAP] = f"version {fitted.version}" + (f" ({reason})" if reason else "")
-            report.details["clusters"] = len(fitted.arrays["numbers"])
+            told = f"version {fitted.version}" + (f" ({reason})" if reason else "")
+            report.count("artefact_version", fitted.version, MAP, told=told)
+            report.count("clusters", len(fitted.arrays["numbers"]))
 
 
 def _map_artefact(run: Run) -> ArtefactId:
@@ -108,7 +109,7 @@ def _fit(run: Run, report: StageReport, reason: str, with_tsne: bool) -> Artefac
     arrays, silhouette = fit_map(sample, config.map, with_tsne, config.fit.seed)
     of = _map_artefact(run)
     run.publish([NewArtefact(of, arrays, len(arrays["vectors"]), hash_of_rows(sample["track_id"]), reason)])
-    report.details["silhouette"] = round(silhouette, 3)
+    report.count("silhouette", silhouette)
     return run.artefacts.need(of)
 
 

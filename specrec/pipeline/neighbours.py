@@ -4,23 +4,27 @@ Only what can change is computed: a new or changed track is searched, a track wh
 anew, and a new track that is nearer than the last of a list enters it. A space is searched as a whole where nothing
 is known of it, where much of it changed, or where its cells no longer serve.
 
+A list that comes out as it stands keeps its rows, with the run that wrote them; all rows of one that differs are of
+this run. Of equal files one is searched, and the others have its list.
+
 This module reads, writes and keeps the order of the steps. The decisions are in :mod:`specrec.neighbours.plan`,
 what Spark computes is in :mod:`specrec.neighbours.spark`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 import pandas as pd
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.spaces import spaces_of
-from specrec.embedding.spark import sample_tracks
+from specrec.embedding.spark import MEASURING, sample_apart
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.neighbours import cells as C
@@ -31,15 +35,23 @@ from specrec.neighbours.recall import matrix_of, recall
 from specrec.neighbours.search import NEW, SETTLED, STALE, different_lengths
 from specrec.neighbours.spark import (
     all_stale,
+    broken_lists,
+    copies,
     count_cells,
     find,
-    join_lists,
     lists_and_vectors,
     lists_of,
+    lost_members,
+    new_originals,
     pack,
+    renewed_lists,
+    sets_of_copies,
     states_of_tracks,
+    touched_lists,
     true_neighbours,
+    unchanged_lists,
     unsearchable,
+    with_copies,
 )
 from specrec.pipeline.hashes import neighbours_hash
 from specrec.pipeline.quarantine import quarantine
@@ -107,118 +119,182 @@ def _update(
 ) -> dict[str, str | None]:
     """Search spaces and write their lists; return those, with the reason, that must be searched as a whole."""
     config = run.config.neighbours
-    updated = [space for space, reason in reasons.items() if not reason]
-    compared = _lists_and_vectors(run, updated) if updated else None
-    states = _states(run, reasons, compared).persist(StorageLevel.DISK_ONLY)
-    made_of = [] if compared is None else [compared]
-    try:
-        spaces = _survey(run, states, tracks, reasons)
-        frames = [_tracks(run, states, name, space.rebuild) for name, space in spaces.items()]
+    with _Kept() as known, _Kept() as vectors:
+        there = _look(run, known, reasons)
+        spaces = _survey(run, there, tracks, reasons)
+        frames = [_tracks(run, there, name, space.rebuild) for name, space in spaces.items()]
         packed = pack(reduce(DataFrame.unionByName, frames), {name: of.centroids for name, of in spaces.items()})
-        packed = packed.persist(StorageLevel.DISK_ONLY)
-        made_of.append(packed)
+        packed = vectors.keep(packed)
         for name, counts in count_cells(packed).items():
             spaces[name].count(counts)
         worn_out = {name: why for name, of in spaces.items() if (why := plan.why_worn_out(of, config))}
         if worn_out:
             return {space: worn_out.get(space, reason) for space, reason in reasons.items()}
-        _choose_probes(run, packed, spaces)
+        _choose_probes(run, packed, spaces, there.copied)
         layouts = plan.lay_out(spaces, config.block_rows)
-        _quarantine(run, packed, spaces)
+        _quarantine(run, packed, spaces, there.copied)
         found = find(packed, layouts, config.top_n)
-        again = _write(run, found, states, spaces, changed, made_of=made_of)
-    finally:
-        for rows in (states, *made_of):
-            rows.unpersist()
-    report.details |= {f"{name}_search": plan.in_words(space, config.top_n) for name, space in spaces.items()}
+        renewed = _renew(run, known, vectors, found, there=there, spaces=spaces)
+        again = _write(run, known, renewed, spaces, changed)
+    for name, space in spaces.items():
+        report.details[f"{name}_search"] = plan.in_words(space, config.top_n)
+        for metric, value in plan.in_numbers(space).items():
+            report.record(metric, value, name)
     return again
+
+
+class _Kept:
+    """Rows that are kept on executors' disks until the block ends, or they are let go."""
+
+    def __init__(self) -> None:
+        self._rows: list[DataFrame] = []
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+
+    def keep(self, rows: DataFrame) -> DataFrame:
+        """Keep rows, once they are made."""
+        self._rows.append(rows.persist(StorageLevel.DISK_ONLY))
+        return self._rows[-1]
+
+    def count(self, rows: DataFrame) -> tuple[DataFrame, int]:
+        """Keep rows, make them now, and return how many there are.
+
+        Spark then knows how large they are, and sends them to every executor where they are few: what they are
+        joined with is then not shuffled.
+        """
+        kept = self.keep(rows)
+        return kept, kept.count()
+
+    def let_go(self, but: Collection[DataFrame] = ()) -> None:
+        """Let all of them go but some."""
+        for rows in self._rows:
+            if all(rows is not other for other in but):
+                rows.unpersist()
+        self._rows = [rows for rows in self._rows if any(rows is other for other in but)]
 
 
 def _of(run: Run, table: str, spaces: Collection[str]) -> DataFrame:
     return run.warehouse.read(table).where(F.col("space").isin(*spaces))
 
 
-def _lists_and_vectors(run: Run, updated: Sequence[str]) -> DataFrame:
-    """Return what :func:`lists_and_vectors` says of the spaces that are updated.
+def _copies(run: Run, known: _Kept, spaces: Collection[str]) -> tuple[DataFrame, bool]:
+    """Return what :func:`copies` says of some spaces, and whether there are any."""
+    vectors = _of(run, "embeddings", spaces).select(*_KEY, "input_hash")
+    sets, count = known.count(sets_of_copies(vectors))
+    if not count:  # Spark leaves out what it would join with no row
+        return vectors.where(F.lit(False)).withColumn("original", F.col("track_id")), False
+    return known.count(copies(vectors, sets))[0], True
 
-    It is persisted and counted: Spark then knows how large it is, and broadcasts what is taken from it where that
-    is small.
+
+@dataclass(frozen=True)
+class _There:
+    """What is known of the tracks before a search.
+
+    Attributes
+    ----------
+    copied : DataFrame
+        What :func:`copies` says of all spaces.
+    has_copies : bool
+        Whether there are any.
+    compared, states : DataFrame or None
+        What :func:`lists_and_vectors` and :func:`states_of_tracks` say of those that are updated; None: none is.
     """
+
+    copied: DataFrame
+    has_copies: bool
+    compared: DataFrame | None = None
+    states: DataFrame | None = None
+
+
+def _look(run: Run, known: _Kept, reasons: Mapping[str, str | None]) -> _There:
+    """Find copies, and compare tracks with the lists that stand."""
+    every, has_copies = _copies(run, known, reasons)
+    updated = [space for space, reason in reasons.items() if not reason]
+    if not updated:
+        return _There(every, has_copies)
     neighbours, embeddings = _of(run, "neighbours", updated), _of(run, "embeddings", updated)
     compared = lists_and_vectors(neighbours, embeddings, run.config.neighbours.top_n)
-    compared = compared.persist(StorageLevel.DISK_ONLY)
-    compared.count()
-    return compared
-
-
-def _states(run: Run, reasons: Mapping[str, str | None], compared: DataFrame | None) -> DataFrame:
-    """Return ``space, track_id, state, floor`` of every track of the spaces; see :func:`states_of_tracks`.
-
-    Parameters
-    ----------
-    compared : DataFrame or None
-        What :func:`_lists_and_vectors` returned, if spaces are updated.
-    """
-    whole = [space for space, reason in reasons.items() if reason]
-    rebuilt = all_stale(_of(run, "embeddings", whole).select(*_KEY))
-    if compared is None:
-        return rebuilt
-    updated = [space for space, reason in reasons.items() if not reason]
-    return rebuilt.unionByName(states_of_tracks(compared, _of(run, "neighbours", updated)))
+    compared, _ = known.count(compared)
+    originals, _ = known.count(new_originals(compared, every.where(_in(updated))))
+    lost, _ = known.count(lost_members(compared, originals))
+    broken, _ = known.count(broken_lists(neighbours, lost))
+    return _There(every, has_copies, compared, known.keep(states_of_tracks(originals, broken)))
 
 
 def _survey(
-    run: Run, states: DataFrame, tracks: Mapping[str, int], reasons: Mapping[str, str | None]
+    run: Run, there: _There, tracks: Mapping[str, int], reasons: Mapping[str, str | None]
 ) -> dict[str, SpacePlan]:
     """Decide how each space is searched."""
     config = run.config.neighbours
     by_state: dict[str, dict[int, int]] = {space: {} for space in reasons}
-    if not all(reasons.values()):
-        for row in states.groupBy("space", "state").count().collect():  # three rows a space, at most
+    if there.states is not None:
+        for row in there.states.groupBy("space", "state").count().collect():  # three rows a space, at most
             by_state[row.space][row.state] = row["count"]
     spaces = {}
     for name, given in reasons.items():
         count, of_state = tracks[name], by_state[name]
         fresh = sum(n for state, n in of_state.items() if state != SETTLED)
-        space = _plan(run, name, count, given or plan.why_too_much_changed(fresh, count, config))
+        space = _plan(run, name, count, given or plan.why_too_much_changed(fresh, count, config), there.copied)
         space.new, space.stale = of_state.get(NEW, 0), of_state.get(STALE, 0)
         spaces[name] = space
     return spaces
 
 
-def _plan(run: Run, space: str, tracks: int, rebuild: str | None) -> SpacePlan:
+def _plan(run: Run, space: str, tracks: int, rebuild: str | None, copied: DataFrame) -> SpacePlan:
     """Return the plan of a space, with its cells, trained anew where those that there are do not serve.
 
     A space in which no vector has a direction has none: it is searched exactly.
     """
-    config = run.config.neighbours
+    config, seed = run.config.neighbours, run.config.fit.seed
     exact = SpacePlan(tracks, C.one_cell(), rebuild=rebuild)
     if plan.method_of(config, tracks) == "exact":
         return exact
     vectors = spaces_of(run.config)[space].settings_hash
-    of, wanted = C.cells_artefact(space, vectors, config, run.config.fit.seed), plan.wanted_cells(config, tracks)
+    of, wanted = C.cells_artefact(space, vectors, config, seed), plan.wanted_cells(config, tracks)
     cells = run.artefacts.find(of)
     if cells is None or not plan.cells_serve(len(cells.arrays["centroids"]), wanted, rebuild):
-        sample = _sample(run, space, C.sample_size(wanted))  # bounded: sample_size
+        sample = _sample(run, space, copied, C.sample_size(wanted), "cells")  # bounded: sample_size
         if sample.empty:
             return exact
         matrix = matrix_of(sample)
-        centroids = C.train(matrix, wanted, run.config.fit.seed)
+        centroids = C.train(matrix, wanted, seed)
         counts = np.bincount(nearest_cells(matrix, centroids, 1)[:, 0], minlength=len(centroids))
         arrays = {"centroids": centroids, "imbalance": np.array(C.imbalance(counts))}
         reason = "first" if cells is None else rebuild or ""
-        run.publish([NewArtefact(of, arrays, len(matrix), hash_of_rows(sample["track_id"]), reason)])
-        cells = run.artefacts.need(of)
-    centroids = cells.arrays["centroids"].astype(np.float32)
-    return SpacePlan(tracks, centroids, cells.version, float(cells.arrays["imbalance"]), rebuild)
+        trained = NewArtefact(of, arrays, len(matrix), hash_of_rows(sample["track_id"]), reason)
+        version = run.artefacts.last_version(of.name) + 1
+        return SpacePlan(tracks, centroids, version, float(arrays["imbalance"]), rebuild, trained=trained)
+    found = SpacePlan(
+        tracks,
+        cells.arrays["centroids"].astype(np.float32),
+        cells.version,
+        float(cells.arrays["imbalance"]),
+        rebuild,
+    )
+    if "probes" in cells.arrays:
+        kept = int(cells.arrays["probes"])
+        if not rebuild:
+            found.kept_probes = kept
+            return found
+        found.least_probes = plan.least_probes(kept, rebuild, len(found.centroids))
+    # the probes are chosen anew, and kept beside the same cells
+    reason = rebuild or "probes were not kept"
+    arrays = {name: cells.arrays[name] for name in ("centroids", "imbalance")}
+    found.trained = NewArtefact(of, arrays, cells.fitted_tracks, cells.fitted_on, reason)
+    found.cells_version = run.artefacts.last_version(of.name) + 1
+    return found
 
 
-def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
-    """Return ``track_id, vector`` of some tracks, those that have a direction, by track_id."""
-    vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select("track_id", "vector")
-    # chosen by track_id alone, so that no vector is sorted
-    chosen = sample_tracks(vectors.select("track_id"), size, run.config.fit.seed)
-    found: pd.DataFrame = vectors.join(chosen, "track_id", "left_semi").toPandas()
+def _sample(run: Run, space: str, copied: DataFrame, size: int, purpose: str) -> pd.DataFrame:
+    """Return ``track_id, vector`` of some tracks that have a direction, by track_id; see :func:`sample_apart`."""
+    vectors = run.warehouse.read("embeddings").where(F.col("space") == space).select(*_KEY, "vector")
+    ids = vectors.select(*_KEY).join(copied.select(*_KEY), _KEY, "left_anti").select("track_id")
+    chosen = sample_apart(ids, size, run.config.fit.seed, purpose)
+    found: pd.DataFrame = vectors.drop("space").join(chosen, "track_id", "left_semi").toPandas()
     if found["vector"].map(len).nunique() > 1:
         raise SpecrecError(different_lengths(space))
     if not found.empty:
@@ -226,88 +302,141 @@ def _sample(run: Run, space: str, size: int) -> pd.DataFrame:
     return found.sort_values("track_id", ignore_index=True)
 
 
-def _tracks(run: Run, states: DataFrame, space: str, rebuild: str | None) -> DataFrame:
-    """Return the tracks of a space as :func:`pack` takes them."""
+def _tracks(run: Run, there: _There, space: str, rebuild: str | None) -> DataFrame:
+    """Return the tracks of a space that are searched as :func:`pack` takes them."""
     vectors = run.warehouse.read("embeddings").where(F.col("space") == space)
     vectors = vectors.select(*_KEY, "input_hash", "vector")
-    if rebuild:
-        return all_stale(vectors)
-    of_space = states.where(F.col("space") == space).select("track_id", "state", "floor")
+    if rebuild or there.states is None:
+        return all_stale(vectors.join(there.copied.select(*_KEY), _KEY, "left_anti"))
+    of_space = there.states.where(F.col("space") == space).select("track_id", "state", "floor")
     return vectors.join(of_space, "track_id")
 
 
-def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
-    """Set how many cells are probed, and keep the sample's true neighbours to measure the lists by."""
+def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan], copied: DataFrame) -> None:
+    """Set how many cells are probed, keep that beside the cells, and find what the lists are measured by."""
     config = run.config.neighbours
     approximate = {}
     for name, space in spaces.items():
         if space.is_exact:
             continue
-        space.sample = _sample(run, name, config.recall_sample)
-        if space.sample.empty:
+        space.sample = _sample(run, name, copied, config.recall_sample, MEASURING)
+        if space.kept_probes is None:
+            space.choosing = _sample(run, name, copied, config.recall_sample, "probes")
+        if space.sample.empty or (space.kept_probes is None and space.choosing.empty):
             space.search_all_cells()
         else:
             approximate[name] = space
     if not approximate:
         return
-    truth = true_neighbours(packed, {name: space.sample for name, space in approximate.items()}, config.top_n)
+    samples = {
+        name: pd.concat([space.sample, space.choosing], ignore_index=True) for name, space in approximate.items()
+    }
+    truth = true_neighbours(packed, samples, config.top_n)
+    fitted = []
     for name, space in approximate.items():
         space.truth = truth[truth["space"] == name]
-        needed = plan.needed_probes(space, config.recall_floor)
+        needed = space.kept_probes or max(plan.needed_probes(space, config.recall_floor), space.least_probes)
         space.probes = plan.chosen_probes(needed, config)
+        if space.trained is not None:
+            new = space.trained
+            fitted.append(replace(new, arrays={**new.arrays, "probes": np.array(needed)}))
         if config.probes and needed > config.probes:
             get_logger().warning(
                 "probes_raised", space=name, configured=config.probes, probes=needed, floor=config.recall_floor
             )
+    if fitted:
+        run.publish(fitted)
 
 
-def _write(
-    run: Run,
-    found: DataFrame,
-    states: DataFrame,
-    spaces: Mapping[str, SpacePlan],
-    changed: Mapping[str, str],
-    *,
-    made_of: Sequence[DataFrame],
-) -> dict[str, str | None]:
-    """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones.
+@dataclass(frozen=True)
+class _Renewed:
+    """What a night makes of the lists of its spaces.
+
+    Attributes
+    ----------
+    standing : DataFrame or None
+        The rows of ``neighbours`` that stay as they are; None: none does.
+    lists : DataFrame
+        Those that differ from what stood, or are new.
+    """
+
+    standing: DataFrame | None
+    lists: DataFrame
+
+
+def _renew(
+    run: Run, known: _Kept, vectors: _Kept, found: DataFrame, *, there: _There, spaces: Mapping[str, SpacePlan]
+) -> _Renewed:
+    """Return the lists that came out otherwise than they stand, and those that stand.
 
     Parameters
     ----------
-    made_of : sequence of DataFrame
-        What is persisted for `found` alone, and let go once that is.
+    vectors : _Kept
+        What is kept for `found` alone, and let go once that is.
     """
+    comparable = [name for name, space in spaces.items() if space.rebuild not in plan.NOTHING_STANDS]
+    if not comparable:
+        if there.has_copies:  # read twice
+            found = known.keep(found)
+        return _Renewed(None, with_copies(found, there.copied))
+    found, _ = known.count(found)
+    vectors.let_go()
     updated = [name for name, space in spaces.items() if not space.rebuild]
-    if not updated:
-        _replace(run, found, {name: changed[name] for name in spaces})
+    rebuilt = [name for name, space in spaces.items() if space.rebuild]
+    old = _of(run, "neighbours", comparable)
+    lists, touched = [], []
+    if updated and there.states is not None and there.compared is not None:
+        of = [rows.where(_in(updated)) for rows in (found, there.states, there.compared, there.copied)]
+        some, _ = known.count(touched_lists(*of))
+        few = of[3].join(some, _KEY, "left_semi")
+        top_n = run.config.neighbours.top_n
+        touched.append(some)
+        lists.append(renewed_lists(of[0], old.where(_in(updated)), some, states=of[1], copied=few, top_n=top_n))
+    if rebuilt:
+        touched.append(old.where(_in(rebuilt)).select(*_KEY).distinct())
+        lists.append(with_copies(found.where(_in(rebuilt)), there.copied))
+    renewed, _ = known.count(reduce(DataFrame.unionByName, lists))
+    replaced = reduce(DataFrame.unionByName, touched)
+    unchanged, _ = known.count(unchanged_lists(renewed, old.join(replaced, _KEY, "left_semi")))
+    replaced, _ = known.count(replaced.join(unchanged, _KEY, "left_anti"))
+    differing, _ = known.count(renewed.join(unchanged, _KEY, "left_anti"))
+    # at its commit Delta plans anew all that is persisted and reads the table
+    known.let_go(but=(replaced, differing))
+    return _Renewed(old.join(replaced, _KEY, "left_anti"), differing)
+
+
+def _in(spaces: Collection[str]) -> Column:
+    return F.col("space").isin(*spaces)
+
+
+def _write(
+    run: Run, known: _Kept, renewed: _Renewed, spaces: Mapping[str, SpacePlan], changed: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones."""
+    hashes = by_part("space", {space: str(neighbours_hash(run.config, space)) for space in spaces})
+    rows = renewed.lists.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
+    if renewed.standing is not None:
+        rows = renewed.standing.select(*rows.columns).unionByName(rows)
+    if all(space.rebuild for space in spaces.values()):
+        _replace(run, rows, {name: changed[name] for name in spaces})
+        known.let_go()
         _measure(run.warehouse.read("neighbours"), spaces)
         return {}
-    found = found.persist(StorageLevel.DISK_ONLY)
-    try:
-        found.count()  # Spark then knows how large it is, and broadcasts it where it is small
-        for rows in made_of:  # at its commit Delta plans anew all that is persisted and reads the table
-            rows.unpersist()
-        of_updated = states.where(F.col("space").isin(*updated))
-        rows = join_lists(found, _of(run, "neighbours", updated), of_updated, run.config.neighbours.top_n)
-        _measure(rows, spaces)
-        floor = run.config.neighbours.recall_floor
-        again: dict[str, str | None] = {
-            name: why for name, space in spaces.items() if (why := plan.why_search_again(space, floor))
-        }
-        written = {name: changed[name] for name in spaces if name not in again}
-        if written:
-            _replace(run, rows.where(F.col("space").isin(*written)), written)
-        for name, reason in again.items():
-            get_logger().warning("neighbours_searched_again", space=name, reason=reason)
-        return again
-    finally:
-        found.unpersist()
+    _measure(rows, spaces)
+    floor = run.config.neighbours.recall_floor
+    again: dict[str, str | None] = {
+        name: why for name, space in spaces.items() if (why := plan.why_search_again(space, floor))
+    }
+    written = {name: changed[name] for name in spaces if name not in again}
+    if written:
+        _replace(run, rows.where(_in(written)), written)
+    for name, reason in again.items():
+        get_logger().warning("neighbours_searched_again", space=name, reason=reason)
+    return again
 
 
 def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
-    hashes = by_part("space", {space: str(neighbours_hash(run.config, space)) for space in states})
-    stamped = rows.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
-    run.warehouse.replace_parts("neighbours", "space", stamped, states)
+    run.warehouse.replace_parts("neighbours", "space", rows, states)
 
 
 def _measure(lists: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
@@ -317,14 +446,14 @@ def _measure(lists: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
         return
     rows = lists_of(lists, {name: space.sample["track_id"].to_list() for name, space in measured.items()})
     for name, space in measured.items():
-        space.recall = recall(rows[rows["space"] == name], space.truth)
+        space.recall = recall(rows[rows["space"] == name], space.measured)
 
 
-def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:
-    """Note the tracks whose vectors have no direction; forget those that have one now."""
+def _quarantine(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan], copied: DataFrame) -> None:
+    """Note the tracks whose vectors have no direction, copies too; forget those that have one now."""
     warehouse, stage = run.warehouse, F.concat(F.lit("neighbours/"), "space")
     old = warehouse.read("quarantine").where(F.col("stage").isin(*(f"neighbours/{space}" for space in spaces)))
-    found = unsearchable(packed).select("track_id", stage.alias("stage"))
+    found = with_copies(unsearchable(packed), copied).select("track_id", stage.alias("stage"))
     if not any(space.has_unsearchable for space in spaces.values()):
         warehouse.delete("quarantine", old.select("track_id", "stage"))
         return

@@ -6,12 +6,18 @@ from collections.abc import Iterable
 
 from specrec.config import Config
 from specrec.errors import SpecrecError
+from specrec.pipeline.account import account
+from specrec.pipeline.chosen import check_there
 from specrec.pipeline.ingest import check_catalogue, check_sources
+from specrec.pipeline.maintain import tidy
 from specrec.pipeline.run import open_run
-from specrec.pipeline.stages import find_stage, in_order
+from specrec.pipeline.stages import STAGES, find_stage, in_order
+from specrec.storage import Location
 
 
-def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool = False) -> str:
+def run_stages(
+    config: Config, stages: Iterable[str] | None = None, refit: bool = False, tracks: Location | None = None
+) -> str:
     """Run stages on the configured warehouse and return the run's id.
 
     Whatever can be checked is checked before the first table is touched: what ends there has written nothing.
@@ -23,6 +29,9 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
         Names of :data:`~specrec.pipeline.stages.STAGES`; they run in the order of a night. None: all of them.
     refit : bool
         Whether to fit scaler and PCA anew, and compute what depends on them.
+    tracks : Location or None
+        A file that names the only tracks that are ingested and extracted; see
+        :func:`~specrec.pipeline.chosen.chosen_tracks`.
 
     Returns
     -------
@@ -33,14 +42,20 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
     ------
     SpecrecError
         In one line: what happened and what to do.
+    UnaccountedError
+        If all stages ran, and a track has no list and nothing says why.
     """
     chosen = in_order(stages)
     if refit and "fit" not in chosen:
         raise SpecrecError("to fit anew, the stage fit must run: leave --stage out, or add --stage fit")
+    if tracks is not None:
+        if refit or not {"ingest", "extract"} & set(chosen):
+            raise SpecrecError("--tracks chooses what ingest and extract do: leave --refit and other --stage out")
+        check_there(tracks, config.storage)
     runs = [find_stage(name) for name in chosen]
     if "ingest" in chosen:
         check_sources(config)
-    with open_run(config, refit=refit) as run:
+    with open_run(config, refit=refit, tracks=tracks) as run:
         there = run.warehouse.check()
         if "ingest" in chosen:
             check_catalogue(run.warehouse.spark, config)
@@ -48,4 +63,7 @@ def run_stages(config: Config, stages: Iterable[str] | None = None, refit: bool 
         run.undo_foreign_changes(chosen)
         for stage in runs:
             stage(run)
+        if chosen == list(STAGES) and tracks is None:  # of some tracks only, the others may still be due
+            account(run)
+        tidy(run)
     return run.run_id

@@ -36,9 +36,13 @@ from specrec.recommend.profiles import profile_of
 from specrec.recommend.spark import explain_lists, profiles
 from specrec.settings import System
 from specrec.storage import Location, for_spark, join, locate, parent
+from specrec.warehouse.reader import Reader
+from specrec.warehouse.schemas import TABLES
 
 #: Before the URI of a query, which then is the name of no track.
 _PREFIX = "query:"
+#: The tables that lists and their explanations are made of.
+_TABLES = ("tracks", "duplicates", "neighbours", "audio_features", "embeddings")
 _WANTED = ("audio", "audio_uri", "audio_fingerprint", "code", "message")
 #: Tracks of the catalogue whose vectors are checked before all are searched.
 _CHECKED = 100
@@ -204,7 +208,10 @@ def _lists(
     else:
         found = spark.createDataFrame([], "track_id string, rank int, neighbour_id string, cosine double")
     kept.append(found)
-    tables = {name: read(name) for name in ("tracks", "duplicates", "neighbours", "audio_features", "embeddings")}
+    tables = {name: read(name) for name in _TABLES}
+    has_inputs = Reader(config.warehouse, config.storage).has("list_inputs")  # an older release had none
+    nothing = spark.createDataFrame([], TABLES["list_inputs"].schema)
+    tables["list_inputs"] = read("list_inputs") if has_inputs else nothing
     settings = config.recommend.model_copy(update={"top_n": top})
     chosen = choose_query_lists(found, tables, system, settings, wanted)
     own = {

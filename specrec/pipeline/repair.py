@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from specrec.config import Config
 from specrec.errors import SpecrecError
-from specrec.pipeline.run import Run, open_run
+from specrec.pipeline.run import RECORDS, Run, open_run
 from specrec.settings import nearest_name
 from specrec.storage import join, open_store
 from specrec.warehouse.mending import Mender
@@ -54,7 +54,7 @@ def repair(config: Config, name: str) -> list[str]:
         else:
             said = _keep_what_can_be_read(run, table)
         report.details |= {name: said[0]}
-        run.warehouse.create_missing(["runs"])  # where this is told, and which may be the table that was mended
+        run.warehouse.create_missing(RECORDS)  # where this is told, and which may be the table that was mended
     return said
 
 

@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from specrec.details import keep
 from specrec.errors import SpecrecError, first_line
 from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
+from specrec.pipeline.metrics import METRICS
 from specrec.pipeline.progress import Progress
 from specrec.session import get_spark
 from specrec.storage import Location, join, uri_for_delta_rs
@@ -38,6 +39,9 @@ from specrec.warehouse.tables import Warehouse
 
 #: What Spark throws; Java that has ended is a connection that is refused.
 _SPARKS = (PySparkException, Py4JError, ConnectionError)
+
+#: The tables that say what a run did.
+RECORDS = ("runs", "run_metrics")
 
 _VERSIONS = ("pyspark", "delta-spark", "librosa", "numpy", "soundfile", "av", "scikit-learn", "umap-learn")
 
@@ -53,7 +57,9 @@ class StageReport:
     rows_in, rows_out, rows_failed : int or None
         How many rows it had to deal with, wrote, and sent to quarantine; None: it does not count them.
     details : dict
-        What else it counted, by name.
+        What else it has to say to people, by name.
+    numbers : dict of float
+        What it counted or measured, by metric and part: see :mod:`specrec.pipeline.metrics`.
     """
 
     status: str = "done"
@@ -61,10 +67,74 @@ class StageReport:
     rows_out: int | None = None
     rows_failed: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def record(self, metric: str, value: float, part: str = "") -> None:
+        """Record a number for ``run_metrics``, in place of the one that the stage gave before.
+
+        Parameters
+        ----------
+        metric : str
+            A name in :data:`~specrec.pipeline.metrics.METRICS`.
+        part : str
+            What it is of, such as a space; empty: the stage as a whole.
+
+        Raises
+        ------
+        ValueError
+            If the metric is not declared.
+        """
+        if metric not in METRICS:
+            raise ValueError(f"the metric {metric!r} is not declared: name it in specrec.pipeline.metrics")
+        self.numbers[metric, part] = float(value)
+
+    def count(self, metric: str, value: float, part: str = "", *, told: str | None = None) -> None:
+        """Record a number, and say it in ``details``: under its part, if it has one, after what is said of that.
+
+        Parameters
+        ----------
+        metric, part : str
+            As :meth:`record` takes them.
+        told : str or None
+            How it is said; None: in the metric's own words.
+
+        Examples
+        --------
+        >>> report = StageReport()
+        >>> report.count("rows", 240, "hybrid")
+        >>> report.count("lists_not_full", 3, "hybrid")
+        >>> report.count("groups", 4)
+        >>> report.details
+        {'hybrid': '240 rows, 3 lists not full', 'groups': '4'}
+        """
+        self.record(metric, value, part)
+        words = METRICS[metric].words.format(value=value, part=part) if told is None else told
+        said = self.details.get(part) if part else None
+        self.details[part or metric] = f"{said}, {words}" if said else words
+
+    def count_each(self, metric: str, values: Mapping[str, float]) -> None:
+        """Record a number of each part, and say all of them in ``details`` under the metric.
+
+        Examples
+        --------
+        >>> report = StageReport()
+        >>> report.count_each("unread_values", {"explicit": 3, "year": 2})
+        >>> report.details
+        {'unread_values': '3 explicit, 2 year'}
+        """
+        for part, value in values.items():
+            self.record(metric, value, part)
+        if values:
+            words = METRICS[metric].words
+            self.details[metric] = ", ".join(words.format(value=of, part=part) for part, of in values.items())
 
     def parts(self, written: Collection[str], counts: dict[str, int], of: Sequence[str]) -> None:
         """Say which parts of a table were written, and how many rows each has."""
-        self.details |= {part: f"{counts.get(part, 0)} rows" if part in written else "unchanged" for part in of}
+        for part in of:
+            if part in written:
+                self.count("rows", counts.get(part, 0), part)
+            else:
+                self.details[part] = "unchanged"
         self.rows_out = sum(counts.get(part, 0) for part in written)
         if not written:
             self.unchanged()
@@ -90,6 +160,8 @@ class Run:
         Shows a person how far it is.
     refit : bool
         Whether scaler and PCA are to be fitted anew.
+    tracks : Location or None
+        A file that names the tracks that the run is about; None: it is about all.
     """
 
     def __init__(
@@ -101,7 +173,9 @@ class Run:
         progress: Progress,
         *,
         refit: bool = False,
+        tracks: Location | None = None,
     ) -> None:
+        self.tracks = tracks
         self.config = config
         self.warehouse = warehouse
         self.lock = lock
@@ -200,6 +274,7 @@ class Run:
     def _record(
         self, stage: str, report: StageReport, started: datetime, seconds: float, message: str | None
     ) -> None:
+        report.details |= self.warehouse.take_notes()
         row = {
             "run_id": self.run_id,
             "stage": stage,
@@ -215,10 +290,22 @@ class Run:
             "versions": versions(),
         }
         self.warehouse.append_few("runs", [row])
+        report.record("seconds", seconds)
+        for name in ("rows_in", "rows_out", "rows_failed"):
+            if (count := getattr(report, name)) is not None:
+                report.record(name, count)
+        of_run = {"run_id": self.run_id, "stage": stage, "recorded_at": datetime.now(UTC)}
+        numbers = [
+            of_run | {"metric": metric, "part": part, "value": value}
+            for (metric, part), value in sorted(report.numbers.items())
+        ]
+        self.warehouse.append_few("run_metrics", numbers)
 
 
 @contextmanager
-def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) -> Iterator[Run]:
+def open_run(
+    config: Config, *, refit: bool = False, shown: bool | None = None, tracks: Location | None = None
+) -> Iterator[Run]:
     """Yield a run that holds the warehouse's lock; Spark's errors are told in one line.
 
     The Spark session starts when the warehouse is first asked for it, so that what needs none starts no JVM.
@@ -230,6 +317,8 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
         Whether scaler and PCA are to be fitted anew.
     shown : bool or None
         Whether a person sees how far the run is; None: on a terminal.
+    tracks : Location or None
+        A file that names the tracks that the run is about; None: it is about all.
 
     Raises
     ------
@@ -246,8 +335,8 @@ def open_run(config: Config, *, refit: bool = False, shown: bool | None = None) 
             progress.watch(spark.sparkContext)
             return spark
 
-        warehouse = Warehouse(start_spark, config.warehouse, config.storage)
-        yield Run(config, warehouse, run_id, lock, progress, refit=refit)
+        warehouse = Warehouse(start_spark, config.warehouse, config.storage, run_id)
+        yield Run(config, warehouse, run_id, lock, progress, refit=refit, tracks=tracks)
     get_logger().info("run_done", run_id=run_id)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from specrec.config import Config
 from specrec.encoder.make import NEEDED, TABLES, make_model
 from specrec.errors import SpecrecError
-from specrec.pipeline.run import open_run
+from specrec.pipeline.run import RECORDS, open_run
 from specrec.storage import path_on_disk
 from specrec.warehouse.reader import Reader
 
@@ -54,10 +54,12 @@ def train_encoder(config: Config, out: str | Path, *, resume: bool = False, work
         raise SpecrecError(f"the model cannot be written to {out}: {error.strerror or error}") from None
     Reader(config.warehouse, config.storage).table(TABLES[0])  # or a mistyped path would get empty tables
     with open_run(config, shown=False) as run:  # training shows how far it is itself
-        run.warehouse.create_missing(["runs"])
+        run.warehouse.create_missing(RECORDS)
         with run.stage("train_encoder") as report:
             reader = Reader(config.warehouse, config.storage).pinned(TABLES)
-            report.details |= {f"{name}_version": version for name, version in reader.versions.items()}
+            for name, version in reader.versions.items():
+                report.record("table_version", version, name)
+                report.details[f"{name}_version"] = version
             if workers == 1:
                 card = make_model(config, reader, out, resume=resume)
             else:
@@ -66,6 +68,7 @@ def train_encoder(config: Config, out: str | Path, *, resume: bool = False, work
                 spark = run.warehouse.spark
                 card = make_in_group(spark, config, reader.versions, out, resume=resume, workers=workers)
             report.rows_in = card["data"]["tracks"]
-            report.details |= {name: card["training"][name] for name in ("epochs", "kept_epoch")}
+            for name in ("epochs", "kept_epoch"):
+                report.count(name, card["training"][name])
             report.details["model"] = card["model"]["sha256"]
     return card

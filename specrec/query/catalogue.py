@@ -22,6 +22,7 @@ from specrec.query.checks import OF_FEATURES, OF_VECTORS, check_vectors
 from specrec.query.choose import Known, choose_list, itself
 from specrec.query.nearest import nearest
 from specrec.recommend.explain import explain_pairs, explainer_of
+from specrec.recommend.hubs import Nearness
 from specrec.recommend.phrases import phrases
 from specrec.recommend.profiles import profile_of, profiles_of
 from specrec.recommend.traits import batch_of, stored_columns, traits_of
@@ -195,9 +196,15 @@ class Catalogue:
 
     def _known(self, ids: list[str], tracks: Mapping[str, dict[str, Any]]) -> Known:
         near: dict[str, list[tuple[str, float]]] = {}
-        if self._config.recommend.hubs != "off":
+        kept: dict[str, Nearness] = {}
+        if self._config.recommend.hubs != "off" and self._reader.has("list_inputs"):
+            for row in self._of("list_inputs", ids, ["track_id", "mean", "std"], [("system", "=", self._system)]):
+                mean, std = (np.array(np.nan if row[name] is None else row[name]) for name in ("mean", "std"))
+                kept[row["track_id"]] = Nearness(mean, std)
+        unknown = [track_id for track_id in ids if track_id not in kept]
+        if unknown and self._config.recommend.hubs != "off":  # of lists that an older release made
             columns = ["track_id", "neighbour_id", "cosine"]
-            for row in self._of("neighbours", ids, columns, [("space", "=", self._system)]):
+            for row in self._of("neighbours", unknown, columns, [("space", "=", self._system)]):
                 near.setdefault(row["track_id"], []).append((row["neighbour_id"], row["cosine"]))
         everyone = {*ids, *(other for of_track in near.values() for other, _ in of_track)}
         groups = self._of("duplicates", everyone, ["track_id", "group_id"])
@@ -205,6 +212,7 @@ class Catalogue:
             traits=traits_of(batch_of(tracks.values()), self._config.recommend),
             near=near,
             groups={row["track_id"]: row["group_id"] for row in groups},
+            kept=kept,
         )
 
     def _profiles(self, ids: list[str], tracks: Mapping[str, dict[str, Any]]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from specrec.recommend.choose import choose_batches
 from specrec.recommend.config import RecommendConfig
+from specrec.recommend.hubs import Nearness
 from specrec.settings import System
 
 #: A cosine of no less is that of a vector with itself, after what float32 may take from it.
@@ -23,7 +24,7 @@ _CANDIDATE = pa.struct(
         "neighbour_id": pa.string(),
         "cosine": pa.float64(),
         "mean": pa.float64(),
-        "square": pa.float64(),
+        "std": pa.float64(),
         "duplicate": pa.int64(),
         "artists": _CODES,
         "albums": _CODES,
@@ -34,7 +35,7 @@ _QUERY = pa.schema(
         "space": pa.string(),
         "track_id": pa.string(),
         "mean": pa.float64(),
-        "square": pa.float64(),
+        "std": pa.float64(),
         "duplicate": pa.int64(),
         "candidates": pa.list_(_CANDIDATE),
     }
@@ -54,11 +55,31 @@ class Known:
         Of each track, the nearest to it, and their cosines.
     groups : dict of str
         The group of duplicates of each track, and of each that is near to one, where it has any.
+    kept : dict of Nearness
+        How near the nearest of a track are, where the night that made the lists kept it: it goes before what `near`
+        would say today.
     """
 
     traits: pa.RecordBatch
     near: Mapping[str, Sequence[tuple[str, float]]]
     groups: Mapping[str, str]
+    kept: Mapping[str, Nearness] = field(default_factory=dict)
+
+    def nearness(self, track_id: str | None, near: Sequence[tuple[str, float]]) -> Nearness:
+        """Return how near the nearest of a track are, those that are no copies of it.
+
+        Parameters
+        ----------
+        track_id : str or None
+            None: a song that is no track of the catalogue.
+        near : sequence of (str, float)
+            The tracks that are near to it, and their cosines.
+        """
+        if track_id is not None and track_id in self.kept:
+            return self.kept[track_id]
+        group = self.groups.get(track_id) if track_id else None
+        cosines = [cosine for other, cosine in near if group is None or self.groups.get(other) != group]
+        return Nearness.of(np.array(cosines, np.float64))
 
 
 def itself(nearest: Sequence[tuple[str, float]]) -> str | None:
@@ -96,28 +117,28 @@ def choose_list(
     number = {track_id: row for row, track_id in enumerate(allowed.column("track_id").to_pylist())}
     listed = [(track_id, cosine) for track_id, cosine in others if track_id in number]
     traits = allowed.take(pa.array([number[track_id] for track_id, _ in listed], pa.int64()))
-    usual = [_means(known.near.get(track_id, ()), track_id, known.groups) for track_id, _ in listed]
+    usual = [known.nearness(track_id, known.near.get(track_id, ())) for track_id, _ in listed]
     groups = {group: code for code, group in enumerate(dict.fromkeys(known.groups.values()), start=1)}
     candidates = pa.StructArray.from_arrays(
         [
             traits.column("track_id"),
             pa.array([cosine for _, cosine in listed], pa.float64()),
-            pa.array([mean for mean, _ in usual], pa.float64()),
-            pa.array([square for _, square in usual], pa.float64()),
+            pa.array([float(of.mean) for of in usual], pa.float64()),
+            pa.array([float(of.std) for of in usual], pa.float64()),
             pa.array([groups.get(known.groups.get(track_id, "")) for track_id, _ in listed], pa.int64()),
             _coded(traits.column("artists")),
             _coded(traits.column("albums")),
         ],
         fields=list(_CANDIDATE),
     )
-    mean, square = _means(others, head, known.groups)
+    own = known.nearness(head, others)
     own_group = groups.get(known.groups.get(head, "")) if head else None
     query = pa.RecordBatch.from_arrays(
         [
             pa.array([system]),
             pa.array([""]),
-            pa.array([mean], pa.float64()),
-            pa.array([square], pa.float64()),
+            pa.array([float(own.mean)], pa.float64()),
+            pa.array([float(own.std)], pa.float64()),
             pa.array([own_group], pa.int64()),
             pa.ListArray.from_arrays(pa.array([0, len(listed)], pa.int32()), candidates),
         ],
@@ -139,12 +160,3 @@ def _coded(names: pa.ListArray) -> pa.ListArray:
     codes = items.dictionary_encode().indices.cast(pa.int64())
     lengths = names.value_lengths().to_numpy(zero_copy_only=False)
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32()), codes)
-
-
-def _means(
-    near: Sequence[tuple[str, float]], own: str | None, groups: Mapping[str, str]
-) -> tuple[float | None, float | None]:
-    """Return the means of the cosines, and of their squares, of a track and its nearest that are no copies."""
-    group = groups.get(own) if own else None
-    cosines = np.array([cosine for other, cosine in near if group is None or groups.get(other) != group])
-    return (float(cosines.mean()), float(np.square(cosines).mean())) if len(cosines) else (None, None)

@@ -83,7 +83,7 @@ def choose_query_lists(
     found : DataFrame
         As :func:`nearest_tracks` returns it, with one more track a query than are looked for in a night.
     tables : dict of DataFrame
-        By name: ``neighbours``, ``tracks`` and ``duplicates``.
+        By name: ``neighbours``, ``tracks``, ``duplicates`` and ``list_inputs``.
     wanted : int
         How many tracks were looked for.
     """
@@ -103,7 +103,7 @@ def choose_query_lists(
     duplicates = tables["duplicates"].select("track_id", "group_id").unionByName(own_groups)
     lists = choose_lists(
         everything,
-        nearness(everything, duplicates),
+        _kept_or(nearness(everything, duplicates), tables["list_inputs"], itself, system),
         tracks.unionByName(queries, allowMissingColumns=True),
         duplicates,
         config,
@@ -122,6 +122,17 @@ def choose_query_lists(
         F.lit(None).cast("double").alias("affinity"),
     )
     return lists.drop("itself").where(F.col("rank") <= config.top_n).unionByName(first)
+
+
+def _kept_or(near: DataFrame, inputs: DataFrame, itself: DataFrame, system: System) -> DataFrame:
+    """Return nearness as the night that made the lists kept it, and as it is where that is not known."""
+    kept = inputs.where(F.col("system") == system).select("track_id", F.struct("mean", "std").alias("kept"))
+    of_queries = itself.select("track_id", F.col("itself").alias("of")).join(
+        kept.withColumnRenamed("track_id", "of"), "of"
+    )
+    of_either = kept.unionByName(of_queries.select("track_id", "kept"))
+    columns = [F.coalesce(f"kept.{name}", name).alias(name) for name in ("mean", "std")]
+    return near.join(of_either, "track_id", "left").select("space", "track_id", *columns)
 
 
 def stated_of_queries(queries: DataFrame, itself: DataFrame, tracks: DataFrame) -> DataFrame:

@@ -93,9 +93,9 @@ def choose(
 def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:
     """Return what chooses the lists of batches of tracks, each with its candidates in one row.
 
-    A batch holds ``space, track_id, mean, square, duplicate`` and ``candidates``, a list, nearest first, of structs
-    ``neighbour_id, cosine, mean, square, duplicate, artists, albums``. ``mean`` and ``square`` are the means of the
-    cosines, and of their squares, of a track and its nearest, its own copies left out; null if it has no others.
+    A batch holds ``space, track_id, mean, std, duplicate`` and ``candidates``, a list, nearest first, of structs
+    ``neighbour_id, cosine, mean, std, duplicate, artists, albums``. ``mean`` and ``std`` are the mean and the
+    standard deviation of the cosines of a track and its nearest, its own copies left out; null if it has no others.
     The rest are codes; a duplicate is null or not 0. What comes out is ``system, track_id, rank,
     recommended_track_id, score, affinity``.
     """
@@ -130,7 +130,7 @@ def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:
 
 
 def _nearness(rows: pa.RecordBatch) -> Nearness:
-    return Nearness.of(*(rows.column(name).to_numpy(zero_copy_only=False) for name in ("mean", "square")))
+    return Nearness(*(rows.column(name).to_numpy(zero_copy_only=False) for name in ("mean", "std")))
 
 
 def _limits(candidates: pa.RecordBatch, config: RecommendConfig) -> list[Limit]:

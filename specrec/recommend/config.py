@@ -11,6 +11,9 @@ from specrec.settings import PositiveFloat, PositiveInt, Section, SettingsHash, 
 #: Raised by one whenever the code makes other lists or sentences of the same vectors.
 RECOMMEND_VERSION = 3
 
+#: Settings that change no result.
+_NO_RESULT = {"update_from"}
+
 Hubs = Literal["off", "local_scaling", "mutual_proximity"]
 
 
@@ -33,6 +36,17 @@ class RecommendConfig(Section):
         default="mutual_proximity",
         description="how tracks that are near to all others are kept from filling all lists: "
         "mutual_proximity, local_scaling, or off",
+    )
+    max_hub_shift: Annotated[float, Field(ge=0)] = Field(
+        default=0.25,
+        description="how near the nearest of a track are, which hubs are told by, is kept from night to night until"
+        " its mean or its standard deviation moved by more than this share of the standard deviation; 0: it is "
+        "never kept, and nearly all lists change whenever a few tracks do",
+    )
+    update_from: Annotated[int, Field(ge=0)] = Field(
+        default=2_000,
+        description="catalogues of fewer tracks have all lists made whenever any may change, which is faster than"
+        " to find out which",
     )
     max_per_artist: PositiveInt | None = Field(
         default=2, description="how many tracks of one artist a list may hold; null: any number"
@@ -82,10 +96,9 @@ class RecommendConfig(Section):
         neighbours : SettingsHash
             Of what its neighbours depend on.
         """
+        own = {name: value for name, value in self.differing().items() if name not in _NO_RESULT}
         before = self.former(
             "top_n", "excerpt_seconds", "hubs", "max_per_artist", "max_per_album", "min_duration_seconds",
-            "max_duration_seconds", "explicit", "market",
+            "max_duration_seconds", "explicit", "market", beside=_NO_RESULT,
         )  # fmt: skip
-        return settings_hash(
-            RECOMMEND_VERSION, neighbours, self.differing(), previous=[RECOMMEND_VERSION, neighbours, before]
-        )
+        return settings_hash(RECOMMEND_VERSION, neighbours, own, previous=[RECOMMEND_VERSION, neighbours, before])

@@ -101,7 +101,9 @@ class Families:
         """Return the product of each family of the track with the recommended vector, shape (n, families)."""
         a, b = pairs.track.vectors[FEATURES], pairs.recommended.vectors[FEATURES]
         products: Float64Array = a.astype(np.float64) * b.astype(np.float64)
-        return np.asarray(products @ np.eye(len(self.names))[self.of_dimensions])
+        # not by a product of matrices, whose last digits depend on how many pairs there are
+        members = (np.flatnonzero(self.of_dimensions == family) for family in range(len(self.names)))
+        return np.stack([np.take(products, of, axis=1).sum(axis=1) for of in members], axis=1)
 
     def traits(self, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> list[Trait]:
         """Return what may be said of each family."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from specrec.arrays import Float64Array
 from specrec.config import Config
@@ -22,7 +22,7 @@ from specrec.recommend import facts
 from specrec.recommend.contributions import Parts, contributions, cosines_of, is_one_part, parts_of, shares_of
 from specrec.recommend.excerpts import best_pairs
 from specrec.recommend.facts import Usual
-from specrec.recommend.pairs import ListedPairs, pairs_of
+from specrec.recommend.pairs import ListedPairs, pairs_of, pairs_of_batch
 from specrec.recommend.sentences import reasons, sentences, tell
 from specrec.settings import System
 from specrec.warehouse.artefacts import Artefact
@@ -57,7 +57,7 @@ class Explainer:
 
     def explain(
         self, system: System, pairs: ListedPairs, scores: Float64Array
-    ) -> tuple[list[str], list[list[dict[str, Any]]]]:
+    ) -> tuple[pa.StringArray, pa.ListArray]:
         """Return a sentence and the reasons of each pair.
 
         Parameters
@@ -69,9 +69,9 @@ class Explainer:
 
         Returns
         -------
-        sentences : list of str
+        sentences : StringArray
             Under 200 characters each.
-        reasons : list of list of dict
+        reasons : ListArray of structs
             With the fields of ``schemas.REASON``, greatest contribution first; statements of the catalogue's
             attributes, which are no part of the score, come last with contribution 0.
         """
@@ -124,13 +124,41 @@ def explain_pairs(rows: pd.DataFrame, system: System, explainer: Explainer, conf
         Pairs of one system: the columns of a chosen list, and those that
         :func:`~specrec.recommend.pairs.pairs_of` asks for.
     """
-    begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
+    excerpts = rows["a_excerpts"].to_list(), rows["b_excerpts"].to_list()
     pairs = pairs_of(rows, explainer.needed(system))
-    told, why = explainer.explain(system, pairs, rows["score"].to_numpy(np.float64))
-    ours, theirs = best_pairs(decode(rows["a_excerpts"]), decode(rows["b_excerpts"]))
-    return rows[_KEPT].assign(
-        explanation=told,
-        reasons=why,
-        track_seconds=begin + hop * ours,
-        recommended_seconds=begin + hop * theirs,
-    )
+    added = _explained(pairs, rows["score"].to_numpy(np.float64), excerpts, system, explainer, config)
+    return rows[_KEPT].assign(**{name: values.to_pylist() for name, values in added.items()})
+
+
+def explain_batch(rows: pa.RecordBatch, system: System, explainer: Explainer, config: Config) -> pa.RecordBatch:
+    """Return what :func:`explain_pairs` does, of Arrow columns: no row becomes an object of Python's.
+
+    Parameters
+    ----------
+    rows : RecordBatch
+        As the DataFrame that :func:`explain_pairs` takes.
+    """
+    excerpts = rows.column("a_excerpts").to_pylist(), rows.column("b_excerpts").to_pylist()
+    pairs = pairs_of_batch(rows, explainer.needed(system))
+    added = _explained(pairs, rows.column("score").to_numpy(), excerpts, system, explainer, config)
+    return pa.RecordBatch.from_pydict({name: rows.column(name) for name in _KEPT} | added)
+
+
+def _explained(  # noqa: PLR0917
+    pairs: ListedPairs,
+    scores: Float64Array,
+    excerpts: tuple[Sequence[bytes], Sequence[bytes]],
+    system: System,
+    explainer: Explainer,
+    config: Config,
+) -> dict[str, pa.Array]:
+    """Return what explaining adds to the columns of a chosen list."""
+    begin, hop = config.audio.offset_seconds, config.recommend.excerpt_seconds / 2
+    told, why = explainer.explain(system, pairs, scores)
+    ours, theirs = best_pairs(*map(decode, excerpts))
+    return {
+        "explanation": told,
+        "reasons": why,
+        "track_seconds": pa.array(begin + hop * ours),
+        "recommended_seconds": pa.array(begin + hop * theirs),
+    }

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.embedding.spectrogram import REGIONS
@@ -30,6 +31,7 @@ from specrec.embedding.statistics import (
 )
 from specrec.recommend.pairs import ListedPairs
 from specrec.recommend.phrases import key_names, phrase
+from specrec.recommend.wording import fill
 
 #: The value of a measure for the track and for the recommended one, float64, shape (n,) each.
 Both = tuple[Float64Array, Float64Array]
@@ -94,11 +96,14 @@ class Fact:
         >>> fact.told(np.array([0]))
         ['nearly the same tempo (120 and 121 BPM)']
         """
-        form = phrase(self.phrase).format
-        names = ["a", "b", *self.words]
-        columns = [self.a, self.b, *self.words.values()]
-        told = [[of] * len(rows) if isinstance(of, str) else of[rows].tolist() for of in columns]
-        return [form(**dict(zip(names, values, strict=True))) for values in zip(*told, strict=True)]
+        told: list[str] = self.texts(rows).to_pylist()
+        return told
+
+    def texts(self, rows: Int64Array) -> pa.StringArray:
+        """Return what :meth:`told` does, as an Arrow array."""
+        columns = {"a": self.a, "b": self.b, **self.words}
+        taken = {name: of if isinstance(of, str) else of[rows] for name, of in columns.items()}
+        return fill(phrase(self.phrase), taken, len(rows))
 
 
 @dataclass(frozen=True)

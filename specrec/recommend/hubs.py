@@ -30,9 +30,12 @@ class Nearness(NamedTuple):
     std: Float64Array
 
     @classmethod
-    def of(cls, mean: Float64Array, square: Float64Array) -> Nearness:
-        """Return nearness by the mean of the cosines and the mean of their squares."""
-        return cls(mean, np.sqrt(np.maximum(square - mean * mean, 0.0)))
+    def of(cls, cosines: Float64Array) -> Nearness:
+        """Return the nearness of one track by the cosines of its nearest; NaN if there are none."""
+        if not len(cosines):
+            return cls(np.array(np.nan), np.array(np.nan))
+        mean = cosines.mean()
+        return cls(mean, np.sqrt(np.maximum(np.square(cosines).mean() - mean * mean, 0.0)))
 
     def or_else(self, cosine: Float64Array) -> Nearness:
         """Return the same, with the cosine of a pair where nothing is known (NaN).

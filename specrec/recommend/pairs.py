@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from specrec.arrays import Float32Array, Float64Array
 from specrec.embedding.spectrogram import REGIONS
-from specrec.embedding.statistics import ATTRIBUTES, measure
+from specrec.embedding.statistics import ATTRIBUTES, measure, measures_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,47 @@ def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:
     return ListedPairs(_side(rows, "a_", spaces), _side(rows, "b_", spaces), parts)
 
 
+def pairs_of_batch(rows: pa.RecordBatch, spaces: Collection[str]) -> ListedPairs:
+    """Return what :func:`pairs_of` does, of Arrow columns; vectors are not copied.
+
+    Parameters
+    ----------
+    rows : RecordBatch
+        As the DataFrame that :func:`pairs_of` takes.
+    """
+    parts = _matrix(rows.column("a_parts")).reshape(len(rows), len(REGIONS), -1)
+    return ListedPairs(_side_of_batch(rows, "a_", spaces), _side_of_batch(rows, "b_", spaces), parts)
+
+
+def _side_of_batch(rows: pa.RecordBatch, prefix: str, spaces: Collection[str]) -> Side:
+    def column(name: str) -> Float64Array:
+        values = rows.column(prefix + name)
+        if pa.types.is_list(values.type):
+            return _matrix(values).astype(np.float64)
+        found: Float64Array = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+        return found
+
+    of_tags = f"{prefix}tags_"
+    tags = {
+        name.removeprefix(of_tags): rows.column(name).to_pylist()
+        for name in rows.schema.names
+        if name.startswith(of_tags)
+    }
+    return Side(
+        vectors={space: _matrix(rows.column(f"{prefix}vector_{space}")) for space in spaces},
+        levels=column("levels"),
+        measures=measures_of(column),
+        attributes={name: column(f"catalogue_{name}") for name in ATTRIBUTES},
+        tags=_by_row(tags, len(rows)),
+    )
+
+
+def _matrix(lists: pa.ListArray) -> npt.NDArray[np.floating]:
+    """Return lists of one length, without nulls, as an array, one a row."""
+    flat: npt.NDArray[np.floating] = lists.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(lists), -1)
+
+
 def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
     return Side(
         vectors={space: np.stack(rows[f"{prefix}vector_{space}"].to_list()) for space in spaces},
@@ -85,4 +129,14 @@ def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
 def _tags(rows: pd.DataFrame, prefix: str) -> list[dict[str, Collection[str]]]:
     """Return the names of each track's tags by model, of the columns that begin with the prefix."""
     by_model = {name.removeprefix(prefix): rows[name].to_list() for name in rows if name.startswith(prefix)}
-    return [{model: of[row] for model, of in by_model.items() if of[row] is not None} for row in range(len(rows))]
+    return _by_row(by_model, len(rows))
+
+
+def _by_row(
+    by_model: Mapping[str, Sequence[Collection[str] | None]], count: int
+) -> list[dict[str, Collection[str]]]:
+    if not by_model:
+        return [{}] * count
+    return [
+        {model: told for model, of in by_model.items() if (told := of[row]) is not None} for row in range(count)
+    ]

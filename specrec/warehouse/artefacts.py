@@ -52,12 +52,15 @@ class Artefact:
         What was fitted.
     fitted_tracks : int
         On how many tracks.
+    fitted_on : str or None
+        Hash of the rows that it was fitted on, if that is known.
     """
 
     name: str
     version: int
     arrays: dict[str, Float64Array]
     fitted_tracks: int
+    fitted_on: str | None = None
 
     @property
     def made_with(self) -> str:
@@ -75,8 +78,8 @@ class NewArtefact:
     arrays : dict of arrays
     fitted_tracks : int
         On how many tracks.
-    fitted_on : str
-        Hash of the rows that it was fitted on; see :func:`hash_of_rows`.
+    fitted_on : str or None
+        Hash of the rows that it was fitted on; see :func:`hash_of_rows`. None: unknown, of an older version.
     reason : str
         Why it was fitted.
     """
@@ -84,7 +87,7 @@ class NewArtefact:
     of: ArtefactId
     arrays: Mapping[str, Any]
     fitted_tracks: int
-    fitted_on: str
+    fitted_on: str | None
     reason: str
 
 
@@ -109,8 +112,9 @@ class ArtefactStore:
             if not own:
                 return None
             wanted = [("name", "=", of.name), ("version", "=", max(own))]
-            (row,) = self._reader.rows("artefacts", wanted, ["version", "payload", "fitted_tracks"])
-            self._read[of] = Artefact(of.name, row["version"], unpack(row["payload"]), row["fitted_tracks"])
+            (row,) = self._reader.rows("artefacts", wanted, ["version", "payload", "fitted_tracks", "fitted_on"])
+            of_row = (unpack(row["payload"]), row["fitted_tracks"], row["fitted_on"])
+            self._read[of] = Artefact(of.name, row["version"], *of_row)
         return self._read[of]
 
     def need(self, of: ArtefactId) -> Artefact:

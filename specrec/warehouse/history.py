@@ -38,7 +38,7 @@ HISTORY = 200
 _COMMIT = re.compile(r"\d{20}\.json")
 
 #: What the mark of a commit says first: the release that wrote it.
-_RELEASE, _STATES, _ID = "specrec", "states", "id"
+_RELEASE, _STATES, _ID, _RUN = "specrec", "states", "id", "run"
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,14 @@ class Mark:
         wrote.
     id : str
         Tells the commit from all others.
+    run : str
+        The run that made it; empty in commits of older releases.
     """
 
     states: dict[str, str] = field(default_factory=dict)
     is_whole: bool = True
     id: str = ""
+    run: str = ""
 
     def written(self, release: str) -> str:
         """Return the text that :func:`read_mark` reads.
@@ -66,9 +69,9 @@ class Mark:
         Examples
         --------
         >>> read_mark(Mark({"features": "24:1:2"}).written("1.0"))
-        Mark(states={'features': '24:1:2'}, is_whole=True, id='')
+        Mark(states={'features': '24:1:2'}, is_whole=True, id='', run='')
         """
-        said = {_RELEASE: release, _STATES: self.states or None, _ID: self.id or None}
+        said = {_RELEASE: release, _STATES: self.states or None, _ID: self.id or None, _RUN: self.run or None}
         return json.dumps({name: value for name, value in said.items() if value is not None})
 
 
@@ -85,12 +88,15 @@ class Commit:
         Whether it added or removed rows; not so if it moved them to other files.
     mark : Mark or None
         None: it is not ours, or of an older release.
+    written_at : int
+        When, in milliseconds since 1970, by the clock of who wrote it; 0: it does not say.
     """
 
     version: int
     operation: str
     changes_data: bool
     mark: Mark | None
+    written_at: int = field(default=0, repr=False)
 
 
 def read_mark(text: str | None, operation: str = "") -> Mark | None:
@@ -99,7 +105,7 @@ def read_mark(text: str | None, operation: str = "") -> Mark | None:
     Examples
     --------
     >>> read_mark('{"features": "24:1:2"}', "WRITE")  # of an older release
-    Mark(states={'features': '24:1:2'}, is_whole=False, id='')
+    Mark(states={'features': '24:1:2'}, is_whole=False, id='', run='')
     >>> read_mark("job 17"), read_mark('{"job": 17}', "WRITE"), read_mark("17"), read_mark(None)
     (None, None, None, None)
     """
@@ -110,8 +116,9 @@ def read_mark(text: str | None, operation: str = "") -> Mark | None:
     if not isinstance(said, dict):
         return None
     if _RELEASE in said:
-        states, named = said.get(_STATES, {}), said.get(_ID, "")
-        return Mark(states, id=named) if _is_text(states) and isinstance(named, str) else None
+        states, named, run = said.get(_STATES, {}), said.get(_ID, ""), said.get(_RUN, "")
+        is_mark = _is_text(states) and isinstance(named, str) and isinstance(run, str)
+        return Mark(states, id=named, run=run) if is_mark else None
     # a state is made of hashes and counts, between colons
     is_former = operation == "WRITE" and said and _is_text(said)
     return Mark(said, is_whole=False) if is_former and all(":" in of or not of for of in said.values()) else None
@@ -142,7 +149,9 @@ def read_commit(version: int, content: bytes) -> Commit:
     changes = any(
         action[kind].get("dataChange", True) for action in actions for kind in ("add", "remove") if kind in action
     )
-    return Commit(version, operation, changes, read_mark(info.get("userMetadata"), operation))
+    written_at = info.get("timestamp")
+    when = written_at if isinstance(written_at, int) else 0
+    return Commit(version, operation, changes, read_mark(info.get("userMetadata"), operation), when)
 
 
 def log_file(table: Location, version: int) -> Location:
@@ -156,7 +165,9 @@ def log_file(table: Location, version: int) -> Location:
     return join(table, "_delta_log", f"{version:020}.json")
 
 
-def commits(store: Store, table: Location, newest: int | None = None) -> Iterator[Commit]:
+def commits(
+    store: Store, table: Location, newest: int | None = None, most: int | None = HISTORY
+) -> Iterator[Commit]:
     """Yield a table's commits, the newest first, each read when it is asked for.
 
     They end where the log does: Delta deletes entries that are older than its retention and in a checkpoint.
@@ -165,6 +176,8 @@ def commits(store: Store, table: Location, newest: int | None = None) -> Iterato
     ----------
     newest : int or None
         The version to begin with; the newest that there is if None.
+    most : int or None
+        How many are looked at, at most; None: all that the log has.
 
     Raises
     ------
@@ -174,7 +187,7 @@ def commits(store: Store, table: Location, newest: int | None = None) -> Iterato
     if newest is None:
         names = (file.uri.rpartition("/")[2] for file in store.list(join(table, "_delta_log")))
         newest = max((int(name[:20]) for name in names if _COMMIT.fullmatch(name)), default=-1)
-    for version in range(newest, max(newest - HISTORY, -1), -1):
+    for version in range(newest, -1 if most is None else max(newest - most, -1), -1):
         place = log_file(table, version)
         try:
             yield read_commit(version, store.read(place))
@@ -233,3 +246,37 @@ def foreign_changes(history: Iterable[Commit]) -> tuple[list[Commit], Commit | N
         if commit.changes_data:
             changed.append(commit)
     return [], None
+
+
+def version_after(history: Iterable[Commit], run: str, ended_at: int) -> int | None:
+    """Return which version a table had after a run; None if the log does not reach back that far any more.
+
+    That is the version of the newest commit of ours that this run or an earlier one made: names of runs sort by
+    time, and one run at a time writes. Commits of older releases do not name their run, and are told by the clock.
+
+    Parameters
+    ----------
+    history : iterable of Commit
+        All that the log has, the newest first.
+    run : str
+        The run's name.
+    ended_at : int
+        When it ended, in milliseconds since 1970.
+
+    Examples
+    --------
+    >>> made = [Commit(0, "CREATE TABLE", False, None), Commit(1, "WRITE", True, Mark(run="a"))]
+    >>> made += [Commit(2, "OPTIMIZE", False, None), Commit(3, "WRITE", True, Mark(run="c"))]
+    >>> [version_after(made[::-1], run, 0) for run in ("a", "b", "c")]
+    [1, 1, 3]
+    >>> version_after(made[:1:-1], "b", 0) is None
+    True
+    """
+    oldest = None
+    for commit in history:
+        oldest = commit.version
+        if commit.mark is None:
+            continue
+        if commit.mark.run <= run if commit.mark.run else commit.written_at <= ended_at:
+            return commit.version
+    return oldest if oldest == 0 else None  # nobody had written anything yet

@@ -105,6 +105,14 @@ class Reader:
         except TableNotFoundError:
             raise SpecrecError(f"there is no table {join(self._root, name)}: run `specrec nightly` first") from None
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is a table: a warehouse of an older release may lack one until its next night."""
+        try:
+            open_table(self._root, name, self._storage)
+        except TableNotFoundError:
+            return False
+        return True
+
     def dataset(self, name: str) -> ds.FileSystemDataset:
         """Open a table as pyarrow reads it; what is read of its files is tried again where the store fails."""
         return self._dataset(name, self.table(name))

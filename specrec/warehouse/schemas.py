@@ -188,6 +188,27 @@ DUPLICATES = T.StructType(
     ]
 )
 
+COMPARED_PAIRS = T.StructType(
+    [
+        _field("a", _TEXT, "the lesser track_id of the two", nullable=False),
+        _field("b", _TEXT, "the greater", nullable=False),
+        _field("a_content_hash", _TEXT, "SHA-256 of the bytes of a's file, as it was compared", nullable=False),
+        _field("b_content_hash", _TEXT, "SHA-256 of the bytes of b's file", nullable=False),
+        _field("similarity", _DOUBLE, "correlation of their spectrograms, -1 to 1; null: of unlike sample rates"),
+        _field("repetition", _DOUBLE, "the same of either clip and itself, moments later, the greater of the two"),
+        _field("lag_seconds", _DOUBLE, "how much later the same moment comes in a's clip"),
+        _field("config_hash", _TEXT, "the configuration that this row depends on", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+TO_CONNECT = T.StructType(
+    [
+        _TRACK_ID,
+        _field("group_id", _TEXT, "a lesser track that it is connected with, at last the least", nullable=False),
+    ]
+)
+
 REASON = T.StructType(
     [
         _field("family", _TEXT, "family of features, or region of the spectrum"),
@@ -223,9 +244,26 @@ RECOMMENDATIONS = T.StructType(
         _field("reasons", T.ArrayType(REASON), "the parts of the score, greatest first", nullable=False),
         _field("track_seconds", _DOUBLE, "where in the track's file the best-matching excerpt starts"),
         _field("recommended_seconds", _DOUBLE, "where in the recommended track's file it starts"),
+        _field("statistics_version", _INT, "version of catalogue_statistics that the explanation is true of"),
         _field("config_hash", _TEXT, "the configuration that this row depends on"),
         _RUN_ID,
         _COMPUTED_AT,
+    ]
+)
+
+LIST_INPUTS = T.StructType(
+    [
+        _field("system", _TEXT, "whose list it is of, as in recommendations", nullable=False),
+        _TRACK_ID,
+        _field("mean", _DOUBLE, "mean cosine of the track's nearest, copies left out, that lists rank by"),
+        _field("std", _DOUBLE, "standard deviation of the same"),
+        _field("candidates", _LONG, "code of the track's rows of neighbours"),
+        _field("choice", _LONG, "code of what decides beside which others the track is recommended"),
+        _field("words", _LONG, "code of what explanations say of the track"),
+        _field("is_listed_anew", _BOOL, "whether the track's own list may have changed in that run"),
+        _field("is_judged_anew", _BOOL, "whether lists of which it is a candidate may have"),
+        _field("is_told_anew", _BOOL, "whether what is said of it in explanations has"),
+        _RUN_ID,
     ]
 )
 
@@ -292,7 +330,8 @@ RUNS = T.StructType(
         _field(
             "stage",
             _TEXT,
-            "a stage of a night, as specrec.pipeline.stages names them, or evaluate, train_encoder, undo or repair",
+            "a stage of a night, as specrec.pipeline.stages names them, or account, evaluate, train_encoder, undo, "
+            "repair, maintain or rollback",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
@@ -308,6 +347,18 @@ RUNS = T.StructType(
     ]
 )
 
+RUN_METRICS = T.StructType(
+    [
+        _RUN_ID,
+        _field("stage", _TEXT, "as in runs", nullable=False),
+        _field(
+            "part", _TEXT, "what it is of: a space, system, code, …; empty: the stage as a whole", nullable=False
+        ),
+        _field("metric", _TEXT, "one of specrec.pipeline.metrics.METRICS", nullable=False),
+        _field("value", _DOUBLE, "the number", nullable=False),
+        _field("recorded_at", _TIME, "when the stage ended (UTC)", nullable=False),
+    ]
+)
 
 EVALUATION = T.StructType(
     [
@@ -325,6 +376,10 @@ EVALUATION = T.StructType(
 )
 
 
+#: What becomes of a row, as :meth:`specrec.warehouse.tables.Warehouse.change` takes it.
+NEW, MOVED, GONE = "new", "moved", "gone"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table's name, schema, key and partitioning, and who makes it.
@@ -337,6 +392,12 @@ class Table:
     by_rows : bool
         Whether that stage looks for each row whether it is there, and so makes anew what was deleted; otherwise it
         asks what state of its input the table was made from.
+    properties : tuple of tuple of str
+        Delta's properties, by name, that a night sees to: they are set when the table is created, and set again
+        where they are missing.
+    read_by : tuple of str
+        What its rows are sorted by, within a partition, when its files are put in order: what a service asks for is
+        then in one file, and there side by side.
     """
 
     name: str
@@ -345,6 +406,8 @@ class Table:
     partitioned_by: tuple[str, ...] = ()
     made_by: str = ""
     by_rows: bool = False
+    properties: tuple[tuple[str, str], ...] = ()
+    read_by: tuple[str, ...] = ()
 
 
 TABLES: dict[str, Table] = {
@@ -357,12 +420,25 @@ TABLES: dict[str, Table] = {
         Table("quarantine", QUARANTINE, ("track_id", "stage")),
         Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",), made_by="embed", by_rows=True),
         Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",), made_by="neighbours"),
-        Table("recommendations", RECOMMENDATIONS, ("system", "track_id", "rank"), ("system",), made_by="recommend"),
+        Table(
+            "recommendations",
+            RECOMMENDATIONS,
+            ("system", "track_id", "rank"),
+            ("system",),
+            made_by="recommend",
+            properties=(("delta.enableChangeDataFeed", "true"),),
+            read_by=("track_id", "rank"),
+        ),
+        Table("list_inputs", LIST_INPUTS, ("system", "track_id"), ("system",), made_by="recommend"),
+        # each pair is looked for when anything changed that groups depend on; until then they do without it
+        Table("compared_pairs", COMPARED_PAIRS, ("a", "b"), made_by="duplicates", by_rows=True),
+        Table("to_connect", TO_CONNECT, ("track_id", "group_id"), made_by="duplicates", by_rows=True),
         Table("duplicates", DUPLICATES, ("track_id",), made_by="duplicates"),
         Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),
         Table("artefacts", ARTEFACTS, ("name", "version"), made_by="fit"),
         Table("runs", RUNS, ("run_id", "stage")),
+        Table("run_metrics", RUN_METRICS, ("run_id", "stage", "part", "metric")),
         Table("evaluation", EVALUATION, ("run_id", "system", "metric", "slice")),
     )
 }

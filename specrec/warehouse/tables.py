@@ -8,33 +8,48 @@ tell, without reading it, that nothing is to be done.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import takewhile
 from typing import Any
+from urllib.parse import unquote
 
 import deltalake
 import pyarrow as pa
 from delta.tables import DeltaTable
-from deltalake import CommitProperties
+from deltalake import CommitProperties, WriterProperties
 from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import specrec
 from specrec.errors import SpecrecError, StorageError
-from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, uri_for_delta_rs
+from specrec.logs import get_logger
+from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
-from specrec.warehouse.history import Commit, Mark, commits, foreign_changes, known_states
+from specrec.warehouse.history import (
+    HISTORY,
+    Commit,
+    Mark,
+    commits,
+    foreign_changes,
+    known_states,
+    version_after,
+)
 from specrec.warehouse.opening import FAILURES, open_table, patiently, reason
-from specrec.warehouse.schemas import TABLES, Table
+from specrec.warehouse.schemas import GONE, MOVED, NEW, TABLES, Table
 
 #: Of Delta's features that a writer must know, those that delta-rs knows; with others, Spark writes all.
 _WRITTEN_BY_DELTA_RS = frozenset(
     {"appendOnly", "invariants", "changeDataFeed", "checkConstraints", "generatedColumns", "timestampNtz"}
 )
+
+#: Columns that say which run wrote a row, and when.
+_OF_THE_RUN = frozenset({"run_id", "computed_at"})
 
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
@@ -76,6 +91,8 @@ class Warehouse:
         Folder or prefix of the tables.
     storage : StorageConfig
         How the store is reached.
+    run_id : str
+        The run that its commits name.
 
     Raises
     ------
@@ -83,8 +100,12 @@ class Warehouse:
         If tables cannot lie there, by its name.
     """
 
-    def __init__(self, start_spark: Callable[[], SparkSession], root: Location, storage: StorageConfig) -> None:
+    def __init__(
+        self, start_spark: Callable[[], SparkSession], root: Location, storage: StorageConfig, run_id: str = ""
+    ) -> None:
         uri_for_delta_rs(root)
+        self._run_id = run_id
+        self._notes: dict[str, str] = {}
         self._start_spark = start_spark
         self._root = root
         self._storage = storage
@@ -126,7 +147,7 @@ class Warehouse:
     def create_missing(
         self, names: Iterable[str] = TABLES, there: Mapping[str, deltalake.DeltaTable] | None = None
     ) -> None:
-        """Create the tables that do not exist yet, empty, and add the columns that older ones lack.
+        """Create the tables that do not exist yet, empty, and add what older ones lack: columns and properties.
 
         Parameters
         ----------
@@ -152,6 +173,31 @@ class Warehouse:
             if missing:
                 with self._by_delta_rs(table.name):
                     found.alter.add_columns(missing)
+            self._set_properties(table, found)
+
+    def _set_properties(self, table: Table, found: deltalake.DeltaTable) -> None:
+        """Set the properties that a table lacks: it is of an older release, or somebody switched them off."""
+        there = found.metadata().configuration
+        lacking = {name: value for name, value in table.properties if there.get(name) != value}
+        if not lacking:
+            return
+        if off := ", ".join(name for name in lacking if name in there):
+            get_logger().warning("property_set_again", table=table.name, properties=off)
+            self._note(table.name, f"somebody switched {off} off; it is on again")
+        if _by_spark(found):
+            said = ", ".join(f"'{name}' = '{value}'" for name, value in lacking.items())
+            self.spark.sql(f"ALTER TABLE delta.`{self.path(table.name)}` SET TBLPROPERTIES ({said})")
+            return
+        with self._by_delta_rs(table.name):
+            self._patiently(table.name, lambda: self._open(table.name).alter.set_table_properties(lacking))
+
+    def _note(self, name: str, text: str) -> None:
+        self._notes[f"{name}_history"] = text
+
+    def take_notes(self) -> dict[str, str]:
+        """Return, once, what is to be told in ``runs`` of the tables' own history, by table."""
+        notes, self._notes = self._notes, {}
+        return notes
 
     def _create(self, table: Table, schema: deltalake.Schema) -> None:
         """Create a table; not marked as ours, as there is nothing in it that could be believed."""
@@ -163,6 +209,7 @@ class Warehouse:
                     schema,
                     mode="ignore",
                     partition_by=list(table.partitioned_by),
+                    configuration=dict(table.properties),
                     storage_options=self._options,
                 )
 
@@ -187,22 +234,41 @@ class Warehouse:
             if table.made_by in made and (found := self._foreign_changes(table)) is not None:
                 undone.append(found)
         for change in undone:
-            self._put_back(change)
+            try:
+                self.restore(change.table, change.version)
+            except FAILURES as error:
+                what = ", ".join(f"{commit.operation} of version {commit.version}" for commit in change.commits)
+                raise SpecrecError(
+                    f"somebody changed the table {join(self._root, change.table)} ({what}), and it cannot be put "
+                    f"back to version {change.version}: {reason(error)}. Let `specrec repair {change.table} "
+                    f"--warehouse {self._root}` make it anew"
+                ) from None
         return undone
 
     def _foreign_changes(self, table: Table) -> Undone | None:
-        changed, ours = foreign_changes(self._commits(table.name))
+        seen: list[Commit] = []
+        changed, ours = foreign_changes(_noting(self._commits(table.name), seen))
+        if ours is None and _is_cut(seen) and any(commit.changes_data for commit in seen):
+            get_logger().warning("history_lost", table=table.name, oldest_version=seen[-1].version)
+            said = f"none of its last {len(seen)} commits is ours: whether somebody else changed it is not known"
+            self._note(table.name, said)
         if ours is None or not changed:
             return None
         if table.by_rows and all(commit.operation == "DELETE" for commit in changed):
             return None
         return Undone(table.name, changed, changed[-1].version - 1)
 
-    def _put_back(self, change: Undone) -> None:
-        name, version = change.table, change.version
-        mark = Mark(known_states(self._commits(name, version)))
+    def restore(self, name: str, version: int) -> None:
+        """Make a table hold what it held at a version, in one commit that remembers what that version did.
 
-        def restore(properties: CommitProperties) -> None:
+        Raises
+        ------
+        DeltaError
+            If files of that version are gone.
+        """
+        mark = self._own(Mark(known_states(self._commits(name, version))))
+
+        def write(properties: CommitProperties) -> None:
             table = self._open(name)
             if not _by_spark(table):
                 table.restore(version, commit_properties=properties)
@@ -210,15 +276,98 @@ class Warehouse:
             with self._marked(mark):
                 DeltaTable.forPath(self.spark, self.path(name)).restoreToVersion(version)
 
-        try:
-            self._patiently_marked(name, mark, restore)
-        except FAILURES as error:
-            what = ", ".join(f"{commit.operation} of version {commit.version}" for commit in change.commits)
-            raise SpecrecError(
-                f"somebody changed the table {join(self._root, name)} ({what}), and it cannot be put back to "
-                f"version {version}: {reason(error)}. Let `specrec repair {name} --warehouse {self._root}` "
-                "make it anew"
-            ) from None
+        self._patiently_marked(name, mark, write)
+
+    def version_after(self, name: str, run: str, ended_at: int) -> int | None:
+        """Return which version a table had after a run; see :func:`~specrec.warehouse.history.version_after`."""
+        return version_after(self._commits(name, most=None), run, ended_at)
+
+    def is_as_at(self, name: str, version: int) -> bool:
+        """Tell whether a table's rows are those of a version: nobody changed data since, or it was put back."""
+        newer = self._commits(name, most=None)
+        if not any(commit.changes_data for commit in takewhile(lambda of: of.version > version, newer)):
+            return True
+        then = open_table(self._root, name, self._storage, version)
+        return _files_of(then) == _files_of(self.table(name))
+
+    def lost_files(self, name: str, version: int) -> int:
+        """Return how many of the files that a table had at a version are not there any more."""
+        table = open_table(self._root, name, self._storage, version)
+        wanted = {join(self._root, name, unquote(path)) for path in _files_of(table)}
+        store = open_store(self._root, self._storage)
+        there = {file.uri for folder in {parent(of) for of in wanted} for file in store.list(folder)}
+        return len(wanted - there)
+
+    def table(self, name: str) -> deltalake.DeltaTable:
+        """Open a table through delta-rs, as it stands now."""
+        return open_table(self._root, name, self._storage)
+
+    def last_run(self, name: str) -> str:
+        """Return the run that made a table's newest commit that changed data; empty if it was none of ours."""
+        newest = next((commit for commit in self._commits(name) if commit.changes_data), None)
+        return newest.mark.run if newest is not None and newest.mark is not None else ""
+
+    def put_together(self, name: str, file_bytes: int) -> int:
+        """Put a table's small files together, without changing a row; return how many files it has then."""
+        mark = Mark(known_states(self._commits(name)))
+
+        def write(properties: CommitProperties) -> None:
+            table = self._open(name)
+            if not _by_spark(table):
+                table.optimize.compact(
+                    target_size=file_bytes,
+                    max_concurrent_tasks=1,
+                    writer_properties=WriterProperties(compression="ZSTD"),
+                    commit_properties=properties,
+                )
+                return
+            with self._marked(mark):
+                DeltaTable.forPath(self.spark, self.path(name)).optimize().executeCompaction()
+
+        with self._by_delta_rs(name):
+            self._patiently_marked(name, mark, write)
+        return len(pa.table(self.table(name).get_add_actions())["path"])
+
+    def sort_part(self, name: str, part: str, files: int, group_rows: int) -> None:
+        """Write one part of a table anew, sorted by what it is read by, without changing a row.
+
+        Parameters
+        ----------
+        files : int
+            How many, each with a range of its own.
+        group_rows : int
+            Rows of a row group, at most.
+        """
+        table = TABLES[name]
+        (column,) = table.partitioned_by
+        rows = self.read(name).where(F.col(column) == part)
+        rows = rows.repartitionByRange(files, table.read_by[0]).sortWithinPartitions(*table.read_by)
+        writer = rows.write.format("delta").mode("overwrite").option("dataChange", "false")
+        own = {"parquet.block.row.count.limit": str(group_rows)}
+        with self._marked(Mark(known_states(self._commits(name))), own):
+            writer.option("replaceWhere", f"{column} = '{part}'").save(self.path(name))
+
+    def clean(self, name: str, keep_days: float) -> int:
+        """Delete the files that no version of the last days needs, and the log's entries beyond its own retention.
+
+        Returns
+        -------
+        int
+            How many files of data were deleted.
+        """
+        deleted: list[str] = []
+
+        def work() -> None:
+            table = self._open(name)
+            hours = math.ceil(keep_days * 24)
+            deleted.extend(table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))
+            table = self._open(name)
+            table.create_checkpoint()
+            table.cleanup_metadata()
+
+        with self._by_delta_rs(name):
+            self._patiently(name, work)
+        return len(deleted)
 
     def forget_lost_files(self, name: str) -> None:
         """Take the files that are not there any more out of a table's log."""
@@ -227,9 +376,16 @@ class Warehouse:
                 name, Mark(), lambda properties: self._open(name).repair(commit_properties=properties)
             )
 
-    def read(self, name: str) -> DataFrame:
-        """Return a table as it stands now."""
-        return self.spark.read.format("delta").load(self.path(name))
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """Return a table as it stands now, or as it stood at a version."""
+        table = self.spark.read.format("delta")
+        if version is not None:
+            table = table.option("versionAsOf", version)
+        return table.load(self.path(name))
+
+    def version(self, name: str) -> int:
+        """Return the newest version of a table."""
+        return self._open(name).version()
 
     def append(self, name: str, rows: DataFrame) -> None:
         """Add rows."""
@@ -262,7 +418,7 @@ class Warehouse:
 
     def _patiently_marked(self, name: str, mark: Mark, write: Callable[[CommitProperties], Any]) -> None:
         """Commit through delta-rs, once: a try whose answer was lost may have been the last that was needed."""
-        named = replace(mark, id=uuid.uuid4().hex)
+        named = replace(self._own(mark), id=uuid.uuid4().hex)
         properties = CommitProperties(custom_metadata={_METADATA_KEY: named.written(specrec.__version__)})
         tried = False
 
@@ -308,8 +464,15 @@ class Warehouse:
         if present.isEmpty():  # an append neither joins nor rewrites anything
             self.append(name, rows)
             return
+        self.merge(name, rows)
+
+    def merge(self, name: str, rows: DataFrame) -> None:
+        """Insert rows, in place of those that have the same key, where there are some.
+
+        `rows` is read more than once: persist what is dear to compute.
+        """
         with self._marked():
-            merge = self._merge(name, rows, key)
+            merge = self._merge(name, _shape(name, rows), TABLES[name].key)
             merge.whenMatchedUpdate(set=_columns(name)).whenNotMatchedInsert(values=_columns(name)).execute()
 
     def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
@@ -318,6 +481,23 @@ class Warehouse:
             (
                 self._merge(name, _shape(name, rows), TABLES[name].key)
                 .whenMatchedUpdate(F.col(f"old.{changed}") != F.col(f"new.{changed}"), set=_columns(name))
+                .whenNotMatchedInsert(values=_columns(name))
+                .whenNotMatchedBySourceDelete()
+                .execute()
+            )
+
+    def update_where_different(self, name: str, rows: DataFrame, state: str) -> None:
+        """Make the table hold just these rows, in one commit that remembers the state of their input.
+
+        Rows that say the same as before, but for the run that says it, stay as they are. :meth:`states` returns the
+        state under the table's own name.
+        """
+        said = [field.name for field in TABLES[name].schema.fields if field.name not in _OF_THE_RUN]
+        same = [F.col(f"old.`{column}`").eqNullSafe(F.col(f"new.`{column}`")) for column in said]
+        with self._marked(Mark({name: state})):
+            (
+                self._merge(name, _shape(name, rows), TABLES[name].key)
+                .whenMatchedUpdate(~reduce(Column.__and__, same), set=_columns(name))
                 .whenNotMatchedInsert(values=_columns(name))
                 .whenNotMatchedBySourceDelete()
                 .execute()
@@ -349,14 +529,66 @@ class Warehouse:
         with self._marked(Mark(self.states(name) | dict(states))):
             writer.option("replaceWhere", f"{column} in ({parts})").save(self.path(name))
 
+    def change(
+        self,
+        name: str,
+        changes: DataFrame,
+        identity: Sequence[str],
+        moved: Sequence[str],
+        states: Mapping[str, str],
+    ) -> None:
+        """Insert, change and delete rows of a table in one commit that remembers its inputs' states.
+
+        What did not change is not among the changes, and a follower of the table's change feed does not see it.
+
+        Parameters
+        ----------
+        changes : DataFrame
+            The table's columns, and ``change``: :data:`~specrec.warehouse.schemas.NEW` for a row that is inserted,
+            or takes the place of another of the same identity; :data:`~specrec.warehouse.schemas.MOVED` for one of
+            which the columns `moved` alone are changed, the others being null here;
+            :data:`~specrec.warehouse.schemas.GONE` for one that is deleted. It is read more than once: persist it.
+        identity : sequence of str
+            The columns by which a row is told from all others. Where a part of the table is named by one of them,
+            only the parts in `states` are looked through.
+        moved : sequence of str
+        states : mapping of str to str
+            Of each part that the changes are of, the state of what it was computed from.
+        """
+        kind, schema = F.col("new.change"), TABLES[name].schema
+        mark = Mark(self.states(name) | dict(states))
+        if changes.isEmpty():  # what is remembered changed alone
+            with self._marked(mark):
+                self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
+            return
+        rows = changes.select("change", *(F.col(f"`{of.name}`").cast(of.dataType) for of in schema.fields))
+        same = [F.col(f"old.`{column}`") == F.col(f"new.`{column}`") for column in identity]
+        same += [F.col(f"old.`{part}`").isin(*states) for part in TABLES[name].partitioned_by]
+        table = DeltaTable.forPath(self.spark, self.path(name))
+        merge = table.alias("old").merge(rows.alias("new"), reduce(Column.__and__, same))
+        merge = merge.whenMatchedDelete(kind == GONE)
+        if moved:
+            merge = merge.whenMatchedUpdate(kind == MOVED, {of: F.col(f"new.`{of}`") for of in moved})
+        merge = merge.whenMatchedUpdate(set=_columns(name))
+        with self._marked(mark):
+            merge.whenNotMatchedInsert(kind == NEW, values=_columns(name)).execute()
+
+    def _own(self, mark: Mark) -> Mark:
+        return replace(mark, run=self._run_id)
+
     @contextmanager
-    def _marked(self, mark: Mark | None = None) -> Iterator[None]:
+    def _marked(self, mark: Mark | None = None, settings: Mapping[str, str] | None = None) -> Iterator[None]:
         """Have the commits of a block marked as ours, whatever the session would have them say.
 
         A commit that changes no row is recorded too, with what it remembers: Delta would leave it out.
+
+        Parameters
+        ----------
+        settings : mapping of str to str, or None
+            What else holds for the session within the block.
         """
-        mark = mark or Mark()
-        wanted = {_USER_METADATA: mark.written(specrec.__version__)}
+        mark = self._own(mark or Mark())
+        wanted = {_USER_METADATA: mark.written(specrec.__version__), **(settings or {})}
         if mark.states:
             wanted["spark.databricks.delta.skipRecordingEmptyCommits"] = "false"
         conf = self.spark.conf
@@ -374,12 +606,37 @@ class Warehouse:
         return {row[0]: row[1] for row in self.read(name).groupBy(column).count().collect()}
 
     def states(self, name: str) -> dict[str, str]:
-        """Return the input state that each part of a table was last computed from, if nobody changed it since."""
-        return known_states(self._commits(name))
+        """Return the input state that each part of a table was last computed from, if nobody changed it since.
 
-    def _commits(self, name: str, newest: int | None = None) -> Iterator[Commit]:
+        Where no commit says so that is looked at, though others came before these, it is told: see
+        :meth:`take_notes`.
+        """
+        seen: list[Commit] = []
+        known = known_states(_noting(self._commits(name), seen))
+        if not known and _is_cut(seen) and seen[-1].mark is None:
+            get_logger().warning("states_lost", table=name, oldest_version=seen[-1].version)
+            self._note(name, f"none of its last {len(seen)} commits says what it was made of")
+        return known
+
+    def _commits(self, name: str, newest: int | None = None, most: int | None = HISTORY) -> Iterator[Commit]:
         """Yield a table's commits, the newest first, or from a version on."""
-        return commits(open_store(self._root, self._storage), join(self._root, name), newest)
+        return commits(open_store(self._root, self._storage), join(self._root, name), newest, most)
+
+
+def _files_of(table: deltalake.DeltaTable) -> set[str]:
+    return set(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
+
+
+def _noting(history: Iterable[Commit], seen: list[Commit]) -> Iterator[Commit]:
+    """Yield commits, and note those that were looked at."""
+    for commit in history:
+        seen.append(commit)
+        yield commit
+
+
+def _is_cut(seen: Sequence[Commit]) -> bool:
+    """Tell whether there were commits before the last that was looked at."""
+    return bool(seen) and seen[-1].version > 0
 
 
 def states_of(rows: DataFrame, part: str, *columns: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from specrec.embedding.config import SYSTEMS
 TOP_N, OF_ARTIST, OF_ALBUM = 10, 3, 2
 SETTINGS = (
     "recommend.hubs=local_scaling",
+    "recommend.max_hub_shift=0",  # else hubs are told by what was usual before copies were planted
     f"recommend.top_n={TOP_N}",
     f"recommend.max_per_artist={OF_ARTIST}",
     f"recommend.max_per_album={OF_ALBUM}",

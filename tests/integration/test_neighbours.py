@@ -190,18 +190,104 @@ def test_a_catalogue_smaller_than_a_list_and_one_that_outgrows_it(search: Search
     assert searched.lists() == _true_lists(ids, vectors)
 
 
-def test_a_thousand_copies_of_a_track_fill_each_others_lists(search: Search) -> None:
+def test_a_thousand_copies_of_a_track_have_full_lists_of_others(search: Search) -> None:
     ids = _ids(1100)
     vectors = np.concatenate([np.tile(_clustered(1, seed=9), (1000, 1)), _clustered(100)])
     searched = search().put(ids, vectors)
     searched.run()
     lists, copies = searched.lists(), set(ids[:1000])
+    assert set(lists) == set(ids)
     assert all(len(nearest) == TOP_N for nearest in lists.values())
-    assert all(set(lists[track]) <= copies for track in copies)
+    first = min(copies)
+    assert all(lists[track] == lists[first] and not set(lists[track]) & copies for track in copies)
+    assert all(set(lists[track]) & copies <= {first} for track in set(ids) - copies)
+    of_first = {track for track, nearest in lists.items() if first in nearest}
     searched.put(np.r_[ids, ["t-new"]], np.concatenate([vectors, vectors[:1]]))  # before all others by its id
-    assert "1 new, 0 lost" in searched.run()["hybrid_search"]
-    lists = searched.lists()
-    assert all(lists[track][0] == "t-new" for track in copies)
+    assert "1 new, " in searched.run()["hybrid_search"]
+    now = searched.lists()
+    assert now["t-new"] == lists[first]
+    assert all("t-new" in now[track] and first not in now[track] for track in of_first)
+
+
+def _lists_of_recordings(vectors: dict[str, np.ndarray]) -> dict[str, list[str]]:
+    """Return true lists, in which the least id stands for all tracks of an equal vector."""
+    sets: dict[bytes, list[str]] = {}
+    for track, vector in sorted(vectors.items()):
+        sets.setdefault(vector.tobytes(), []).append(track)
+    firsts = np.array([tracks[0] for tracks in sets.values()])
+    of_first = _true_lists(firsts, np.stack([vectors[track] for track in firsts]))
+    return {track: of_first[tracks[0]] for tracks in sets.values() for track in tracks}
+
+
+def test_a_walk_of_changes_ends_where_a_search_of_everything_does_and_writes_what_changed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(22)
+    fresh = iter(_clustered(400, seed=3))
+    now = {f"t{number:04d}": next(fresh) for number in range(120)}
+
+    def some(count: int) -> list[str]:
+        return [str(track) for track in rng.choice(sorted(now), count, replace=False)]
+
+    def add() -> None:
+        now.update({f"{rng.choice(list('asz'))}{rng.integers(10_000):04d}x": next(fresh) for _ in range(4)})
+
+    def remove() -> None:
+        for track in some(4):
+            del now[track]
+
+    def change() -> None:
+        now.update({track: next(fresh) for track in some(3)})
+
+    def copy() -> None:  # some before the track that they are copies of, by their ids, and some after it
+        for track in some(3):
+            now.update({f"{prefix}-{track}": now[track] for prefix in ("a", "z")})
+
+    def remove_originals() -> None:
+        of_vector: dict[bytes, list[str]] = {}
+        for track, vector in sorted(now.items()):
+            of_vector.setdefault(vector.tobytes(), []).append(track)
+        for tracks in [tracks for tracks in of_vector.values() if len(tracks) > 1][:2]:
+            del now[tracks[0]]
+
+    def reader(searched: Searched) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in searched.reader.rows("neighbours", [("space", "=", "hybrid")]):
+            found.setdefault(row["track_id"], []).append(row)
+        return {track: sorted(rows, key=lambda row: row["rank"]) for track, rows in found.items()}
+
+    def without_run(rows: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        return [{name: value for name, value in row.items() if name != "run_id"} for row in rows or []]
+
+    def put(searched: Searched) -> Searched:
+        order = rng.permutation(sorted(now))
+        return searched.put(order, np.stack([now[track] for track in order]))
+
+    searched = Searched(tmp_path / "walked", *METHODS["exact"])
+    before: dict[str, list[dict[str, Any]]] = {}
+    for steps in (
+        (),
+        (copy, add),
+        (remove_originals, change),
+        (remove, copy),
+        (remove_originals, copy, add, remove),
+    ):
+        for step in steps:
+            step()
+        details = put(searched).run()
+        assert ("all searched" in details["hybrid_search"]) == (not before)
+        after = reader(searched)
+        assert {track: [row["neighbour_id"] for row in rows] for track, rows in after.items()} == (
+            _lists_of_recordings(now)
+        )
+        newest = max(searched.reader.rows("runs"), key=lambda row: row["started_at"])["run_id"]
+        differing = {track for track in after if without_run(after[track]) != without_run(before.get(track))}
+        assert differing
+        assert all({row["run_id"] for row in after[track]} == {newest} for track in differing)
+        assert all(after[track] == before[track] for track in after.keys() - differing)
+        assert len(differing) < len(after) or not before
+        before = after
+    rebuilt = put(Searched(tmp_path / "rebuilt", *METHODS["exact"]))
+    rebuilt.run()
+    assert rebuilt.rows() == searched.rows()
 
 
 def test_vectors_without_a_direction_are_quarantined_and_heal(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from specrec.embedding.config import SYSTEMS
 from specrec.embedding.excerpts import encode, pitch_classes
 from specrec.errors import CatalogueError, ExtractionError
 from specrec.pipeline.hashes import results_hash
+from specrec.pipeline.metrics import METRICS
 from specrec.warehouse.artefacts import unpack
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
@@ -125,13 +126,34 @@ def test_recommendations_are_mostly_of_the_tracks_own_style(first_night: Night) 
 def test_runs_say_what_each_stage_did(first_night: Night) -> None:
     rows = first_night.rows("runs")
     assert Counter(row["stage"] for row in rows) == Counter(
-        ["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map"]
+        ["ingest", "extract", "fit", "embed", "neighbours", "duplicates", "recommend", "map", "account"]
     )
     assert {row["status"] for row in rows} == {"done"}
     extract = next(row for row in rows if row["stage"] == "extract")
     assert (extract["rows_in"], extract["rows_out"], extract["rows_failed"]) == (24, 24, 0)
     assert extract["versions"]["librosa"]
     assert extract["config_hash"] == results_hash(first_night.config())
+
+
+def test_the_numbers_of_a_night_are_declared_and_those_that_its_words_say(first_night: Night) -> None:
+    said = {row["stage"]: row for row in first_night.rows("runs")}
+    numbers = {(row["stage"], row["part"], row["metric"]): row["value"] for row in first_night.rows("run_metrics")}
+    assert len(numbers) == len(first_night.rows("run_metrics"))
+    assert {metric for _, _, metric in numbers} <= METRICS.keys()
+    for stage, row in said.items():
+        for name in ("seconds", "rows_in", "rows_out", "rows_failed"):
+            assert numbers.get((stage, "", name)) == row[name], (stage, name)
+        # whatever the words say with a number alone stands there as a number
+        for name, words in row["details"].items():
+            if words.replace(".", "").isdigit():
+                found = [value for of, value in numbers.items() if of[0] == stage and name in of[1:]]
+                assert float(words) == pytest.approx(found[0], rel=1e-3), (stage, name)
+    assert numbers["ingest", "", "added"] == numbers["extract", "", "decoded"] == 24
+    for system in SYSTEMS:
+        assert numbers["recommend", system, "rows"] == 240
+        assert said["recommend"]["details"][system] == "240 rows"
+        assert numbers["embed", system, "vectors"] == 24
+    assert numbers["account", "", "with_list"] == numbers["account", "", "catalogue"] == 24
 
 
 def test_comments_of_every_column_reach_the_tables(first_night: Night, spark: SparkSession) -> None:

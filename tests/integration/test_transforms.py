@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from specrec.audio.config import AudioConfig
-from specrec.audio.spark import SURVEYED, survey, to_analyse
+from specrec.audio.spark import SURVEYED, UNTOLD, files_due, survey
 from specrec.catalogue.files import FILE_SCHEMA
 from specrec.catalogue.spark import (
     counted,
@@ -21,10 +21,22 @@ from specrec.catalogue.spark import (
     with_files,
     with_known_files,
 )
+from specrec.embedding.spark import MEASURING, sample_apart, sample_tracks
 from specrec.evaluate.spark import count_lengths, count_surplus, count_times, in_recordings
 from specrec.map.spark import drawn_and_due
 from specrec.neighbours.search import NEW, SETTLED, STALE
-from specrec.neighbours.spark import join_lists, lists_and_vectors, states_of_tracks
+from specrec.neighbours.spark import (
+    broken_lists,
+    copies,
+    lists_and_vectors,
+    lost_members,
+    new_originals,
+    renewed_lists,
+    sets_of_copies,
+    states_of_tracks,
+    touched_lists,
+    unchanged_lists,
+)
 from specrec.storage import locate
 from specrec.warehouse.schemas import TRACKS
 
@@ -58,6 +70,11 @@ def test_a_track_is_new_stale_or_settled_by_its_list_and_its_vector(rows: Any) -
         "changed": ("old", ["same", "also same"]),
         "short": ("h4", ["same"]),
         "gone": ("h5", ["same", "also same"]),
+        "left": ("h8", ["also same", "same"]),
+        "until now a copy": ("h8", ["also same", "same"]),
+        "copied": ("h9", ["also same", "same"]),
+        "copy of it": ("h9", ["also same", "same"]),
+        "has a copy": ("h10", ["also same", "copied"]),
         "alone": ("h6", ["same", "gone"]),
     }
     neighbours = rows(
@@ -69,11 +86,17 @@ def test_a_track_is_new_stale_or_settled_by_its_list_and_its_vector(rows: Any) -
         ),
     )
     now = {"same": "h1", "also same": "h2", "changed": "h3", "short": "h4", "alone": "h6", "fresh": "h7"}
+    now |= {"until now a copy": "h8", "copied": "h9", "copy of it": "h9", "has a copy": "h10"}
     embeddings = rows(
         "space string, track_id string, input_hash string", *(("a", track, of) for track, of in now.items())
     )
+    copied = copies(embeddings, sets_of_copies(embeddings))
+    assert {track: row["original"] for track, row in _by_track(copied).items()} == {"copy of it": "copied"}
     compared = lists_and_vectors(neighbours, embeddings, top_n=2)
-    found = _by_track(states_of_tracks(compared, neighbours))
+    originals = new_originals(compared, copied)
+    lost = lost_members(compared, originals)
+    assert {row["lost"] for row in lost.collect()} == {"changed", "gone", "left", "until now a copy", "copy of it"}
+    found = _by_track(states_of_tracks(originals, broken_lists(neighbours, lost)))
     assert {track: (row["state"], row["floor"]) for track, row in found.items()} == {
         "same": (STALE, math.inf),  # a member has another vector
         "also same": (SETTLED, 0.8),
@@ -81,6 +104,9 @@ def test_a_track_is_new_stale_or_settled_by_its_list_and_its_vector(rows: Any) -
         "short": (STALE, math.inf),  # its list is not full
         "alone": (STALE, math.inf),  # a member is gone
         "fresh": (NEW, math.inf),
+        "until now a copy": (NEW, math.inf),  # no list has it as a member: that was the track that left
+        "copied": (SETTLED, 0.8),
+        "has a copy": (SETTLED, 0.8),
     }
 
 
@@ -92,30 +118,90 @@ def test_what_stands_is_joined_with_what_was_found_and_with_what_enters(rows: An
     found = rows(
         found_schema,
         ("a", "new", 1, "x", 0.9, 0.1, "n"),
+        ("a", "stale", 1, "x", 0.5, 1.0, "s"),
         ("a", "entered", None, "new", 0.75, 0.5, "e"),
         ("a", "entered", None, "also new", 0.8, 0.4, "e"),
+        ("a", "tried in vain", None, "new", 0.7, 0.6, "t"),
     )
     old = rows(
         found_schema,
         ("a", "entered", 1, "x", 0.8, 0.4, "e"),
         ("a", "entered", 2, "y", 0.7, 0.6, "e"),
+        ("a", "copy of entered", 1, "x", 0.8, 0.4, "e"),
+        ("a", "copy of entered", 2, "y", 0.7, 0.6, "e"),
         ("a", "left alone", 1, "x", 0.5, 1.0, "l"),
+        ("a", "left alone", 2, "y", 0.4, 1.0, "l"),
         ("a", "stale", 1, "x", 0.5, 1.0, "s"),
+        ("a", "tried in vain", 1, "a", 0.8, 0.6, "t"),
+        ("a", "tried in vain", 2, "b", 0.7, 0.6, "t"),
+        ("a", "gone", 1, "a", 0.8, 0.6, "g"),
     )
     states = rows(
         "space string, track_id string, state int, floor double",
         ("a", "entered", SETTLED, 0.7),
-        ("a", "left alone", SETTLED, 0.5),
+        ("a", "left alone", SETTLED, 0.4),
+        ("a", "tried in vain", SETTLED, 0.7),
         ("a", "stale", STALE, math.inf),
         ("a", "new", NEW, math.inf),
     )
-    lists = join_lists(found, old, states, top_n=2).collect()
-    assert sorted((row["track_id"], row["rank"], row["neighbour_id"]) for row in lists) == [
+    copied = rows(
+        "space string, track_id string, input_hash string, original string",
+        ("a", "copy of entered", "e", "entered"),
+        ("a", "new copy", "l", "left alone"),
+    )
+    vectors = [
+        ("entered", "e"),
+        ("copy of entered", "e"),
+        ("left alone", "l"),
+        ("stale", "s"),
+        ("tried in vain", "t"),
+    ]
+    compared = rows(
+        "space string, track_id string, old_hash string, input_hash string, floor double",
+        *(("a", track, of, of, 0.4) for track, of in vectors),
+        ("a", "new", None, "n", None),
+        ("a", "new copy", None, "l", None),
+        ("a", "gone", "g", None, None),
+    )
+    touched = touched_lists(found, states, compared, copied)
+    of_touched = sorted(row["track_id"] for row in touched.collect())
+    assert of_touched == ["copy of entered", "entered", "gone", "new", "new copy", "stale", "tried in vain"]
+    renewed = renewed_lists(found, old, touched, states=states, copied=copied, top_n=2)
+    unchanged = unchanged_lists(renewed, old.join(touched, ["space", "track_id"], "left_semi"))
+    assert sorted(row["track_id"] for row in unchanged.collect()) == ["stale", "tried in vain"]
+    differing = renewed.join(unchanged, ["space", "track_id"], "left_anti").collect()
+    assert sorted((row["track_id"], row["rank"], row["neighbour_id"]) for row in differing) == [
+        ("copy of entered", 1, "also new"),
+        ("copy of entered", 2, "x"),
         ("entered", 1, "also new"),  # as near as x, and before it by name
         ("entered", 2, "x"),
-        ("left alone", 1, "x"),
         ("new", 1, "x"),
+        ("new copy", 1, "x"),
+        ("new copy", 2, "y"),
     ]
+
+
+def test_a_sample_depends_on_its_purpose_and_on_no_partition_and_sorts_nothing_wide(spark: SparkSession) -> None:
+    wide = spark.range(2000).select(F.col("id").cast("string").alias("track_id"), F.array("id").alias("vector"))
+
+    def ids(frame: DataFrame) -> set[str]:
+        return {row["track_id"] for row in frame.collect()}
+
+    chosen = ids(sample_tracks(wide, 100, 7))
+    assert len(chosen) == 100
+    assert ids(sample_tracks(wide.repartition(13, "vector"), 100, 7)) == chosen
+    assert ids(sample_tracks(wide.where(~F.col("track_id").isin(*sorted(chosen)[:50])), 50, 7)) & chosen
+    purposes = [ids(sample_tracks(wide, 100, 7, purpose)) for purpose in ("cells", "evaluation")]
+    assert all(len(one & other) < 20 for one, other in ((chosen, purposes[0]), (chosen, purposes[1]), purposes))
+    plan = sample_tracks(wide, 100, 7)._jdf.queryExecution().executedPlan().toString()
+    assert "TakeOrderedAndProject" in plan  # each partition keeps its lowest
+    assert "rangepartitioning" not in plan
+    tracks = wide.select("track_id")
+    measuring = ids(sample_apart(tracks, 2000, 7, MEASURING))
+    others = ids(sample_apart(tracks, 2000, 7, "cells"))
+    assert not measuring & others
+    assert measuring | others == ids(tracks)
+    assert 400 < len(measuring) < 600
 
 
 def test_the_map_knows_what_is_due_gone_and_out_of_date(rows: Any) -> None:
@@ -229,11 +315,23 @@ def test_a_track_is_told_why_its_file_cannot_be_used(rows: Any) -> None:
 
 def test_what_a_folder_leaves_out_is_counted_the_most_frequent_first(rows: Any) -> None:
     kinds = [(f".{number}",) for number in range(12)] + [(".txt",), (".txt",), (None,), (".0",), (".txt",)]
-    assert (
-        counted(rows("kind string", *kinds), "kind")
-        == "3 .txt, 2 .0, 1 .1, 1 .10, 1 .11, 1 .2, 1 .3, 1 .4 and 5 others"
-    )
-    assert counted(rows("kind string", (None,)), "kind") == ""
+    assert counted(rows("kind string", *kinds), "kind") == {
+        ".txt": 3,
+        ".0": 2,
+        **dict.fromkeys((".1", ".10", ".11", ".2", ".3", ".4"), 1),
+        "others": 5,
+    }
+    assert counted(rows("kind string", (None,)), "kind") == {}
+
+
+MEASURED = (
+    "track_id string, audio_uri string, audio_fingerprint string, content_hash string, audio_hash string, "
+    "computed_at timestamp, run_id string"
+)
+FAILED = (
+    "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, audio_hash string, "
+    "decoder string, attempts int, last_seen timestamp, run_id string"
+)
 
 
 def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_says_less(rows: Any) -> None:
@@ -257,19 +355,18 @@ def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_
         ("new", "new", "4-1-5", True),
     )
     features = rows(
-        "track_id string, audio_uri string, audio_fingerprint string, content_hash string, audio_hash string, "
-        "computed_at timestamp",
-        *((f"good {name}", name, old, f"h {name}", str(settings), seen) for name, (old, _) in of_each.items()),
+        MEASURED,
+        *((f"good {name}", name, old, f"h {name}", str(settings), seen, "r") for name, (old, _) in of_each.items()),
     )
     failed = rows(
-        "track_id string, audio_uri string, audio_fingerprint string, code string, stage string, "
-        "audio_hash string, decoder string, attempts int, last_seen timestamp",
+        FAILED,
         *(
-            (f"bad {name}", name, old, "silent", "extract", str(settings), "d", 1, seen)
+            (f"bad {name}", name, old, "silent", "extract", str(settings), "d", 1, seen, "r")
             for name, (old, _) in of_each.items()
         ),
     )
-    found = to_analyse(tracks, features, features, failed, audio_hash=settings, decoders="d").collect()
+    found = files_due(survey(tracks, features, features, failed, audio_hash=settings, decoders="d")).collect()
+    assert {row.audio_uri for row in found if not row.is_known} == {"new"}
     again = {track: row.content_hash for row in found for track in row.track_ids}
     assert again == {
         "new": None,
@@ -286,29 +383,59 @@ def test_a_file_is_read_again_if_it_changed_and_not_only_if_its_old_fingerprint_
 
 
 def test_a_survey_says_of_each_track_what_the_tables_hold(rows: Any) -> None:
+    settings, seen = AudioConfig().settings_hash, datetime(2026, 1, 1, tzinfo=UTC)
+    now = str(settings)
     tracks = rows(
-        "track_id string, audio_uri string, has_audio boolean",
-        ("done", "d", True), ("lost", "l", False), ("told", "t", False), ("moved", "m2", False),
-        ("mute", None, False),
+        "track_id string, audio_uri string, audio_fingerprint string, has_audio boolean",
+        ("done", "d", "e", True), ("lost", "l", None, False), ("told", "t", None, False),
+        ("moved", "m2", None, False), ("absent", "a", None, False), ("mute", None, None, False),
+        ("half", "h", "e", True), ("other", "o", "e", True), ("broken", "b", "e", True),
+        ("lately", "y", "e", True), ("new", "n", "e", True),
     )  # fmt: skip
-    of_track = "track_id string"
-    features = rows(of_track, ("done",), ("lost",), ("gone",))
-    spectrograms = rows(of_track, ("done",), ("gone",), ("half",))
+    given = {"done": "r1", "lost": "r1", "gone": "r3", "other": "r3", "lately": "r3"}
+    uris = {"done": "d", "lost": "l", "gone": "g", "other": "o", "lately": "y"}
+    features = rows(
+        MEASURED,
+        *(
+            (track, uris[track], "e", "c", now if track != "other" else "x", seen, run)
+            for track, run in given.items()
+        ),
+    )
+    spectrograms = rows(
+        "track_id string, content_hash string, audio_hash string",
+        *((track, "c", now) for track in ("done", "gone", "half", "other", "lately")),
+    )  # fmt: skip
     failed = rows(
-        "track_id string, stage string, code string, audio_uri string",
-        ("told", "extract", "not_found", "t"), ("moved", "extract", "not_found", "m1"),
-        ("mute", "extract", "silent", "s"), ("done", "ingest", "forbidden_path", "d"),
+        FAILED,
+        *(
+            (track, uri, "e" if code == "silent" else None, code, stage, now, "d", attempts, seen, run)
+            for track, uri, code, stage, attempts, run in (
+                ("told", "t", "not_found", "extract", 1, "r3"), ("moved", "m1", "not_found", "extract", 1, "r1"),
+                ("mute", "s", "silent", "extract", 1, "r3"), ("done", "d", "forbidden_path", "ingest", 1, "r3"),
+                ("broken", "b", "silent", "extract", 2, "r3"),
+            )
+        ),
     )  # fmt: skip
-    found = _by_track(survey(tracks, features, spectrograms, failed))
-    assert {what: {track for track, row in found.items() if row[what]} for what in SURVEYED} == {
-        "named": {"done", "lost", "told", "moved"},
-        "failing": {"told", "moved", "mute"},
-        "with_features": {"done", "lost", "gone"},
+    surveyed = survey(tracks, features, spectrograms, failed, audio_hash=settings, decoders="d", told="r2")
+    found = _by_track(surveyed)
+    assert {what: {track for track, row in found.items() if row[what]} for what in (*SURVEYED, *UNTOLD)} == {
+        "named": set(found) - {"mute", "gone"},
+        "failing": {"told", "moved", "mute", "broken"},
+        "due": {"half", "other", "new"},
+        "known": {"done", "lost", "gone", "half", "other", "lately", "told", "moved", "mute", "broken"},
+        "settled": {"done", "lately"},
         "removed": {"lost", "gone"},
-        "orphaned": {"gone", "half"},
+        "orphaned": {"gone"},
         "forgiven": {"mute"},
-        "missing": {"lost", "moved"},
+        "missing": {"lost", "moved", "absent"},
+        "missing_anew": {"lost", "absent"},
+        "measured_untold": {"lately"},
+        "failed_untold": {"told", "broken"},
+        "failed_anew_untold": {"told"},
     }
+    assert {row.audio_uri: row.is_known for row in files_due(surveyed).collect()} == {
+        "h": True, "o": True, "n": False,
+    }  # fmt: skip
 
 
 def test_lists_are_counted_by_recordings(rows: Any) -> None:

@@ -101,11 +101,11 @@ NEIGHBOUR = st.fixed_dictionaries(
     {"cosine": QUARTERS, "mean": QUARTERS, "duplicate": GROUP, "artists": CODES, "albums": CODES}
 )
 OWN = st.fixed_dictionaries({"mean": QUARTERS, "duplicate": GROUP, "candidates": st.lists(NEIGHBOUR, max_size=8)})
-SCHEMA = {"space": pa.string(), "track_id": pa.string(), "mean": pa.float64(), "square": pa.float64()} | {
+SCHEMA = {"space": pa.string(), "track_id": pa.string(), "mean": pa.float64(), "std": pa.float64()} | {
     "duplicate": pa.int64(),
     "candidates": pa.list_(
         pa.struct(
-            {"neighbour_id": pa.string(), "cosine": pa.float64(), "mean": pa.float64(), "square": pa.float64()}
+            {"neighbour_id": pa.string(), "cosine": pa.float64(), "mean": pa.float64(), "std": pa.float64()}
             | {"duplicate": pa.int64(), "artists": pa.list_(pa.int64()), "albums": pa.list_(pa.int64())}
         )
     ),
@@ -116,11 +116,8 @@ def batch_of(tracks, space="s"):
     """One row a track, as it comes from Spark; ids tell where they stand."""
     rows = []
     for t, track in enumerate(tracks):
-        candidates = [
-            c | {"neighbour_id": f"n{t}.{i}", "square": c["mean"] ** 2 + 0.25**2}
-            for i, c in enumerate(track["candidates"])
-        ]
-        own = {"space": space, "track_id": f"t{t}", "square": track["mean"] ** 2 + 0.5**2}
+        candidates = [c | {"neighbour_id": f"n{t}.{i}", "std": 0.25} for i, c in enumerate(track["candidates"])]
+        own = {"space": space, "track_id": f"t{t}", "std": 0.5}
         rows.append(track | own | {"candidates": candidates})
     return pa.RecordBatch.from_pylist(rows, pa.schema(SCHEMA))
 

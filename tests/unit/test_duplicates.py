@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from specrec.audio.config import AudioConfig
 from specrec.audio.mel import decode_mel, encode_mel
 from specrec.duplicates.alignment import ABOVE_REPETITION, BANDS, align, repetition, sketch
+from specrec.duplicates.config import DuplicatesConfig
 from specrec.duplicates.titles import clean_artists, clean_titles
 
 FRAME_RATE = 22_050 / 512
@@ -179,3 +181,13 @@ def test_what_says_nothing_is_missing():
 def test_the_first_artist_counts():
     artists = pd.Series(["The Beatles", "Beatles;Billy Preston", "BEATLES feat. Billy Preston", "Beyoncé"])
     assert clean_artists(artists).tolist() == ["beatles"] * 3 + ["beyonce"]
+
+
+def test_what_was_compared_is_kept_whatever_follows_from_it():
+    audio = AudioConfig().settings_hash
+    usual = DuplicatesConfig().comparison_hash(audio)
+    others = {"min_cosine": 0.5, "max_rank": 9, "min_similarity": 0.9, "duration_tolerance": 1.0}
+    assert {*others, "min_overlap"} == set(DuplicatesConfig.model_fields)  # does a new one change a comparison?
+    assert DuplicatesConfig(**others).comparison_hash(audio) == usual
+    assert DuplicatesConfig(min_overlap=0.8).comparison_hash(audio) != usual
+    assert DuplicatesConfig().comparison_hash(AudioConfig(n_mels=64).settings_hash) != usual

@@ -35,6 +35,11 @@ SYSTEMS = ("features", "spectrogram", "encoder", "hybrid")
 PARTS = {"features": Families(FAMILY_OF), "spectrogram": Regions(), "encoder": Whole("encoder")}
 
 
+def explain(explainer, system, pairs, scores):
+    """Return the sentences and the reasons as Python's own lists."""
+    return tuple(told.to_pylist() for told in explainer.explain(system, pairs, scores))
+
+
 # --- a random catalogue and pairs of it ---------------------------------------------------------------------
 
 
@@ -109,7 +114,7 @@ class Catalogue:
     def rows(self, system, a, b, pairs):
         """Rows of ``recommendations``, as far as they concern explanations."""
         scores = self.scores(system, a, b)
-        sentences, reasons = self.explainer.explain(system, pairs, scores)
+        sentences, reasons = explain(self.explainer, system, pairs, scores)
         told = zip(a.tolist(), b.tolist(), sentences, reasons, scores.tolist(), strict=True)
         return [
             {"track_id": i, "recommended_track_id": j, "explanation": sentence, "reasons": row, "score": score}
@@ -177,7 +182,7 @@ def catalogue(request):
 def test_contributions_add_up_to_the_score(catalogue, system):
     a, b, pairs = catalogue.pairs(500)
     scores = catalogue.scores(system, a, b)
-    _, reasons = catalogue.explainer.explain(system, pairs, scores)
+    _, reasons = explain(catalogue.explainer, system, pairs, scores)
     sums = [sum(reason["contribution"] for reason in row) for row in reasons]
     np.testing.assert_allclose(sums, scores, rtol=0, atol=1e-9)
 
@@ -186,7 +191,7 @@ def test_contributions_add_up_to_the_score(catalogue, system):
 def test_each_contribution_is_that_of_its_family_or_region(catalogue, system):
     a, b, pairs = catalogue.pairs(200)
     share = catalogue.shares if system == "hybrid" else dict.fromkeys(SYSTEMS, 1.0)
-    _, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
+    _, reasons = explain(catalogue.explainer, system, pairs, catalogue.scores(system, a, b))
     features, spectrogram = catalogue.features.astype(np.float64), catalogue.spectrogram.astype(np.float64)
     for i, j, row in zip(a, b, reasons, strict=True):
         for reason in row:
@@ -299,7 +304,7 @@ def test_rows_are_explained_as_their_pairs_are_and_say_which_excerpts_match():
     settings = ["warehouse=w", "audio.offset_seconds=7", "recommend.excerpt_seconds=6"]
     config = load(None, settings, needs_catalogue=False)
     found = explain_pairs(pd.concat([chosen, *of_both], axis=1), "hybrid", catalogue.explainer, config)
-    sentences, reasons = catalogue.explainer.explain("hybrid", pairs, scores)
+    sentences, reasons = explain(catalogue.explainer, "hybrid", pairs, scores)
     assert list(found)[6:] == ["explanation", "reasons", "track_seconds", "recommended_seconds"]
     pd.testing.assert_frame_equal(found[list(chosen)], chosen)
     assert found["explanation"].tolist() == sentences
@@ -328,7 +333,7 @@ def test_a_new_space_is_one_part_and_needs_no_other_code():
         ("listeners", 1, cosines),
         ("hybrid", 0.5, (cosines + catalogue.scores("features", a, b)) / 2),
     ):
-        sentences, reasons = explainer.explain(system, pairs, scores)
+        sentences, reasons = explain(explainer, system, pairs, scores)
         assert all(sentences)
         for cosine, row in zip(cosines, reasons, strict=True):
             (own,) = [reason for reason in row if reason["family"] == "listeners"]
@@ -359,7 +364,7 @@ def test_zero_vectors_are_explained_without_division_by_zero(system):
     catalogue.encoder[10:20] = 0
     a, b, pairs = catalogue.pairs(300)
     scores = catalogue.scores(system, a, b)
-    sentences, reasons = catalogue.explainer.explain(system, pairs, scores)
+    sentences, reasons = explain(catalogue.explainer, system, pairs, scores)
     sums = [sum(reason["contribution"] for reason in row) for row in reasons]
     np.testing.assert_allclose(sums, scores, rtol=0, atol=1e-9)
     assert all("nan" not in sentence for sentence in sentences)
@@ -372,7 +377,7 @@ def test_hybrid_contributions_add_up_for_any_weights_and_lengths(seed, share, sc
     catalogue.features *= np.float32(scale)
     a, b, pairs = catalogue.pairs(5)
     scores = catalogue.scores("hybrid", a, b)
-    _, reasons = catalogue.explainer.explain("hybrid", pairs, scores)
+    _, reasons = explain(catalogue.explainer, "hybrid", pairs, scores)
     sums = [sum(reason["contribution"] for reason in row) for row in reasons]
     np.testing.assert_allclose(sums, scores, rtol=0, atol=1e-9)
 
@@ -380,7 +385,7 @@ def test_hybrid_contributions_add_up_for_any_weights_and_lengths(seed, share, sc
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_reasons_are_ordered_and_complete(catalogue, system):
     a, b, pairs = catalogue.pairs(100)
-    _, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
+    _, reasons = explain(catalogue.explainer, system, pairs, catalogue.scores(system, a, b))
     allowed = set(FAMILIES) if system != "spectrogram" else set()
     allowed |= {region.name for region in REGIONS} if system != "features" else set()
     if system == "encoder" or (system == "hybrid" and "encoder" in catalogue.weights):
@@ -460,7 +465,7 @@ def test_a_sentence_speaks_only_of_what_makes_the_score():
     catalogue = Catalogue()
     a, b, pairs = catalogue.pairs(500)
     for system in ("features", "spectrogram", "hybrid"):  # the score of a model has no parts
-        sentences, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
+        sentences, reasons = explain(catalogue.explainer, system, pairs, catalogue.scores(system, a, b))
         for sentence, row in zip(sentences, reasons, strict=True):
             scored = [r for r in row if r["family"] != "catalogue"]
             usual = sum(max(r["contribution"], 0) for r in scored) / len(scored)
@@ -475,7 +480,7 @@ def test_a_model_s_list_tells_what_the_two_share_beside_its_score():
     catalogue = Catalogue()
     a, b, pairs = catalogue.pairs(500)
     scores = catalogue.scores("encoder", a, b)
-    sentences, reasons = catalogue.explainer.explain("encoder", pairs, scores)
+    sentences, reasons = explain(catalogue.explainer, "encoder", pairs, scores)
     for score, row in zip(scores, reasons, strict=True):
         (of_model,) = [reason for reason in row if reason["family"] == "encoder"]
         assert of_model["contribution"] == score
@@ -521,7 +526,7 @@ def test_tracks_without_attributes_get_no_statement_of_the_catalogue():
         values[:] = np.nan
     a, b, pairs = catalogue.pairs(500)
     for system in SYSTEMS:
-        sentences, reasons = catalogue.explainer.explain(system, pairs, catalogue.scores(system, a, b))
+        sentences, reasons = explain(catalogue.explainer, system, pairs, catalogue.scores(system, a, b))
         assert not any("by the catalogue" in sentence for sentence in sentences)
         assert not any(reason["family"] == "catalogue" for row in reasons for reason in row)
 
@@ -589,12 +594,12 @@ def test_a_region_that_one_track_lacks_is_not_compared(system):
 def test_explaining_is_deterministic_and_row_by_row(catalogue, system):
     a, b, pairs = catalogue.pairs(60)
     scores = catalogue.scores(system, a, b)
-    sentences, reasons = catalogue.explainer.explain(system, pairs, scores)
-    assert catalogue.explainer.explain(system, pairs, scores) == (sentences, reasons)
+    sentences, reasons = explain(catalogue.explainer, system, pairs, scores)
+    assert explain(catalogue.explainer, system, pairs, scores) == (sentences, reasons)
     for k in range(0, 60, 7):
         rows = slice(k, k + 1)
         alone = ListedPairs(catalogue.side(a[rows]), catalogue.side(b[rows]), catalogue.parts[a[rows]])
-        sentence, (row,) = catalogue.explainer.explain(system, alone, scores[rows])
+        sentence, (row,) = explain(catalogue.explainer, system, alone, scores[rows])
         assert sentence == sentences[rows]
         assert [r["statement"] for r in row] == [r["statement"] for r in reasons[k]]
         for one, other in zip(row, reasons[k], strict=True):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from specrec.errors import SpecrecError
 from specrec.storage.config import StorageConfig
-from specrec.warehouse.history import Mark, read_commit, read_mark
+from specrec.warehouse.history import Commit, Mark, read_commit, read_mark, version_after
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 
@@ -179,3 +179,61 @@ def test_states_are_those_of_the_last_commit_of_ours_unless_somebody_wrote_since
     assert warehouse.states("agreement") == {}
     warehouse.undo_foreign_changes(["recommend"])
     assert warehouse.states("agreement") == {"agreement": "now"}
+
+
+def test_a_log_that_no_longer_says_what_a_table_was_made_of_is_told(tmp_path: Path) -> None:
+    warehouse = Warehouse(None, str(tmp_path), StorageConfig(), "tonight")  # type: ignore[arg-type]
+    warehouse.create_missing(["artefacts"])
+    for version in (1, 2):
+        warehouse.append_few("artefacts", [artefact(version)])
+    assert warehouse.states("artefacts") == {}
+    assert warehouse.last_run("artefacts") == "tonight"
+    assert warehouse.take_notes() == {}
+    CHANGES["UPDATE"](DeltaTable(tmp_path / "artefacts"))
+    DeltaTable(tmp_path / "artefacts").create_checkpoint()
+    for version in (0, 1, 2):
+        (tmp_path / "artefacts" / "_delta_log" / f"{version:020}.json").unlink()
+    assert warehouse.states("artefacts") == {}
+    assert warehouse.last_run("artefacts") == ""
+    told = warehouse.take_notes()
+    assert told == {"artefacts_history": "none of its last 1 commits says what it was made of"}
+    assert warehouse.take_notes() == {}
+    assert warehouse.undo_foreign_changes(STAGES) == []
+    assert "whether somebody else changed it is not known" in warehouse.take_notes()["artefacts_history"]
+
+
+def test_the_version_after_a_run_is_told_by_marks_and_for_older_releases_by_the_clock(tmp_path: Path) -> None:
+    for run in ("20260101T000000Z-a", "20260103T000000Z-b"):
+        warehouse = Warehouse(None, str(tmp_path), StorageConfig(), run)  # type: ignore[arg-type]
+        warehouse.create_missing(["artefacts"])
+        warehouse.append_few("artefacts", [artefact(1)])
+        DeltaTable(tmp_path / "artefacts").optimize.compact()
+    after = {
+        day: warehouse.version_after("artefacts", f"202601{day}T000000Z-c", 0) for day in ("00", "01", "02", "03")
+    }
+    assert after == {"00": 0, "01": 1, "02": 1, "03": 2}
+    former = Commit(4, "WRITE", True, Mark({"features": "a:b"}, is_whole=False), written_at=1_000)
+    assert version_after([former], "20250101T000000Z-a", 1_000) == 4
+    assert version_after([former], "20250101T000000Z-a", 999) is None
+
+
+def test_properties_are_set_at_creation_in_older_tables_and_again_where_somebody_switched_them_off(
+    tmp_path: Path,
+) -> None:
+    def feed() -> str | None:
+        return DeltaTable(tmp_path / "recommendations").metadata().configuration.get("delta.enableChangeDataFeed")
+
+    schema = deltalake.Schema.from_json(TABLES["recommendations"].schema.json())
+    DeltaTable.create(tmp_path / "recommendations", schema, partition_by=["system"])
+    warehouse = Warehouse(None, str(tmp_path), StorageConfig())  # type: ignore[arg-type]
+    assert feed() is None
+    warehouse.create_missing()
+    assert feed() == "true"
+    assert warehouse.take_notes() == {}
+    DeltaTable(tmp_path / "recommendations").alter.set_table_properties({"delta.enableChangeDataFeed": "false"})
+    warehouse.create_missing()
+    assert feed() == "true"
+    assert "switched delta.enableChangeDataFeed off" in warehouse.take_notes()["recommendations_history"]
+    version = DeltaTable(tmp_path / "recommendations").version()
+    warehouse.create_missing()
+    assert DeltaTable(tmp_path / "recommendations").version() == version

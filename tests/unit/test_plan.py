@@ -166,7 +166,7 @@ def _with_truth(ranks):
     angles = np.linspace(0, np.pi / 2, 5)
     centroids = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)  # ever further from (1, 0)
     space = SpacePlan(100, centroids, cells_version=1)
-    space.sample = pd.DataFrame({"track_id": ["a", "b"], "vector": [[0.0, 1.0], [2.0, 0.0]]})
+    space.sample = space.choosing = pd.DataFrame({"track_id": ["a", "b"], "vector": [[0.0, 1.0], [2.0, 0.0]]})
     space.truth = pd.DataFrame({"track_id": ["b"] * len(ranks), "cell": ranks})
     return space
 
@@ -243,6 +243,12 @@ def test_an_update_below_the_floor_is_searched_again_as_a_whole():
     assert plan.why_search_again(_space(recall=Recall(0.97, 0.01, 100)), 0.97) is None
     assert plan.why_search_again(_space(), 0.97) is None  # exact, or not measured
     assert plan.why_search_again(_with(below, rebuild="first"), 0.97) is None
+
+
+def test_after_too_low_a_recall_more_cells_are_probed_than_before():
+    low = plan.why_search_again(_space(recall=Recall(0.9, 0.01, 100)), 0.97)
+    assert [plan.least_probes(kept, low, 16) for kept in (1, 8, 16)] == [2, 10, 16]
+    assert plan.least_probes(8, "20 of 40 tracks changed", 16) == 1
 
 
 def test_what_was_done_is_said_in_words():

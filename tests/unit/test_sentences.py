@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,10 @@ CHANCES = st.sampled_from([0.05, 0.1, 0.2, 0.3, 0.300001, 0.9, np.inf])
 PARTS = st.sampled_from([-0.25, 0.0, 0.125, 0.25, 0.375, 0.625])  # exact, and so are their averages
 LENGTHS = st.sampled_from([5, 40, 80, 150])
 UNHEARD = np.zeros(1)
+
+
+def _columns(rows):
+    return [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
 
 
 def _trait(name, group):
@@ -80,12 +85,12 @@ def test_a_sentence_is_made_by_its_rules(data):
         [_trait(f"part {i}", group) for i, group in enumerate(groups)],
         SCORED,
         SCORED + BESIDE,
-        np.array([words], object),
+        _columns([words]),
         np.array([chances]),
         np.zeros((1, traits), np.int64),
     )
     found = sentences(told, np.array([parts]), np.array([score]), [_difference(*of) for of in apart])
-    assert found == [_sentence_of(groups, words, chances, parts, score=score, apart=apart)]
+    assert found.to_pylist() == [_sentence_of(groups, words, chances, parts, score=score, apart=apart)]
 
 
 def test_each_row_has_its_own_sentence():
@@ -93,7 +98,7 @@ def test_each_row_has_its_own_sentence():
         [_trait("bass", "bass"), _trait("mids", "mids")],
         2,
         2,
-        np.array([["low", "middle"], ["low", "middle"], [None, "middle"]], object),
+        _columns([["low", "middle"], ["low", "middle"], [None, "middle"]]),
         np.array([[0.1, 0.2], [0.2, 0.1], [np.inf, 0.1]]),
         np.zeros((3, 2), np.int64),
     )
@@ -110,7 +115,7 @@ def test_each_row_has_its_own_sentence():
     found = sentences(
         told, np.full((3, 2), 0.3), np.array([0.6, 0.6, -0.1]), [Difference(louder, np.ones(3), "dynamics")]
     )
-    assert found == [
+    assert found.to_pylist() == [
         "Sounds alike: low and middle; but 3 dB louder.",
         "Sounds alike: middle and low.",
         "The nearest that this catalogue has: middle; but 5 dB louder.",
@@ -122,14 +127,16 @@ def test_half_of_the_average_counts_and_the_farthest_difference_is_told():
         [_trait(name, name) for name in ("one", "two", "three")],
         3,
         3,
-        np.array([["most", "half", "less"]], object),
+        _columns([["most", "half", "less"]]),
         np.full((1, 3), 0.1),
         np.zeros((1, 3), np.int64),
     )
     apart = [_difference(group, distance, True) for group, distance in (("a", 3.0), ("b", 5.0), ("c", 4.0))]
     found = sentences(told, np.array([[0.375, 0.125, 0.25]]), np.array([0.75]), apart)  # 0.25 on average
-    assert found == ["Sounds alike: most, half and less; but 5 dB louder."]
-    (found,) = sentences(told, np.array([[0.625, 0.125, 0.375]]), np.array([1.125]), apart)  # 0.375 on average
+    assert found.to_pylist() == ["Sounds alike: most, half and less; but 5 dB louder."]
+    (found,) = sentences(
+        told, np.array([[0.625, 0.125, 0.375]]), np.array([1.125]), apart
+    ).to_pylist()  # 0.375 on average
     assert found == "Sounds alike: most and less; but 5 dB louder."
 
 
@@ -140,11 +147,11 @@ def test_a_sentence_has_at_most_199_characters(length, kept):
         [_trait(name, name) for name in words],
         2,
         2,
-        np.array([words], object),
+        _columns([words]),
         np.array([[0.1, 0.2]]),
         np.zeros((1, 2), np.int64),
     )
-    (found,) = sentences(told, np.full((1, 2), 0.3), np.array([0.6]), [_difference("none", 1.0, False)])
+    (found,) = sentences(told, np.full((1, 2), 0.3), np.array([0.6]), [_difference("none", 1.0, False)]).to_pylist()
     expected = "Sounds alike: " + " and ".join(words[:kept]) + "."
     assert (found, len(found) < 200) == (expected, True)
     assert len(expected) == 199 or kept == 1
@@ -172,12 +179,12 @@ def test_of_each_trait_the_rarest_fact_is_told_and_reasons_are_ordered():
     told = tell(traits[:3], traits[3:4], traits[4:], n)
     assert (told.traits, told.scored, told.heard) == (traits, 3, 4)
     alike, unlike = "alike to the model ", "not alike to the model "
-    assert told.words.tolist() == [
+    assert [list(of) for of in zip(*(words.to_pylist() for words in told.words), strict=True)] == [
         [f"{unlike}A", f"{alike}B", None, f"{alike}C", f"{alike}D"],
         [f"{alike}A", f"{alike}B", None, None, f"{alike}D"],
     ]
     assert told.chances.tolist() == [[0.2, 0.4, np.inf, 1, 0.01], [0.1, 0.4, np.inf, np.inf, 0.01]]
-    found = reasons(told, np.array([[0.1, 0.3, 0.2], [0.2, -0.1, 0.4]]))
+    found = reasons(told, np.array([[0.1, 0.3, 0.2], [0.2, -0.1, 0.4]])).to_pylist()
     names = ("family", "feature", "contribution", "track_value", "recommended_value", "statement")
     expected = [
         [

@@ -32,8 +32,8 @@ SECTIONS = {
 ELSEWHERE = {"recommend.excerpt_seconds": "specrec.embedding.config.EMBEDDING_VERSION"}
 NOT_HASHED = frozenset(
     {
-        "fit.max_drift", "map.refit_share", "neighbours.block_rows", "neighbours.rebuild_share",
-        "neighbours.recall_sample", "neighbours.update_from",
+        "fit.max_drift", "fit.max_statistics_shift", "map.refit_share", "neighbours.block_rows",
+        "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from", "recommend.update_from",
     }
 )  # fmt: skip
 
