@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from specrec.embedding.config import HYBRID
 from specrec.errors import UnaccountedError
+from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
 from specrec.pipeline.stages import STAGES
 from specrec.recommend.spark import groups, traits
@@ -42,15 +43,14 @@ def account(run: Run) -> None:
     """
     if not _is_due(run):
         return
-    with run.stage(ACCOUNT) as report:
+    with run.stage(ACCOUNT) as report, Kept() as kept:
         warehouse = run.warehouse
         classed = classes(warehouse.read("tracks"), warehouse.read("recommendations"), warehouse.read("quarantine"))
         found = {row["class"]: row["count"] for row in classed.groupBy("class").count().collect()}
         left = found.pop(None, 0)
         lost = None
         if left:
-            open_ones = classed.where("class is null").select("track_id").localCheckpoint()
-            explained = _explain(run, open_ones)
+            explained = _explain(run, kept.keep(classed.where("class is null").select("track_id")))
             found |= {row["class"]: row["count"] for row in explained.groupBy("class").count().collect()}
             lost = explained.where(F.col("class") == "unaccounted")
         total = sum(found.values())

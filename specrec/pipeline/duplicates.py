@@ -9,7 +9,6 @@ spectrogram. Files of equal bytes need no comparison: they cost a shuffle of the
 
 from __future__ import annotations
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -31,6 +30,7 @@ from specrec.duplicates.spark import (
 )
 from specrec.embedding.config import SPECTROGRAM
 from specrec.pipeline.hashes import comparison_hash, duplicates_hash
+from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
 from specrec.warehouse.tables import states_of
 
@@ -55,26 +55,19 @@ def find_duplicates(run: Run) -> None:
         if warehouse.states("duplicates").get("duplicates") in accepted:
             report.unchanged()
             return
-        described = describe(analysed, tracks).persist(StorageLevel.MEMORY_AND_DISK)
-        neighbours = warehouse.read("neighbours").where(F.col("space") == _SPACE)
-        candidates = with_contents(find_candidates(described, neighbours, config.duplicates), analysed)
-        candidates = candidates.persist(StorageLevel.MEMORY_AND_DISK)
-        kept = [candidates, described]
-        try:
-            count = candidates.count()
+        with Kept() as kept:
+            described = kept.keep(describe(analysed, tracks))
+            neighbours = warehouse.read("neighbours").where(F.col("space") == _SPACE)
+            candidates = with_contents(find_candidates(described, neighbours, config.duplicates), analysed)
+            candidates, count = kept.count(candidates)
             _compare(run, candidates, count, analysed)
             confirmed = _of_tonight(run, candidates).where(is_one_recording(config.duplicates))
-            confirmed = confirmed.persist(StorageLevel.MEMORY_AND_DISK)
-            kept.insert(0, confirmed)
+            confirmed, n_same = kept.count(confirmed)
             is_new = F.col("run_id") == run.run_id
             row = _of_tonight(run, candidates).agg(F.count_if(is_new).alias("compared")).first()
             assert row is not None
-            n_same = confirmed.count()
             groups = groups_of(described, confirmed, least_connected(run, confirmed))
             warehouse.update_where_different("duplicates", groups.withColumn("run_id", F.lit(run.run_id)), state)
-        finally:
-            for frame in kept:
-                frame.unpersist()
         counts = (
             warehouse.read("duplicates")
             .agg(F.count("*").alias("tracks"), F.count_if(F.col("track_id") == F.col("group_id")).alias("groups"))

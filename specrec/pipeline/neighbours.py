@@ -19,7 +19,6 @@ from functools import reduce
 
 import numpy as np
 import pandas as pd
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -54,6 +53,7 @@ from specrec.neighbours.spark import (
     with_copies,
 )
 from specrec.pipeline.hashes import neighbours_hash
+from specrec.pipeline.kept import Kept
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.settings import as_recorded
@@ -119,7 +119,7 @@ def _update(
 ) -> dict[str, str | None]:
     """Search spaces and write their lists; return those, with the reason, that must be searched as a whole."""
     config = run.config.neighbours
-    with _Kept() as known, _Kept() as vectors:
+    with Kept() as known, Kept() as vectors:
         there = _look(run, known, reasons)
         spaces = _survey(run, there, tracks, reasons)
         frames = [_tracks(run, there, name, space.rebuild) for name, space in spaces.items()]
@@ -143,45 +143,11 @@ def _update(
     return again
 
 
-class _Kept:
-    """Rows that are kept on executors' disks until the block ends, or they are let go."""
-
-    def __init__(self) -> None:
-        self._rows: list[DataFrame] = []
-
-    def __enter__(self) -> _Kept:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.let_go()
-
-    def keep(self, rows: DataFrame) -> DataFrame:
-        """Keep rows, once they are made."""
-        self._rows.append(rows.persist(StorageLevel.DISK_ONLY))
-        return self._rows[-1]
-
-    def count(self, rows: DataFrame) -> tuple[DataFrame, int]:
-        """Keep rows, make them now, and return how many there are.
-
-        Spark then knows how large they are, and sends them to every executor where they are few: what they are
-        joined with is then not shuffled.
-        """
-        kept = self.keep(rows)
-        return kept, kept.count()
-
-    def let_go(self, but: Collection[DataFrame] = ()) -> None:
-        """Let all of them go but some."""
-        for rows in self._rows:
-            if all(rows is not other for other in but):
-                rows.unpersist()
-        self._rows = [rows for rows in self._rows if any(rows is other for other in but)]
-
-
 def _of(run: Run, table: str, spaces: Collection[str]) -> DataFrame:
     return run.warehouse.read(table).where(F.col("space").isin(*spaces))
 
 
-def _copies(run: Run, known: _Kept, spaces: Collection[str]) -> tuple[DataFrame, bool]:
+def _copies(run: Run, known: Kept, spaces: Collection[str]) -> tuple[DataFrame, bool]:
     """Return what :func:`copies` says of some spaces, and whether there are any."""
     vectors = _of(run, "embeddings", spaces).select(*_KEY, "input_hash")
     sets, count = known.count(sets_of_copies(vectors))
@@ -210,7 +176,7 @@ class _There:
     states: DataFrame | None = None
 
 
-def _look(run: Run, known: _Kept, reasons: Mapping[str, str | None]) -> _There:
+def _look(run: Run, known: Kept, reasons: Mapping[str, str | None]) -> _There:
     """Find copies, and compare tracks with the lists that stand."""
     every, has_copies = _copies(run, known, reasons)
     updated = [space for space, reason in reasons.items() if not reason]
@@ -365,13 +331,13 @@ class _Renewed:
 
 
 def _renew(
-    run: Run, known: _Kept, vectors: _Kept, found: DataFrame, *, there: _There, spaces: Mapping[str, SpacePlan]
+    run: Run, known: Kept, vectors: Kept, found: DataFrame, *, there: _There, spaces: Mapping[str, SpacePlan]
 ) -> _Renewed:
     """Return the lists that came out otherwise than they stand, and those that stand.
 
     Parameters
     ----------
-    vectors : _Kept
+    vectors : Kept
         What is kept for `found` alone, and let go once that is.
     """
     comparable = [name for name, space in spaces.items() if space.rebuild not in plan.NOTHING_STANDS]
@@ -410,7 +376,7 @@ def _in(spaces: Collection[str]) -> Column:
 
 
 def _write(
-    run: Run, known: _Kept, renewed: _Renewed, spaces: Mapping[str, SpacePlan], changed: Mapping[str, str]
+    run: Run, known: Kept, renewed: _Renewed, spaces: Mapping[str, SpacePlan], changed: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones."""
     hashes = by_part("space", {space: str(neighbours_hash(run.config, space)) for space in spaces})

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from functools import reduce
 
-from pyspark import StorageLevel
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -23,6 +22,7 @@ from specrec.embedding.config import SPECTROGRAM
 from specrec.embedding.spaces import spaces_of
 from specrec.pipeline.fit import catalogue_statistics
 from specrec.pipeline.hashes import recommend_hash
+from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.agreement import COMPARED, RBO_P
 from specrec.recommend.config import RecommendConfig
@@ -121,15 +121,14 @@ class _Lists:
     def __init__(self, run: Run, report: StageReport, statistics: Artefact) -> None:
         self._run, self._report, self._statistics = run, report, statistics.version
         self._explainer: Explainer = explainer_of(run.config, statistics)
-        self._kept: list[DataFrame] = []
+        self._kept = Kept()
         self.changed_tracks: DataFrame | None = None
 
     def __enter__(self) -> _Lists:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for frame in self._kept:
-            frame.unpersist()
+        self._kept.let_go()
 
     def bring_up_to_date(
         self, changed: Mapping[System, str], reasons: Mapping[System, str | None], known: Mapping[System, Basis]
@@ -175,11 +174,8 @@ class _Lists:
                 self.changed_tracks = changes.select("track_id").distinct()
         return lists
 
-    def _keep(self, frame: DataFrame) -> DataFrame:
-        """Have a frame computed once; it is counted, so that Spark knows how large it is when it is joined."""
-        self._kept.append(frame.persist(StorageLevel.DISK_ONLY))
-        frame.count()
-        return frame
+    def _keep(self, rows: DataFrame) -> DataFrame:
+        return self._kept.count(rows)[0]
 
     def _inputs_before(self, system: System, basis: Basis) -> DataFrame | None:
         """Return what the lists of a system were made from; None if that cannot be read any more."""
@@ -327,10 +323,8 @@ def _write_agreement(
         fresh = compared.join(same, "track_id", "left_anti").withColumn("change", F.lit(NEW))
         gone = old.join(tracks, "track_id", "left_semi").join(compared, "track_id", "left_anti").select("track_id")
         changes = fresh.unionByName(gone.withColumn("change", F.lit(GONE)), allowMissingColumns=True)
-        changes = changes.withColumns(run.stamp()).persist(StorageLevel.DISK_ONLY)
-        try:
+        with Kept() as kept:
+            changes = kept.keep(changes.withColumns(run.stamp()))
             warehouse.change("agreement", changes, ["track_id"], (), {"agreement": state(now)})
-        finally:
-            changes.unpersist()
     report.count("rows", warehouse.read("agreement").count(), "agreement")
     report.status = "done"
