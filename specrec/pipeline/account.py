@@ -9,14 +9,16 @@ the audio. Only for what is left, which is little, neighbours are looked at.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.config import HYBRID
+from specrec.embedding.spaces import spaces_of
 from specrec.errors import UnaccountedError
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
-from specrec.pipeline.stages import STAGES
 from specrec.recommend.spark import groups, traits
 from specrec.warehouse.reader import Reader
 
@@ -26,8 +28,8 @@ ACCOUNT = "account"
 #: The classes, each of which is a metric; the sum of all is the catalogue.
 CLASSES = ("with_list", "without_audio", "refused", "in_quarantine", "alone", "all_left_out", "unaccounted")
 
-#: What may change which tracks have lists.
-_CHANGING = (*STAGES, "undo", "repair", "rollback")
+#: The tables that say which tracks have lists, and why others have none.
+_TOLD_BY = ("tracks", "quarantine", "embeddings", "neighbours", "duplicates", "recommendations")
 
 #: So many of the tracks that are lost are named.
 _NAMED = 5
@@ -45,7 +47,8 @@ def account(run: Run) -> None:
         return
     with run.stage(ACCOUNT) as report, Kept() as kept:
         warehouse = run.warehouse
-        classed = classes(warehouse.read("tracks"), warehouse.read("recommendations"), warehouse.read("quarantine"))
+        tables = [warehouse.read(name) for name in ("tracks", "recommendations", "quarantine")]
+        classed = classes(*tables, spaces_of(run.config)[HYBRID].parts)
         found = {row["class"]: row["count"] for row in classed.groupBy("class").count().collect()}
         left = found.pop(None, 0)
         lost = None
@@ -70,14 +73,19 @@ def account(run: Run) -> None:
 
 
 def _is_due(run: Run) -> bool:
-    columns = ["run_id", "stage", "status"]
-    rows = Reader(run.config.warehouse, run.config.storage).rows("runs", None, columns)
-    right = [row["run_id"] for row in rows if row["stage"] == ACCOUNT and row["status"] == "done"]
-    since = max(right, default="")  # names of runs sort by time
-    return any(row["run_id"] > since and row["stage"] in _CHANGING and row["status"] != "unchanged" for row in rows)
+    """Tell whether a table says anything else than when tracks were last accounted for.
+
+    The commits tell it, and not ``runs``: a stage that died after its commit has no row there.
+    """
+    reader = Reader(run.config.warehouse, run.config.storage)
+    right = [("stage", "=", ACCOUNT), ("status", "=", "done")]
+    since = max((row["run_id"] for row in reader.rows("runs", right, ["run_id"])), default="")
+    return not since or any(run.warehouse.last_run(name) > since for name in _TOLD_BY)  # runs' names sort by time
 
 
-def classes(tracks: DataFrame, recommendations: DataFrame, quarantine: DataFrame) -> DataFrame:
+def classes(
+    tracks: DataFrame, recommendations: DataFrame, quarantine: DataFrame, parts: Collection[str] = ()
+) -> DataFrame:
     """Return ``track_id, class`` of each track; null where neighbours must say it.
 
     A track that has a list is in no other class, whatever else is known of it. So it is with the files of a folder
@@ -87,16 +95,16 @@ def classes(tracks: DataFrame, recommendations: DataFrame, quarantine: DataFrame
     ----------
     tracks, recommendations, quarantine : DataFrame
         The tables.
+    parts : collection of str
+        The spaces that ``hybrid`` is made of: who failed in the encoder of another has a list all the same.
     """
     lists = recommendations.where((F.col("system") == HYBRID) & (F.col("rank") == 1))
     lists = lists.select("track_id", F.lit(True).alias("has_list"))
     # stages are ingest, extract, embed/MODEL and neighbours/SPACE
-    stage = F.col("stage")
+    stage, fatal = F.col("stage"), ("extract", f"neighbours/{HYBRID}", *(f"embed/{part}" for part in parts))
     failed = quarantine.groupBy("track_id").agg(
         F.max(stage == "ingest").alias("is_refused"),
-        F.max((stage == "extract") | stage.startswith("embed/") | (stage == f"neighbours/{HYBRID}")).alias(
-            "failed"
-        ),
+        F.max(stage.isin(*fatal)).alias("failed"),
     )
     every = tracks.select("track_id", "audio_uri").join(lists, "track_id", "left").join(failed, "track_id", "left")
     return every.select(

@@ -8,6 +8,10 @@ from pydantic import Field
 
 from specrec.settings import PositiveInt, Section
 
+#: For so many days a table's log says which files were its own and are no more: Delta's own seven would be too few,
+#: as what the log has forgotten is deleted at once.
+MOST_KEEP_DAYS = 30
+
 
 class MaintainConfig(Section):
     """How the tables' files are kept in order, so that they stay fast to read. Nothing here changes a row.
@@ -31,7 +35,7 @@ class MaintainConfig(Section):
     rows_a_group: Annotated[int, Field(ge=100)] = Field(
         default=20_000, description="rows that are read at once, at least, for one list: a row group of a file"
     )
-    keep_days: Annotated[float, Field(gt=0)] = Field(
+    keep_days: Annotated[float, Field(gt=0, le=MOST_KEEP_DAYS)] = Field(
         default=14,
         description="days that files are kept which a table no longer needs, for readers of an older version and "
         "for `specrec rollback`",

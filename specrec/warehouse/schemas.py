@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pyspark.sql import types as T
 
 from specrec.audio.measures import TABLE_COLUMNS
+from specrec.warehouse.config import MOST_KEEP_DAYS
 
 
 def _field(name: str, kind: T.DataType, comment: str, nullable: bool = True) -> T.StructField:
@@ -409,6 +410,9 @@ class Table:
     properties: tuple[tuple[str, str], ...] = ()
     read_by: tuple[str, ...] = ()
 
+
+#: What is set where a table does not say it: how long files are kept that are its own no more.
+KEEPING = (("delta.deletedFileRetentionDuration", f"interval {MOST_KEEP_DAYS} days"),)
 
 TABLES: dict[str, Table] = {
     table.name: table

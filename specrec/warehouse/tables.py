@@ -41,7 +41,7 @@ from specrec.warehouse.history import (
     version_after,
 )
 from specrec.warehouse.opening import FAILURES, open_table, patiently, reason
-from specrec.warehouse.schemas import GONE, MOVED, NEW, TABLES, Table
+from specrec.warehouse.schemas import GONE, KEEPING, MOVED, NEW, TABLES, Table
 
 #: Of Delta's features that a writer must know, those that delta-rs knows; with others, Spark writes all.
 _WRITTEN_BY_DELTA_RS = frozenset(
@@ -179,6 +179,7 @@ class Warehouse:
         """Set the properties that a table lacks: it is of an older release, or somebody switched them off."""
         there = found.metadata().configuration
         lacking = {name: value for name, value in table.properties if there.get(name) != value}
+        lacking |= {name: value for name, value in KEEPING if name not in there}  # or as somebody would have it
         if not lacking:
             return
         if off := ", ".join(name for name in lacking if name in there):
@@ -209,7 +210,7 @@ class Warehouse:
                     schema,
                     mode="ignore",
                     partition_by=list(table.partitioned_by),
-                    configuration=dict(table.properties),
+                    configuration=dict((*KEEPING, *table.properties)),
                     storage_options=self._options,
                 )
 
@@ -307,9 +308,20 @@ class Warehouse:
         newest = next((commit for commit in self._commits(name) if commit.changes_data), None)
         return newest.mark.run if newest is not None and newest.mark is not None else ""
 
+    def _standing(self, name: str) -> Mark:
+        """Return what a commit says that changes no row: the states of the table's input, and whose rows they are.
+
+        So the newest commit alone says both, however little Delta's retention leaves of the log.
+        """
+        newest = next(
+            (commit for commit in self._commits(name) if commit.mark is not None or commit.changes_data), None
+        )
+        run = newest.mark.run if newest is not None and newest.mark is not None else ""
+        return Mark(known_states(self._commits(name)), run=run)
+
     def put_together(self, name: str, file_bytes: int) -> int:
         """Put a table's small files together, without changing a row; return how many files it has then."""
-        mark = Mark(known_states(self._commits(name)))
+        mark = self._standing(name)
 
         def write(properties: CommitProperties) -> None:
             table = self._open(name)
@@ -344,7 +356,7 @@ class Warehouse:
         rows = rows.repartitionByRange(files, table.read_by[0]).sortWithinPartitions(*table.read_by)
         writer = rows.write.format("delta").mode("overwrite").option("dataChange", "false")
         own = {"parquet.block.row.count.limit": str(group_rows)}
-        with self._marked(Mark(known_states(self._commits(name))), own):
+        with self._marked(self._standing(name), own):
             writer.option("replaceWhere", f"{column} = '{part}'").save(self.path(name))
 
     def clean(self, name: str, keep_days: float) -> int:
@@ -356,11 +368,16 @@ class Warehouse:
             How many files of data were deleted.
         """
         deleted: list[str] = []
+        named = self._standing(name).written(specrec.__version__)
+        properties = CommitProperties(custom_metadata={_METADATA_KEY: named})
 
         def work() -> None:
             table = self._open(name)
             hours = math.ceil(keep_days * 24)
-            deleted.extend(table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))
+            gone = table.vacuum(
+                hours, dry_run=False, enforce_retention_duration=False, full=True, commit_properties=properties
+            )
+            deleted.extend(gone)
             table = self._open(name)
             table.create_checkpoint()
             table.cleanup_metadata()
@@ -574,7 +591,7 @@ class Warehouse:
             merge.whenNotMatchedInsert(kind == NEW, values=_columns(name)).execute()
 
     def _own(self, mark: Mark) -> Mark:
-        return replace(mark, run=self._run_id)
+        return mark if mark.run else replace(mark, run=self._run_id)
 
     @contextmanager
     def _marked(self, mark: Mark | None = None, settings: Mapping[str, str] | None = None) -> Iterator[None]:

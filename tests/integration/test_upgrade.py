@@ -74,9 +74,9 @@ def test_nothing_is_computed_anew(upgrade: Upgrade) -> None:
     assert stages.pop(ACCOUNT)["status"] == "done"  # what older releases made is accounted for, once
     assert {name: row["status"] for name, row in stages.items()} == dict.fromkeys(stages, "unchanged"), RENEW
     assert len(stages) == 8
-    # the lists get their change data feed, and a column, in commits of their own
-    fed = {"recommendations": upgrade.before["recommendations"] + 2}
-    assert upgrade.versions[0] == upgrade.before | fed, RENEW
+    # each table is told how long to keep files, and the lists get their change data feed; a column is a commit more
+    told = {table: version + 1 for table, version in upgrade.before.items()}
+    assert upgrade.versions[0] == told | {"recommendations": upgrade.before["recommendations"] + 2}, RENEW
 
 
 def test_of_a_new_track_only_that_is_computed_which_is_new(upgrade: Upgrade) -> None:

@@ -202,6 +202,51 @@ def test_a_log_that_no_longer_says_what_a_table_was_made_of_is_told(tmp_path: Pa
     assert "whether somebody else changed it is not known" in warehouse.take_notes()["artefacts_history"]
 
 
+def test_a_table_that_was_quiet_for_long_is_still_known_after_it_was_cleaned(tmp_path: Path) -> None:
+    place, first, later = tmp_path / "agreement", "20260101T000000Z-a", "20260201T000000Z-b"
+    Warehouse(None, str(tmp_path), StorageConfig(), first).create_missing(["agreement"])  # type: ignore[arg-type]
+    schema = pa.schema(DeltaTable(place).schema().to_arrow())
+    row = {"track_id": "a", "jaccard": 1.0, "rank_biased_overlap": 1.0, "in_both": 1, "run_id": "r"}
+    for state in ("of:before", "of:now"):  # the second leaves a file that can be deleted
+        deltalake.write_deltalake(
+            place,
+            pa.Table.from_pylist([row | {"computed_at": NOW}], schema),
+            mode="overwrite",
+            commit_properties=CommitProperties(
+                custom_metadata={"userMetadata": Mark({"agreement": state}, run=first).written("1.0")}
+            ),
+        )
+    changed = DeltaTable(place).version()
+    month = DeltaTable(place)
+    month.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 days"})
+    warehouse = Warehouse(None, str(tmp_path), StorageConfig(), later)  # type: ignore[arg-type]
+    assert warehouse.clean("agreement", 0) == 1
+    for version in range(changed + 2):  # what Delta's retention of the log takes in time
+        (place / "_delta_log" / f"{version:020}.json").unlink()
+    assert warehouse.states("agreement") == {"agreement": "of:now"}
+    assert warehouse.take_notes() == {}
+    after = warehouse.version_after("agreement", first, 0)
+    assert after is not None
+    assert after > changed
+    assert warehouse.is_as_at("agreement", after)
+    assert versions_of_tracks(place) == ["a"]
+
+
+def versions_of_tracks(place: Path) -> list[str]:
+    return [str(track) for track in DeltaTable(place).to_pyarrow_table()["track_id"].to_pylist()]
+
+
+def test_tables_are_told_how_long_to_keep_files_unless_somebody_said_otherwise(tmp_path: Path) -> None:
+    name = "delta.deletedFileRetentionDuration"
+    warehouse = Warehouse(None, str(tmp_path), StorageConfig())  # type: ignore[arg-type]
+    warehouse.create_missing(["artefacts"])
+    table = DeltaTable(tmp_path / "artefacts")
+    assert table.metadata().configuration[name] == "interval 30 days"
+    table.alter.set_table_properties({name: "interval 60 days"})
+    warehouse.create_missing(["artefacts"])
+    assert DeltaTable(tmp_path / "artefacts").metadata().configuration[name] == "interval 60 days"
+
+
 def test_the_version_after_a_run_is_told_by_marks_and_for_older_releases_by_the_clock(tmp_path: Path) -> None:
     for run in ("20260101T000000Z-a", "20260103T000000Z-b"):
         warehouse = Warehouse(None, str(tmp_path), StorageConfig(), run)  # type: ignore[arg-type]
