@@ -368,16 +368,18 @@ class Warehouse:
             How many files of data were deleted.
         """
         deleted: list[str] = []
-        named = self._standing(name).written(specrec.__version__)
-        properties = CommitProperties(custom_metadata={_METADATA_KEY: named})
+        mark = self._standing(name)
+        properties = CommitProperties(custom_metadata={_METADATA_KEY: mark.written(specrec.__version__)})
+        hours = math.ceil(keep_days * 24)
 
         def work() -> None:
-            table = self._open(name)
-            hours = math.ceil(keep_days * 24)
-            gone = table.vacuum(
+            gone = self._open(name).vacuum(
                 hours, dry_run=False, enforce_retention_duration=False, full=True, commit_properties=properties
             )
             deleted.extend(gone)
+            newest = next(self._commits(name))
+            if newest.mark is None and (mark.states or mark.run):  # nothing was deleted, and so nothing committed
+                self._append_nothing(name, properties)
             table = self._open(name)
             table.create_checkpoint()
             table.cleanup_metadata()
@@ -385,6 +387,11 @@ class Warehouse:
         with self._by_delta_rs(name):
             self._patiently(name, work)
         return len(deleted)
+
+    def _append_nothing(self, name: str, properties: CommitProperties) -> None:
+        table = self._open(name)
+        nothing = pa.schema(table.schema().to_arrow()).empty_table()
+        deltalake.write_deltalake(table, nothing, mode="append", commit_properties=properties)
 
     def forget_lost_files(self, name: str) -> None:
         """Take the files that are not there any more out of a table's log."""
