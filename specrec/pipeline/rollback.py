@@ -14,10 +14,11 @@ from __future__ import annotations
 from specrec.config import Config
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
+from specrec.pipeline.account import ACCOUNT
 from specrec.pipeline.run import RECORDS, Run, open_run
 from specrec.storage import join
 from specrec.warehouse.reader import Reader
-from specrec.warehouse.runs import ended_at
+from specrec.warehouse.runs import ended_at, failed_stages
 
 #: What happened, and cannot be made not to have happened.
 _RECORDS = (*RECORDS, "evaluation")
@@ -38,9 +39,15 @@ def rollback(config: Config, to: str) -> list[str]:
     Raises
     ------
     SpecrecError
-        In one line: there is no such run, or a table does not reach back to it.
+        In one line: there is no such run, it failed, or a table does not reach back to it.
     """
-    ended = ended_at(Reader(config.warehouse, config.storage), to)
+    reader = Reader(config.warehouse, config.storage)
+    ended = ended_at(reader, to)
+    if failed := set(failed_stages(reader, to)) - {ACCOUNT}:  # an account that fails tells of tables that are whole
+        raise SpecrecError(
+            f"the run {to} failed in {', '.join(sorted(failed))}, and left some tables as they were before it: "
+            "choose one that did not fail (`specrec runs` prints them)"
+        )
     with open_run(config, shown=False) as run:
         there = run.warehouse.check()
         versions = _versions(run, list(there), to, ended)

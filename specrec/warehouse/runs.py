@@ -36,3 +36,9 @@ def ended_at(reader: Reader, run_id: str) -> int:
         raise SpecrecError(f"there is no run {run_id!r}{nearest_name(run_id, names)}: `specrec runs` prints them")
     of_run = (row for row in rows if row["run_id"] == run_id)
     return int(max(row["started_at"] + timedelta(seconds=row["seconds"] or 0) for row in of_run).timestamp() * 1000)
+
+
+def failed_stages(reader: Reader, run_id: str) -> list[str]:
+    """Return the stages in which a run ended before it had done what it was to do."""
+    rows = reader.rows("runs", [("run_id", "=", run_id), ("status", "=", "failed")], ["stage"])
+    return sorted(row["stage"] for row in rows)

@@ -34,16 +34,22 @@ def _night(music: Path, warehouse: Path, commit_every: int) -> Night:
 
 
 def _scans(spark: SparkSession, since: int) -> tuple[Counter[str], int]:
-    """How often the queries that Spark ran read each table, and how many it had run until now."""
-    store = spark._jsparkSession.sharedState().statusStore()  # type: ignore[attr-defined]
+    """How often the queries that Spark ran after a certain one read each table, and the last one's number.
+
+    Spark keeps the last thousand queries of a session, which may be fewer than it ran.
+    """
+    executions = spark._jsparkSession.sharedState().statusStore().executionsList()  # type: ignore[attr-defined]
     found: Counter[str] = Counter()
-    for number in range(since, store.executionsCount()):
-        execution = store.execution(number)
-        if execution.isDefined():
-            plan = execution.get().physicalPlanDescription().partition("== Physical Plan ==")[2]
+    last = since
+    for at in range(executions.size()):
+        execution = executions.apply(at)
+        number = execution.executionId()
+        last = max(last, number)
+        if number > since:
+            plan = execution.physicalPlanDescription().partition("== Physical Plan ==")[2]
             for place in re.findall(r"Location: \w+\s*\[file:(\S+?)[,\]]", plan):
                 found[place.rpartition("/")[2]] += 1
-    return found, store.executionsCount()
+    return found, last
 
 
 def test_how_often_tables_are_read_does_not_grow_with_the_portions(
@@ -52,7 +58,7 @@ def test_how_often_tables_are_read_does_not_grow_with_the_portions(
     scans, portions = [], []
     for commit_every in (7, 1):
         night = _night(music, tmp_path / f"every-{commit_every}", commit_every)
-        _, before = _scans(spark, 0)
+        _, before = _scans(spark, -1)
         night.run(stages=MEASURED)
         found, _ = _scans(spark, before)
         scans.append({table: found[table] for table in TABLES})

@@ -277,6 +277,13 @@ def test_a_roll_back_that_cannot_be_done_changes_nothing(spark: SparkSession, tm
     assert {name: service.reader.table(name).version() for name in before} == before
     with pytest.raises(SpecrecError, match="there is no run 'tonight'"):
         rollback(service.config(), "tonight")
+    failed = service.reader.rows("runs", [("run_id", "=", nights[0])])[0] | {
+        "status": "failed",
+        "stage": "recommend",
+    }
+    Warehouse(lambda: spark, service.root, StorageConfig()).append_few("runs", [failed])
+    with pytest.raises(SpecrecError, match=f"the run {nights[0]} failed in recommend, .*: choose one that did not"):
+        rollback(service.config(), nights[0])
     with pytest.raises(SpecrecError, match="files that followers still read would be deleted"):
         maintain(service.config("maintain.keep_days=1"))
 
