@@ -47,8 +47,8 @@ def account(run: Run) -> None:
         return
     with run.stage(ACCOUNT) as report, Kept() as kept:
         warehouse = run.warehouse
-        tables = [warehouse.read(name) for name in ("tracks", "recommendations", "quarantine")]
-        classed = classes(*tables, spaces_of(run.config)[HYBRID].parts)
+        tracks, lists, failed = (warehouse.read(of) for of in ("tracks", "recommendations", "quarantine"))
+        classed = classes(tracks, lists, failed, spaces_of(run.config)[HYBRID].parts)
         found = {row["class"]: row["count"] for row in classed.groupBy("class").count().collect()}
         left = found.pop(None, 0)
         lost = None

@@ -28,7 +28,7 @@ def rows(spark: SparkSession) -> Any:
 
 def test_each_track_is_in_the_class_that_comes_first(rows: Any) -> None:
     tracks = rows(
-        "track_id string, audio_uri string", *((name, None if name in "ar" else "u") for name in "acefhlrx")
+        "track_id string, audio_uri string", *((name, None if name in "ar" else "u") for name in "acefhlmnrx")
     )
     lists = rows(
         "system string, track_id string, rank int",
@@ -40,9 +40,9 @@ def test_each_track_is_in_the_class_that_comes_first(rows: Any) -> None:
     failed = rows(
         "track_id string, stage string",
         *(("e", "extract"), ("f", "neighbours/hybrid"), ("f", "ingest"), ("h", "ingest"), ("r", "ingest")),
-        *(("x", "neighbours/features"), ("gone", "extract")),
+        *(("x", "neighbours/features"), ("gone", "extract"), ("m", "embed/in_hybrid"), ("n", "embed/another")),
     )
-    found = {row.track_id: row["class"] for row in classes(tracks, lists, failed).collect()}
+    found = {row.track_id: row["class"] for row in classes(tracks, lists, failed, ["in_hybrid"]).collect()}
     assert found == {
         "a": "without_audio",
         "c": None,  # a second rank without a first is no list
@@ -50,6 +50,8 @@ def test_each_track_is_in_the_class_that_comes_first(rows: Any) -> None:
         "f": "in_quarantine",
         "h": "with_list",
         "l": "with_list",
+        "m": "in_quarantine",
+        "n": None,
         "r": "refused",
         "x": None,
     }
