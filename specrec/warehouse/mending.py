@@ -7,13 +7,14 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from specrec.errors import StorageError, TrackError
-from specrec.storage import Location, Store, join
+from specrec.storage import Location, Store, join, parent
 from specrec.warehouse.history import read_commit
 from specrec.warehouse.opening import FAILURES
 
@@ -82,15 +83,17 @@ class Mender:
 
     def damaged_files(self, table: DeltaTable) -> Iterator[str]:
         """Yield which of a table's files are lost, or cannot be read to the end, by their paths in its log."""
-        sizes = {file.uri: file.size for file in self._store.list(self._table)}
-        for path in sorted(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()):
-            place = join(self._table, path)
+        paths = sorted(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
+        places = {path: join(self._table, unquote(path)) for path in paths}
+        folders = {parent(place) for place in places.values()}
+        sizes = {file.uri: file.size for folder in folders for file in self._store.list(folder)}
+        for path, place in places.items():
             if place not in sizes or not self._is_whole(place, sizes[place]):
                 yield path
 
     def set_file_aside(self, path: str) -> None:
         """Set a file of the table's data aside, if there is one; its log must then be told that it is gone."""
-        place = join(self._table, path)
+        place = join(self._table, unquote(path))
         if self._store.exists(place):
             self._set_aside(place)
 
@@ -109,7 +112,9 @@ class Mender:
         self._store.delete(place)
 
     def _copy(self, place: Location) -> None:
-        self._store.create(join(self.aside, place.removeprefix(f"{self._table}/")), self._read(place))
+        copy, content = join(self.aside, place.removeprefix(f"{self._table}/")), self._read(place)
+        if not self._store.create(copy, content) and self._read(copy) != content:
+            raise StorageError(f"{copy} is there already and is no copy of {place}: nothing was deleted")
 
     def _read(self, place: Location) -> bytes:
         try:

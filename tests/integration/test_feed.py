@@ -104,6 +104,7 @@ class Service:
             F.array(F.struct(F.lit("timbre").alias("family"), *reason)).alias("reasons"),
             F.lit(1.5).alias("track_seconds"),
             F.lit(None).cast("double").alias("recommended_seconds"),
+            F.lit(1).alias("statistics_version"),
             F.lit("c").alias("config_hash"),
             F.lit(run).alias("run_id"),
             F.lit(NOW).alias("computed_at"),
