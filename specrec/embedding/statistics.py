@@ -143,7 +143,7 @@ def shift(before: Mapping[str, Float64Array], now: Mapping[str, Float64Array]) -
     Returns
     -------
     float
-        0 to 100; inf if one of the two knows of something that the other does not.
+        0 to 100; inf if one of the two knows of a measure that the other does not.
 
     Examples
     --------
@@ -151,11 +151,11 @@ def shift(before: Mapping[str, Float64Array], now: Mapping[str, Float64Array]) -
     >>> shift({"tempo": slow}, {"tempo": slow}), round(shift({"tempo": slow}, {"tempo": fast}), 6)
     (0.0, 5.0)
     """
-    if before.keys() != now.keys():
+    if any(not name.startswith(_TAG) for name in before.keys() ^ now.keys()):
         return float("inf")
-    moved = [0.0]
-    for name, old in before.items():
-        new = now[name]
+    moved, nobody = [0.0], np.asarray(0.0)  # a tag of which nothing is said, no track has
+    for name in before.keys() | now.keys():
+        old, new = before.get(name, nobody), now.get(name, nobody)
         if old.shape == (_POINTS,):
             at = np.union1d(old, new)
             sides = (-np.inf, np.inf)  # where many tracks have one value, the share below it leaps

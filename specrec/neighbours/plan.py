@@ -151,6 +151,25 @@ def state_of(settings: str, method: Method, vectors: str | None) -> str:
     return f"{settings}:{method}:{vectors}"
 
 
+def with_cells(state: str, space: SpacePlan) -> str:
+    """Return the state of the lists of a space, which was searched as a whole where that is so.
+
+    By other cells, other lists come out of the same vectors: who reads them must see that they are others.
+    """
+    return state if space.is_exact or not space.rebuild else f"{state}+{space.cells_version}"
+
+
+def without_cells(state: str | None) -> str | None:
+    """Return what :func:`state_of` returned, of a state that was recorded.
+
+    Examples
+    --------
+    >>> without_cells("ab:approximate:24:1:2+3"), without_cells("ab:exact:24:1:2"), without_cells(None)
+    ('ab:approximate:24:1:2', 'ab:exact:24:1:2', None)
+    """
+    return None if state is None else state.partition("+")[0]
+
+
 def why_rebuild(
     before: str | None, *, settings: SettingsHash, method: Method, tracks: int, config: NeighboursConfig
 ) -> str | None:

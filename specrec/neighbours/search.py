@@ -332,7 +332,9 @@ def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Bat
                 )
                 names = home.items.ids.take(pa.array(asking))
                 yield from _nearest_of(nearest, queries, home.items, places=asking, space=space, target=target)
-                yield from _entering_of(entering, queries, home.items, names=names, space=space, target=target)
+                yield from _entering_of(
+                    entering, queries, home.items, names=names, top_n=top_n, space=space, target=target
+                )
                 yield from _send(
                     layout,
                     block,
@@ -418,9 +420,14 @@ def _nearest_of(
 
 
 def _entering_of(
-    pairs: Pairs, queries: Queries, items: Items, *, names: pa.Array, space: str, target: int
+    pairs: Pairs, queries: Queries, items: Items, *, names: pa.Array, top_n: int, space: str, target: int
 ) -> Batches:
-    """Send the queries, of which `names` are the ids, that may enter the lists of items to the items' home."""
+    """Send the queries, of which `names` are the ids, that may enter the lists of items to the items' home.
+
+    Of each item those are sent that are nearest, as many as a list has places: no more can enter it.
+    """
+    ties = pc.rank(names, tiebreaker="dense").to_numpy()[pairs.rows]
+    pairs = pairs.take(best_first(pairs.columns, pairs.cosines, ties, top_n))
     ids = names.take(pa.array(pairs.rows))
     yield from _answer(_ENTERING, pairs, queries, items, ids=ids, places=pairs.columns, space=space, target=target)
 
@@ -543,7 +550,7 @@ def _search_abroad(rows: list[_Row], items: Items | None, here: int, top_n: int)
     for number, at in runs(of_message):
         home = rows[number].number("home")
         yield from _nearest_of(nearest.take(at), queries, items, places=places, space=space, target=home)
-    yield from _entering_of(entering, queries, items, names=names, space=space, target=here)
+    yield from _entering_of(entering, queries, items, names=names, top_n=top_n, space=space, target=here)
 
 
 def merging(top_n: int) -> Callable[[Batches], Batches]:
@@ -568,19 +575,20 @@ def merging(top_n: int) -> Callable[[Batches], Batches]:
             ids = rows[_IDS][0]
             for kind in (_NEAREST, _ENTERING):
                 if kind in rows:
-                    yield from _lists(ids, rows[kind], top_n if kind == _NEAREST else None)
+                    yield from _lists(ids, rows[kind], top_n, are_complete=kind == _NEAREST)
 
     return merge
 
 
-def _lists(home: _Row, rows: list[_Row], top_n: int | None) -> Batches:
+def _lists(home: _Row, rows: list[_Row], top_n: int, *, are_complete: bool) -> Batches:
     places = np.concatenate([row.array("places", np.int64) for row in rows])
     cosines = np.concatenate([row.array("cosines", np.float64) for row in rows])
     distances = np.concatenate([row.array("distances", np.float64) for row in rows])
     names = pa.concat_arrays([row.texts("ids") for row in rows])
     ties = pc.rank(names, tiebreaker="dense").to_numpy()
-    order = best_first(places, cosines, ties, top_n or len(places))
-    ranks = pa.array(positions(places[order]) + 1, pa.int32()) if top_n else pa.nulls(len(order), pa.int32())
+    order = best_first(places, cosines, ties, top_n)
+    ranks = positions(places[order]) + 1
+    ranks = pa.array(ranks, pa.int32()) if are_complete else pa.nulls(len(order), pa.int32())
     of_track = pa.array(places[order])
     found = pa.RecordBatch.from_arrays(
         [

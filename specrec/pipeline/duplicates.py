@@ -70,11 +70,14 @@ def find_duplicates(run: Run) -> None:
             warehouse.update_where_different("duplicates", groups.withColumn("run_id", F.lit(run.run_id)), state)
         counts = (
             warehouse.read("duplicates")
-            .agg(F.count("*").alias("tracks"), F.count_if(F.col("track_id") == F.col("group_id")).alias("groups"))
+            .agg(
+                F.count_if(is_new).alias("written"),
+                F.count_if(F.col("track_id") == F.col("group_id")).alias("groups"),
+            )
             .first()
         )
         assert counts is not None
-        report.rows_in, report.rows_out = count, counts.tracks
+        report.rows_in, report.rows_out = count, counts.written
         for name, value in (("pairs_compared", row.compared), ("pairs_same", n_same), ("groups", counts.groups)):
             report.count(name, value)
 

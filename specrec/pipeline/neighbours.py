@@ -71,7 +71,8 @@ def find_neighbours(run: Run) -> None:
     """
     warehouse, config = run.warehouse, run.config.neighbours
     with run.stage("neighbours") as report:
-        known, systems = warehouse.states("neighbours"), run.config.systems
+        known = {space: plan.without_cells(state) for space, state in warehouse.states("neighbours").items()}
+        systems = run.config.systems
         by_space = states_of(warehouse.read("embeddings"), "space", "track_id", "input_hash")
         tracks: dict[str, int] = {space: int(by_space.get(space, "0").partition(":")[0]) for space in systems}
         settings = {space: neighbours_hash(run.config, space) for space in systems}
@@ -384,7 +385,7 @@ def _write(
     if renewed.standing is not None:
         rows = renewed.standing.select(*rows.columns).unionByName(rows)
     if all(space.rebuild for space in spaces.values()):
-        _replace(run, rows, {name: changed[name] for name in spaces})
+        _replace(run, rows, {name: plan.with_cells(changed[name], of) for name, of in spaces.items()})
         known.let_go()
         _measure(run.warehouse.read("neighbours"), spaces)
         return {}
@@ -393,7 +394,7 @@ def _write(
     again: dict[str, str | None] = {
         name: why for name, space in spaces.items() if (why := plan.why_search_again(space, floor))
     }
-    written = {name: changed[name] for name in spaces if name not in again}
+    written = {name: plan.with_cells(changed[name], of) for name, of in spaces.items() if name not in again}
     if written:
         _replace(run, rows.where(_in(written)), written)
     for name, reason in again.items():

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from specrec.embedding.config import SPECTROGRAM
 from specrec.embedding.spaces import spaces_of
+from specrec.errors import SpecrecError
 from specrec.pipeline.fit import catalogue_statistics
 from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.kept import Kept
@@ -79,9 +80,15 @@ def recommend(run: Run) -> None:
         }
         lists = dict(known)
         changed_tracks: DataFrame | None = None
+        written: dict[System, int] = {}
         with ExitStack() as stack:
             if changed:
                 statistics = catalogue_statistics(run, report)
+                changed |= {
+                    system: now[system]
+                    for system, basis in known.items()
+                    if system in settings and basis.statistics not in (None, statistics.version)
+                }
                 reasons = {
                     system: why_make_all(
                         known.get(system),
@@ -95,8 +102,10 @@ def recommend(run: Run) -> None:
                 }
                 making = stack.enter_context(_Lists(run, report, statistics))
                 lists |= making.bring_up_to_date(changed, reasons, known)
-                changed_tracks = making.changed_tracks
-            report.parts(changed, warehouse.counts("recommendations", "system") if changed else {}, systems)
+                changed_tracks, written = making.changed_tracks, making.written
+            counts = warehouse.counts("recommendations", "system") if changed else {}
+            report.parts(changed, counts, systems)
+            report.rows_out = sum(written.get(system, counts.get(system, 0)) for system in changed)
             for system, short in _count_short(run, changed).items():
                 report.count("lists_not_full", short, system)
             _write_agreement(run, report, known, lists, changed_tracks)
@@ -116,6 +125,8 @@ class _Lists:
     ----------
     changed_tracks : DataFrame or None
         ``track_id`` of the tracks whose lists changed; None where lists were made as a whole.
+    written : dict of int
+        How many rows were written, by system; where lists were made as a whole, it is not there.
     """
 
     def __init__(self, run: Run, report: StageReport, statistics: Artefact) -> None:
@@ -123,6 +134,7 @@ class _Lists:
         self._explainer: Explainer = explainer_of(run.config, statistics)
         self._kept = Kept()
         self.changed_tracks: DataFrame | None = None
+        self.written: dict[System, int] = {}
 
     def __enter__(self) -> _Lists:
         return self
@@ -169,9 +181,9 @@ class _Lists:
         if whole:
             self._make_all(compared, whole)
         if before:
-            changes = self._make_what_changed(compared, {system: str(lists[system]) for system in before})
+            tracks = self._make_what_changed(compared, {system: str(lists[system]) for system in before})
             if not whole:
-                self.changed_tracks = changes.select("track_id").distinct()
+                self.changed_tracks = tracks
         return lists
 
     def _keep(self, rows: DataFrame) -> DataFrame:
@@ -181,9 +193,11 @@ class _Lists:
         """Return what the lists of a system were made from; None if that cannot be read any more."""
         for version in (None, basis.inputs):  # as it stands, unless the run after that one died
             try:
+                if version is not None and self._run.warehouse.lost_files("list_inputs", version):
+                    continue  # as VACUUM deletes them, before the log forgets the version
                 rows = self._run.warehouse.read("list_inputs", version).where(F.col("system") == system)
                 first = rows.select("run_id").first()
-            except AnalysisException:
+            except (AnalysisException, SpecrecError):
                 continue
             if first is not None and first.run_id == basis.run_id:
                 return rows
@@ -241,7 +255,7 @@ class _Lists:
         self._run.warehouse.replace_parts("recommendations", "system", rows, states)
 
     def _make_what_changed(self, compared: DataFrame, states: Mapping[System, str]) -> DataFrame:
-        """Write how lists differ from those that stand, and return that: ``change`` and whose rows they are."""
+        """Write how lists differ from those that stand; return the ``track_id`` of those that do."""
         warehouse = self._run.warehouse
         compared = compared.where(F.col("system").isin(*states))
         neighbours = self._of("neighbours", "space", states)
@@ -265,8 +279,11 @@ class _Lists:
             self._report.details[f"{system}_lists"] = (
                 f"{chosen.get(system, 0)} chosen anew; rows: {new} told, {moved} moved, {gone} gone"
             )
+            self.written[system] = new + moved + gone
+        # of the rows, which read the table that is written now, Spark lets go
+        tracks = self._keep(rows.select("track_id").distinct())
         warehouse.change("recommendations", rows, PAIR, _MOVED, states)
-        return changes
+        return tracks
 
 
 def _state(tracks: DataFrame, duplicates: DataFrame, config: RecommendConfig) -> str:

@@ -94,7 +94,9 @@ def rank_biased_overlap(
     some = np.maximum(short, 1)
     # beyond the shorter list's end, what it would hold is taken to be shared as much as what it held
     overlap = shared / depth + np.where(depth > short, at_short * (depth - short) / (some * depth), 0.0)
-    weighted = np.where(depth <= long, overlap * p**depth, 0.0).sum(axis=1, keepdims=True)
+    weights = np.where(depth <= long, overlap * p**depth, 0.0)
+    # one depth after the other: numpy's sum groups its terms by the longest of all lists that are compared at once
+    weighted = sum((column[:, None] for column in weights.T), np.zeros((len(weights), 1)))
     tail = ((at_long - at_short) / np.maximum(long, 1) + at_short / some) * p**long
     found: Float64Array = ((1 - p) / p * weighted + tail)[:, 0]
     return np.where(short[:, 0] > 0, found, 0.0)

@@ -109,3 +109,16 @@ def test_batches_of_ragged_lists_are_compared_pair_by_pair(pairs):
         assert row["in_both"] == shared
         assert row["jaccard"] == pytest.approx(shared / either if either else 0.0)
         assert row["rank_biased_overlap"] == pytest.approx(rbo_ext(first, second, 0.9), abs=1e-12)
+
+
+def test_what_it_says_of_a_pair_does_not_depend_on_the_others_in_its_batch():
+    rng = np.random.default_rng(0)
+    pairs = [[rng.permutation(20)[:length].tolist() for _ in range(2)] for length in [7] * 100 + [20]]
+
+    def compared(some):
+        columns = {name: [pair[side] for pair in some] for side, name in enumerate(("features", "spectrogram"))}
+        batch = pa.RecordBatch.from_pydict({"track_id": [str(n) for n in range(len(some))], **columns})
+        (found,) = compare_batches(iter([batch]))
+        return found.column("rank_biased_overlap").to_pylist()
+
+    assert compared(pairs)[:100] == [compared([pair])[0] for pair in pairs[:100]]

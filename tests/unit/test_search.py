@@ -108,6 +108,24 @@ def test_with_one_cell_every_track_finds_its_nearest_whatever_the_blocks(block_r
     assert found["rank"].notna().all()
 
 
+def test_of_what_may_enter_a_list_no_more_is_sent_than_it_has_places():
+    settled, new = _vectors(60), _vectors(90, seed=1)
+    tracks = _tracks(
+        np.concatenate([settled, new]),
+        np.r_[np.full(60, SETTLED), np.full(90, NEW)],
+        np.r_[np.full(60, -1.0), np.full(90, np.inf)],
+    )
+    unit = np.concatenate([settled, new]).astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for layout in (_exact(150), _exact(150, 33)):
+        found = _find([tracks], {"a": layout})
+        entering = found[found["rank"].isna()]
+        assert set(entering["track_id"]) == {f"t{i:03}" for i in range(60)}
+        for track, rows in entering.groupby("track_id"):
+            nearest = np.argsort(-(unit[60:] @ unit[int(track[1:])]), kind="stable")[:TOP_N]
+            assert sorted(rows["neighbour_id"]) == sorted(f"t{60 + i:03}" for i in nearest)
+
+
 def test_when_all_cells_are_probed_the_lists_are_those_of_exact_search():
     vectors = _vectors(150)
     exact = _find([_tracks(vectors)], {"a": _exact(150)})

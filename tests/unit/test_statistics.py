@@ -14,6 +14,7 @@ from specrec.embedding.statistics import (
     share_above,
     share_below,
     share_within,
+    shift,
     tag_shares,
 )
 from specrec.warehouse.artefacts import pack, unpack
@@ -54,6 +55,15 @@ def test_shares_of_tags_are_kept_by_model():
     assert tag_shares(arrays, "musicnn") == {"slow": 0.25, "no vocals": 0.5}
     assert tag_shares(arrays, "other_musicnn") == {"slow": 1.0}
     assert tag_shares(arrays, "none") == {}
+
+
+def test_a_tag_that_comes_or_goes_moves_a_share_as_any_other():
+    def fitted(tags):
+        return fit_statistics(_measures(np.arange(9.0)), np.zeros((9, len(LEVELS))), {}, tags)
+
+    without, tagged = fitted({}), fitted({("musicnn", "bagpipes"): 0.004})
+    assert shift(without, tagged) == shift(tagged, without) == pytest.approx(0.4)
+    assert shift(without, without | {"energy": np.linspace(0, 1, 101)}) == np.inf
 
 
 def test_shares_of_keys():
