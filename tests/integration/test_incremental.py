@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ STAGES = ("fit", "embed", "neighbours", "duplicates", "recommend", "map")
 EXACT = (
     "recommend.max_hub_shift=0",
     "recommend.update_from=0",
+    "neighbours.update_from=0",
+    "neighbours.rebuild_share=1",
     "fit.max_statistics_shift=12",  # a few of sixty tracks move what is usual by more than they would a catalogue
     "audio.n_mels=32",
     "audio.sample_rate=22050",
@@ -43,11 +46,11 @@ def killed_at(commit: int, after: bool) -> Iterator[list[int]]:
     marked = Warehouse._marked
 
     @contextmanager
-    def counted(self: Warehouse, mark: Mark | None = None) -> Iterator[None]:
+    def counted(self: Warehouse, mark: Mark | None = None, *settings: Any) -> Iterator[None]:
         count[0] += 1
         if count[0] == commit and not after:
             raise Killed
-        with marked(self, mark):
+        with marked(self, mark, *settings):
             yield
         if count[0] == commit and after:
             raise Killed
