@@ -33,6 +33,8 @@ class GivenTrack:
     artist, title : str
     energy : float
         By the catalogue, 0 to 1.
+    uri, fingerprint : str
+        Of its file, if there is one.
     """
 
     track_id: str
@@ -40,6 +42,8 @@ class GivenTrack:
     artist: str
     title: str
     energy: float = 0.5
+    uri: str = ""
+    fingerprint: str = ""
 
     @classmethod
     def of(cls, number: int) -> GivenTrack:
@@ -52,9 +56,15 @@ class GivenTrack:
         return replace(self, **values)
 
 
-def write_given(warehouse: Path, tracks: Sequence[GivenTrack], config: Config) -> None:
+#: The tables that extraction makes.
+MEASURED = ("audio_features", "mel_spectrograms")
+
+
+def write_given(
+    warehouse: Path, tracks: Sequence[GivenTrack], config: Config, names: Sequence[str] = ("tracks", *MEASURED)
+) -> None:
     """Make these the catalogue, in place of what there was: tracks, audio_features and mel_spectrograms."""
-    for name in ("tracks", "audio_features", "mel_spectrograms"):
+    for name in names:
         schema = deltalake.Schema.from_json(TABLES[name].schema.json())
         arrow = pa.schema(schema.to_arrow())
         place = str(warehouse / name)
@@ -122,8 +132,8 @@ def _spectrogram(track: GivenTrack, config: Config) -> dict[str, Any]:
 def _analysed(track: GivenTrack, config: Config) -> dict[str, Any]:
     return {
         "track_id": track.track_id,
-        "audio_uri": f"/given/{track.sound}.wav",
-        "audio_fingerprint": str(track.sound),
+        "audio_uri": track.uri or f"/given/{track.sound}.wav",
+        "audio_fingerprint": track.fingerprint or str(track.sound),
         "content_hash": f"sound {track.sound}",
         "audio_hash": str(config.audio_hash),
         "sample_rate": 22_050,

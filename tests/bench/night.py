@@ -6,6 +6,9 @@ Extraction is left out: features and short spectrograms are given (tests/given.p
 `fit` to `map`, in a process of its own on two cores. Of each size there is a first night, one in which nothing
 changed, and one with 1 % of new tracks and 0.5 % gone. Times are wall-clock, the start of Java included; those of
 the stages are of the table `runs`.
+
+With `--album` there are nights of all stages on a catalogue with a file for each track: a first one, one in which
+nothing changed, and one with twelve new clips of 30 seconds, which are decoded.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import click
 import memory
 import numpy as np
+from given import MEASURED as GIVEN
 from given import GivenTrack, write_given
 from results import write
 
 from specrec.config import load
+from specrec.demo.clips import render_clip
+from specrec.demo.files import write_audio
 from specrec.pipeline.stages import STAGES
 from specrec.warehouse.reader import Reader
 
@@ -46,11 +53,11 @@ def settings(warehouse: Path) -> tuple[str, ...]:
     )
 
 
-def night(warehouse: Path) -> dict[str, Any]:
-    """Run the stages in a process of its own; return what they cost."""
+def night(warehouse: Path, stages: Sequence[str] = MEASURED, *more: str) -> dict[str, Any]:
+    """Run stages in a process of its own, all if none is named; return what they cost."""
     command = [sys.executable, "-m", "specrec.cli", "nightly"]
-    command += [word for stage in MEASURED for word in ("--stage", stage)]
-    command += [word for setting in settings(warehouse) for word in ("--set", setting)]
+    command += [word for stage in stages for word in ("--stage", stage)]
+    command += [word for setting in (*settings(warehouse), *more) for word in ("--set", setting)]
     with memory.Watch() as watched:
         began = time.perf_counter()
         subprocess.run(command, check=True)
@@ -65,6 +72,36 @@ def night(warehouse: Path) -> dict[str, Any]:
         "stages": {name: round(row["seconds"], 2) for name, row in stages.items()},
         "details": {name: row["details"] for name, row in stages.items()},
     }
+
+
+def album_nights(count: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """Run nights of all stages: a first one, one in which nothing changed, and one with twelve new clips."""
+    warehouse, audio, catalogue = folder / "warehouse", folder / "audio", folder / "catalogue.csv"
+    audio.mkdir()
+    tracks = list(map(GivenTrack.of, range(count)))
+    for track in tracks:  # they were measured already, and are not opened
+        (audio / f"{track.track_id}.wav").write_bytes(b"given")
+
+    def write_catalogue(tracks: Sequence[GivenTrack]) -> None:
+        rows = (f"{of.track_id},{of.artist},{of.title},audio/{of.track_id}.wav\n" for of in tracks)
+        catalogue.write_text("track_id,artists,track_name,audio\n" + "".join(rows), encoding="utf-8")
+
+    write_catalogue(tracks)
+    place = f"catalogue.path={catalogue}"
+    night(warehouse, ["ingest"], place)
+    config = load(None, (*settings(warehouse), place))
+    known = {row["track_id"]: row for row in Reader(config.warehouse, config.storage).rows("tracks")}
+    placed = [
+        replace(of, uri=known[of.track_id]["audio_uri"], fingerprint=known[of.track_id]["audio_fingerprint"])
+        for of in tracks
+    ]
+    write_given(warehouse, placed, config, GIVEN)
+    nights = {"first": night(warehouse, (), place), "unchanged": night(warehouse, (), place)}
+    album = [GivenTrack(f"album-{number:02}", 0, "the band", f"song {number}") for number in range(12)]
+    for number, track in enumerate(album):
+        write_audio(audio / f"{track.track_id}.wav", render_clip(number, seconds=30.0))
+    write_catalogue([*tracks, *album])
+    return nights | {"album": night(warehouse, (), place)}
 
 
 def changed(count: int) -> list[GivenTrack]:
@@ -84,8 +121,29 @@ def exponents(sizes: Sequence[int], nights: Sequence[dict[str, Any]]) -> dict[st
 
 @click.command(help=__doc__)
 @click.option("--tracks", multiple=True, type=int, default=(25_000, 50_000, 100_000), help="Sizes; repeatable.")
+@click.option("--album", type=int, default=170_000, help="Tracks of the catalogue that gets an album; 0: none.")
 @click.option("--out", type=click.Path(path_type=Path), default=REPOSITORY / "build" / "bench" / "night.json")
-def main(tracks: tuple[int, ...], out: Path) -> None:
+def main(tracks: tuple[int, ...], album: int, out: Path) -> None:
+    results: dict[str, Any] = {}
+    if album:
+        with tempfile.TemporaryDirectory() as folder:
+            of_album = album_nights(album, Path(folder))
+        show(album, of_album)
+        name = f"{album // 1000}k"
+        results |= {f"{which}_{name}_seconds": of_album[which]["seconds"] for which in ("album", "unchanged")}
+        results["album"] = {"tracks": album, "nights": of_album}
+    if tracks:
+        results |= small_changes(tracks)
+    write(results, out)
+
+
+def show(count: int, nights: dict[str, dict[str, Any]]) -> None:
+    for name, result in nights.items():
+        print(count, name, {key: of for key, of in result.items() if key != "details"}, flush=True)
+
+
+def small_changes(tracks: Sequence[int]) -> dict[str, Any]:
+    """Measure nights in which a little changed, at each size."""
     nights: dict[int, dict[str, Any]] = {}
     for count in sorted(tracks):
         with tempfile.TemporaryDirectory() as folder:
@@ -95,8 +153,7 @@ def main(tracks: tuple[int, ...], out: Path) -> None:
             of_count = {"first": night(warehouse), "unchanged": night(warehouse)}
             write_given(warehouse, changed(count), config)
             of_count["one_percent"] = night(warehouse)
-        for name, result in of_count.items():
-            print(count, name, {key: of for key, of in result.items() if key != "details"}, flush=True)
+        show(count, of_count)
         nights[count] = of_count
     greatest = nights[max(nights)]
     results = {
@@ -109,7 +166,7 @@ def main(tracks: tuple[int, ...], out: Path) -> None:
     if len(nights) > 1:
         of_one_percent = [of["one_percent"] for of in nights.values()]
         results["exponents_one_percent"] = exponents(list(nights), of_one_percent)
-    write(results, out)
+    return results
 
 
 if __name__ == "__main__":
