@@ -37,6 +37,10 @@ HISTORY = 200
 #: The name of a file of a log that holds a commit.
 _COMMIT = re.compile(r"\d{20}\.json")
 
+#: A state, as older releases recorded it, is made of letters and numbers, between colons. So the names of Airflow's
+#: runs, which hold times with their zone (+00:00), are none: some people write them there.
+_FORMER_STATE = re.compile(r"(?:[A-Za-z0-9_.-]*(?::[A-Za-z0-9_.-]*)+)?")
+
 #: What the mark of a commit says first: the release that wrote it.
 _RELEASE, _STATES, _ID, _RUN = "specrec", "states", "id", "run"
 
@@ -108,6 +112,7 @@ def read_mark(text: str | None, operation: str = "") -> Mark | None:
     Mark(states={'features': '24:1:2'}, is_whole=False, id='', run='')
     >>> read_mark("job 17"), read_mark('{"job": 17}', "WRITE"), read_mark("17"), read_mark(None)
     (None, None, None, None)
+    >>> read_mark('{"run": "scheduled__2026-01-01T00:00:00+00:00"}', "WRITE")  # of Airflow
     """
     try:
         said = json.loads(text or "")
@@ -119,9 +124,8 @@ def read_mark(text: str | None, operation: str = "") -> Mark | None:
         states, named, run = said.get(_STATES, {}), said.get(_ID, ""), said.get(_RUN, "")
         is_mark = _is_text(states) and isinstance(named, str) and isinstance(run, str)
         return Mark(states, id=named, run=run) if is_mark else None
-    # a state is made of hashes and counts, between colons
     is_former = operation == "WRITE" and said and _is_text(said)
-    return Mark(said, is_whole=False) if is_former and all(":" in of or not of for of in said.values()) else None
+    return Mark(said, is_whole=False) if is_former and all(map(_FORMER_STATE.fullmatch, said.values())) else None
 
 
 def _is_text(of: Any) -> bool:

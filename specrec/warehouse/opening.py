@@ -34,8 +34,10 @@ FAILURES = (DeltaError, pa.ArrowException, OSError)
 #: Of these, and of refusals, no further try makes anything else.
 _LASTING = (TableNotFoundError, DeltaProtocolError, SchemaMismatchError, CommitFailedError, FileNotFoundError)
 _REFUSED = re.compile(
-    r"Forbidden|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|redential|\b40[0134]\b"
+    r"Forbidden|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|redential|\b40[013]\b"
 )
+#: Nor of what is not there, which the table's log says is.
+_LOST = re.compile(r"NoSuchKey|\b404\b")
 
 #: Of Delta's features that a reader must know, those that the reader of our tables without Spark knows.
 _READABLE = frozenset({"timestampNtz", "variantType", "variantType-preview"})
@@ -127,7 +129,7 @@ def patiently(place: Location, storage: StorageConfig, work: Callable[[], Result
 def _may_pass(error: BaseException) -> bool:
     if not isinstance(error, FAILURES) or isinstance(error, _LASTING):
         return False
-    return not _REFUSED.search(str(error))
+    return not (_REFUSED.search(str(error)) or _LOST.search(str(error)))
 
 
 def reason(error: BaseException | str) -> str:

@@ -18,6 +18,7 @@ from specrec.config import load
 from specrec.errors import ConfigError, SpecrecError, StorageError
 from specrec.storage import Location, join, locate, open_store, retries, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.opening import cannot_read, patiently
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.tables import Warehouse
 
@@ -153,3 +154,23 @@ def test_a_store_that_stays_away_is_told_with_its_cause(
             Reader(root, config).rows("runs")
     assert "\n" not in str(told.value)
     assert "Generic S3 error {}" not in str(told.value)
+
+
+def test_a_file_that_a_store_no_longer_has_is_told_with_the_way_out_and_asked_for_once():
+    lost = OSError(
+        "Generic S3 error: Error performing GET http://s3/w/tracks/part-0.parquet: 404 Not Found: NoSuchKey"
+    )
+    tries = []
+
+    def read():
+        tries.append(1)
+        raise lost
+
+    with pytest.raises(OSError, match="404"):
+        patiently("s3://bucket/w/tracks", StorageConfig(max_attempts=3), read)
+    assert len(tries) == 1
+    told = str(cannot_read("s3://bucket/w", "tracks", lost))
+    assert "`specrec repair tracks --warehouse s3://bucket/w`" in told
+    refused = cannot_read("s3://bucket/w", "tracks", OSError("NoSuchBucket: 404 Not Found"))
+    assert isinstance(refused, StorageError)
+    assert "repair" not in str(refused)
