@@ -84,7 +84,7 @@ def _is_due(run: Run) -> bool:
 
 
 def classes(
-    tracks: DataFrame, recommendations: DataFrame, quarantine: DataFrame, parts: Collection[str] = ()
+    tracks: DataFrame, recommendations: DataFrame, quarantine: DataFrame, parts: Collection[str]
 ) -> DataFrame:
     """Return ``track_id, class`` of each track; null where neighbours must say it.
 

@@ -61,11 +61,11 @@ def find_duplicates(run: Run) -> None:
             candidates = with_contents(find_candidates(described, neighbours, config.duplicates), analysed)
             candidates, count = kept.count(candidates)
             _compare(run, candidates, count, analysed)
-            confirmed = _of_tonight(run, candidates).where(is_one_recording(config.duplicates))
-            confirmed, n_same = kept.count(confirmed)
-            is_new = F.col("run_id") == run.run_id
-            row = _of_tonight(run, candidates).agg(F.count_if(is_new).alias("compared")).first()
+            tonight = kept.keep(_of_tonight(run, candidates))
+            is_same, is_new = is_one_recording(config.duplicates), F.col("run_id") == run.run_id
+            row = tonight.agg(F.count_if(is_new).alias("compared"), F.count_if(is_same).alias("same")).first()
             assert row is not None
+            confirmed = tonight.where(is_same)
             groups = groups_of(described, confirmed, least_connected(run, confirmed))
             warehouse.update_where_different("duplicates", groups.withColumn("run_id", F.lit(run.run_id)), state)
         counts = (
@@ -78,7 +78,7 @@ def find_duplicates(run: Run) -> None:
         )
         assert counts is not None
         report.rows_in, report.rows_out = count, counts.written
-        for name, value in (("pairs_compared", row.compared), ("pairs_same", n_same), ("groups", counts.groups)):
+        for name, value in (("pairs_compared", row.compared), ("pairs_same", row.same), ("groups", counts.groups)):
             report.count(name, value)
 
 

@@ -28,9 +28,7 @@ class Kept:
 
     def keep(self, rows: DataFrame) -> DataFrame:
         """Return the same rows; they are kept once something made them."""
-        cached = rows.persist(StorageLevel.DISK_ONLY)
-        self._rows.append((cached, _without_plan(cached)))
-        return self._rows[-1][1]
+        return self._add(rows.persist(StorageLevel.DISK_ONLY))
 
     def count(self, rows: DataFrame) -> tuple[DataFrame, int]:
         """Make rows now, and return the same rows and how many there are.
@@ -39,16 +37,23 @@ class Kept:
         joined with is then not shuffled.
         """
         cached = rows.persist(StorageLevel.DISK_ONLY)
-        count = cached.count()
-        self._rows.append((cached, _without_plan(cached)))
-        return self._rows[-1][1], count
+        count = cached.count()  # before the leaf is made, which takes over what is known of the size
+        return self._add(cached), count
+
+    def _add(self, cached: DataFrame) -> DataFrame:
+        leaf = _without_plan(cached)
+        self._rows.append((cached, leaf))
+        return leaf
 
     def let_go(self, but: Collection[DataFrame] = ()) -> None:
         """Let all of them go but some."""
-        for cached, rows in self._rows:
-            if all(rows is not other for other in but):
+        kept = []
+        for cached, leaf in self._rows:
+            if any(leaf is other for other in but):
+                kept.append((cached, leaf))
+            else:
                 cached.unpersist()
-        self._rows = [pair for pair in self._rows if any(pair[1] is other for other in but)]
+        self._rows = kept
 
 
 def _without_plan(cached: DataFrame) -> DataFrame:

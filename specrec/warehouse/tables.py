@@ -313,11 +313,10 @@ class Warehouse:
 
         So the newest commit alone says both, however little Delta's retention leaves of the log.
         """
-        newest = next(
-            (commit for commit in self._commits(name) if commit.mark is not None or commit.changes_data), None
-        )
-        run = newest.mark.run if newest is not None and newest.mark is not None else ""
-        return Mark(known_states(self._commits(name)), run=run)
+        seen: list[Commit] = []
+        states = known_states(_noting(self._commits(name), seen))
+        newest = next((commit for commit in seen if commit.mark is not None or commit.changes_data), None)
+        return Mark(states, run=newest.mark.run if newest is not None and newest.mark is not None else "")
 
     def put_together(self, name: str, file_bytes: int) -> int:
         """Put a table's small files together, without changing a row; return how many files it has then."""

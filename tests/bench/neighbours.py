@@ -32,11 +32,11 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import click
 import deltalake
-import memory
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from clips import FORMATS, MUSIC
+from measured import measure_night
 from results import write
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +49,6 @@ from specrec.demo import render_catalogue
 from specrec.embedding import features as feature_space
 from specrec.embedding import spectrogram as spectrogram_space
 from specrec.neighbours.kernel import unit
-from specrec.warehouse.reader import Reader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "bench"
@@ -284,21 +283,13 @@ def settings(warehouse: Path) -> tuple[str, ...]:
 
 def find_neighbours(warehouse: Path, *more: str) -> dict[str, Any]:
     """Run the stage in a process of its own; return what `runs` says of it, and the largest process's memory."""
-    command = [sys.executable, "-m", "specrec.cli", "nightly", "--stage", "neighbours"]
-    for setting in (*settings(warehouse), *more):
-        command += ["--set", setting]
-    with memory.Watch() as watched:
-        began = time.perf_counter()
-        subprocess.run(command, check=True)
-        wall = time.perf_counter() - began
-    config = load(None, settings(warehouse), needs_catalogue=False)
-    rows = Reader(config.warehouse, config.storage).rows("runs")
-    last = max(rows, key=lambda row: row["started_at"])
+    done = measure_night((*settings(warehouse), *more), ["neighbours"])
+    stage = done.stages["neighbours"]
     return {
-        "seconds": last["seconds"],
-        "wall": wall,
-        "peak_gib": watched.peak_mib / 1024,
-        "details": last["details"],
+        "seconds": stage["seconds"],
+        "wall": done.wall,
+        "peak_gib": done.peak_gib,
+        "details": stage["details"],
     }
 
 

@@ -13,10 +13,8 @@ nothing changed, and one with twelve new clips of 30 seconds, which are decoded.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +23,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import click
-import memory
 import numpy as np
 from given import MEASURED as GIVEN
 from given import GivenTrack, write_given
+from measured import measure_night
 from results import write
 
 from specrec.config import load
@@ -55,22 +53,12 @@ def settings(warehouse: Path) -> tuple[str, ...]:
 
 def night(warehouse: Path, stages: Sequence[str] = MEASURED, *more: str) -> dict[str, Any]:
     """Run stages in a process of its own, all if none is named; return what they cost."""
-    command = [sys.executable, "-m", "specrec.cli", "nightly"]
-    command += [word for stage in stages for word in ("--stage", stage)]
-    command += [word for setting in (*settings(warehouse), *more) for word in ("--set", setting)]
-    with memory.Watch() as watched:
-        began = time.perf_counter()
-        subprocess.run(command, check=True)
-        wall = time.perf_counter() - began
-    config = load(None, settings(warehouse), needs_catalogue=False)
-    rows = Reader(config.warehouse, config.storage).rows("runs")
-    last = max(row["run_id"] for row in rows)
-    stages = {row["stage"]: row for row in rows if row["run_id"] == last}
+    done = measure_night((*settings(warehouse), *more), stages)
     return {
-        "seconds": wall,
-        "peak_process_gib": watched.peak_mib / 1024,
-        "stages": {name: round(row["seconds"], 2) for name, row in stages.items()},
-        "details": {name: row["details"] for name, row in stages.items()},
+        "seconds": done.wall,
+        "peak_process_gib": done.peak_gib,
+        "stages": {name: round(row["seconds"], 2) for name, row in done.stages.items()},
+        "details": {name: row["details"] for name, row in done.stages.items()},
     }
 
 
