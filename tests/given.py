@@ -75,12 +75,31 @@ def write_given(
         deltalake.write_deltalake(place, batches, mode="overwrite", writer_properties=properties)
 
 
+def change_given(
+    warehouse: Path, new: Sequence[GivenTrack], gone: Sequence[GivenTrack], config: Config, run_id: str
+) -> None:
+    """Change a catalogue that :func:`write_given` made as a night's extraction does.
+
+    Rows of new tracks are appended, in files of their own and with a run of their own; those of tracks that are
+    gone are deleted.
+    """
+    ids = ", ".join(f"'{track.track_id}'" for track in gone)
+    for name in ("tracks", *MEASURED):
+        table = deltalake.DeltaTable(str(warehouse / name))
+        if gone:
+            table.delete(f"track_id in ({ids})")
+        schema = pa.schema(table.schema().to_arrow())
+        batches = pa.RecordBatchReader.from_batches(schema, _batches(name, new, schema, config, run_id))
+        deltalake.write_deltalake(table, batches, mode="append")
+
+
 def _batches(
-    name: str, tracks: Sequence[GivenTrack], schema: pa.Schema, config: Config
+    name: str, tracks: Sequence[GivenTrack], schema: pa.Schema, config: Config, run_id: str = "given"
 ) -> Iterator[pa.RecordBatch]:
     of_table = {"tracks": _track, "audio_features": _features, "mel_spectrograms": _spectrogram}[name]
     for start in range(0, len(tracks), _ROWS_AT_ONCE):
-        rows = [of_table(track, config) for track in tracks[start : start + _ROWS_AT_ONCE]]
+        made = (of_table(track, config) for track in tracks[start : start + _ROWS_AT_ONCE])
+        rows = [row | {"run_id": run_id} for row in made]
         yield pa.RecordBatch.from_pylist(rows, schema)
 
 
@@ -95,7 +114,6 @@ def _track(track: GivenTrack, _: Config) -> dict[str, Any]:
         "audio_fingerprint": str(track.sound),
         "has_audio": True,
         "row_hash": f"{track}",
-        "run_id": "given",
         "updated_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
 
@@ -137,6 +155,5 @@ def _analysed(track: GivenTrack, config: Config) -> dict[str, Any]:
         "content_hash": f"sound {track.sound}",
         "audio_hash": str(config.audio_hash),
         "sample_rate": 22_050,
-        "run_id": "given",
         "computed_at": datetime(2026, 1, 1, tzinfo=UTC),
     }

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import click
 import numpy as np
 from given import MEASURED as GIVEN
-from given import GivenTrack, write_given
+from given import GivenTrack, change_given, write_given
 from measured import measure_night
 from results import write
 
@@ -92,9 +92,10 @@ def album_nights(count: int, folder: Path) -> dict[str, dict[str, Any]]:
     return nights | {"album": night(warehouse, (), place)}
 
 
-def changed(count: int) -> list[GivenTrack]:
-    """Return the catalogue of the second night: 1 % new tracks, and 0.5 % gone."""
-    return [GivenTrack.of(number) for number in range(count // 200, count + count // 100)]
+def little_change(count: int) -> tuple[list[GivenTrack], list[GivenTrack]]:
+    """Return what the last night finds changed: 1 % of new tracks, and the 0.5 % that are gone."""
+    new = range(count, count + count // 100)
+    return list(map(GivenTrack.of, new)), list(map(GivenTrack.of, range(count // 200)))
 
 
 def exponents(sizes: Sequence[int], nights: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -139,7 +140,7 @@ def small_changes(tracks: Sequence[int]) -> dict[str, Any]:
             config = load(None, settings(warehouse), needs_catalogue=False)
             write_given(warehouse, list(map(GivenTrack.of, range(count))), config)
             of_count = {"first": night(warehouse), "unchanged": night(warehouse)}
-            write_given(warehouse, changed(count), config)
+            change_given(warehouse, *little_change(count), config, "given again")
             of_count["one_percent"] = night(warehouse)
         show(count, of_count)
         nights[count] = of_count

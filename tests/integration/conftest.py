@@ -40,6 +40,18 @@ def spark(s3: S3Server) -> Iterator[SparkSession]:
         session.stop()
 
 
+@pytest.fixture(autouse=True)
+def _forget_tables(spark: SparkSession) -> Iterator[None]:
+    """Let Delta forget the tables of a test once it ended.
+
+    Delta remembers those of the last hour, with the plans and the broadcast rows by which it read their logs: of one
+    warehouse a hundred megabytes or more, and of the warehouses of a hundred tests more than Java's memory.
+    """
+    yield
+    assert spark._jvm is not None
+    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+
+
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with clips of 3.25 s: catalogue.csv has 24, four a style, more.csv two more. Not to be changed."""
