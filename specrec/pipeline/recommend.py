@@ -282,7 +282,8 @@ class _Lists:
             self.written[system] = new + moved + gone
         # of the rows, which read the table that is written now, Spark lets go
         tracks = self._keep(rows.select("track_id").distinct())
-        warehouse.change("recommendations", rows, PAIR, _MOVED, states)
+        group_rows = self._run.config.maintain.rows_a_group
+        warehouse.change("recommendations", rows, PAIR, _MOVED, states, group_rows=group_rows)
         return tracks
 
 

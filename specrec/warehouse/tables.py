@@ -31,6 +31,7 @@ from specrec.errors import SpecrecError, StorageError
 from specrec.logs import get_logger
 from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.changing import change_rows
 from specrec.warehouse.history import (
     HISTORY,
     Commit,
@@ -41,7 +42,7 @@ from specrec.warehouse.history import (
     version_after,
 )
 from specrec.warehouse.opening import FAILURES, open_table, patiently, reason
-from specrec.warehouse.schemas import GONE, KEEPING, MOVED, NEW, TABLES, Table
+from specrec.warehouse.schemas import KEEPING, TABLES, Table
 
 #: Of Delta's features that a writer must know, those that delta-rs knows; with others, Spark writes all.
 _WRITTEN_BY_DELTA_RS = frozenset(
@@ -53,6 +54,10 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
+
+#: So many files of each part a task writes side by side: its rows, and those of the change feed. Of more, Spark
+#: would sort the rows, and write one file after the other.
+_FILES_AT_ONCE = 4
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -559,6 +564,8 @@ class Warehouse:
         identity: Sequence[str],
         moved: Sequence[str],
         states: Mapping[str, str],
+        *,
+        group_rows: int = 0,
     ) -> None:
         """Insert, change and delete rows of a table in one commit that remembers its inputs' states.
 
@@ -577,24 +584,30 @@ class Warehouse:
         moved : sequence of str
         states : mapping of str to str
             Of each part that the changes are of, the state of what it was computed from.
+        group_rows : int
+            Rows of a row group, at most; 0: as many as Spark puts in one.
         """
-        kind, schema = F.col("new.change"), TABLES[name].schema
+        table = TABLES[name]
         mark = Mark(self.states(name) | dict(states))
         if changes.isEmpty():  # what is remembered changed alone
             with self._marked(mark):
                 self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
             return
-        rows = changes.select("change", *(F.col(f"`{of.name}`").cast(of.dataType) for of in schema.fields))
-        same = [F.col(f"old.`{column}`") == F.col(f"new.`{column}`") for column in identity]
-        same += [F.col(f"old.`{part}`").isin(*states) for part in TABLES[name].partitioned_by]
-        table = DeltaTable.forPath(self.spark, self.path(name))
-        merge = table.alias("old").merge(rows.alias("new"), reduce(Column.__and__, same))
-        merge = merge.whenMatchedDelete(kind == GONE)
-        if moved:
-            merge = merge.whenMatchedUpdate(kind == MOVED, {of: F.col(f"new.`{of}`") for of in moved})
-        merge = merge.whenMatchedUpdate(set=_columns(name))
-        with self._marked(mark):
-            merge.whenNotMatchedInsert(kind == NEW, values=_columns(name)).execute()
+        declared = (F.col(f"`{of.name}`").cast(of.dataType) for of in table.schema.fields)
+        part = table.partitioned_by[0] if table.partitioned_by else ""
+        own = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(states))}
+        if group_rows:
+            own["parquet.block.row.count.limit"] = str(group_rows)
+        with self._marked(mark, own):
+            change_rows(
+                self.path(name),
+                changes.select("change", *declared),
+                identity=identity,
+                moved=moved,
+                part=part,
+                parts=states,
+                order=(*table.partitioned_by, *(table.read_by or table.key)),
+            )
 
     def _own(self, mark: Mark) -> Mark:
         return mark if mark.run else replace(mark, run=self._run_id)
