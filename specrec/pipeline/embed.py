@@ -23,6 +23,8 @@ from specrec.warehouse.artefacts import Artefact
 
 #: Spectrograms of more runs than these are looked for in the whole table.
 _MOST_RUNS = 50
+#: So many changes of vectors are few: their ids are brought to this process, and sent from there to every task.
+_FEW = 100_000
 
 
 def embed(run: Run) -> None:
@@ -37,22 +39,23 @@ def embed(run: Run) -> None:
                 known[space.artefact.name] = run.artefacts.need(space.artefact)
         hashes = {name: input_hashes(space, known) for name, space in spaces.items()}
         compared = _wanted_and_there(run, hashes)
-        gone = F.col("accepted").isNull()
-        stale = ~gone & ~F.coalesce(F.array_contains("accepted", F.col("old_hash")), F.lit(False))
+        gone, stale, there = F.col("is_gone"), F.col("is_stale"), F.col("is_there")
         counts = compared.groupBy("space").agg(
-            F.count("accepted").alias("wanted"),
+            F.count_if(~gone).alias("wanted"),
             F.count_if(gone).alias("gone"),
             F.count_if(stale).alias("stale"),
-            F.count_if(stale & F.col("old_hash").isNotNull()).alias("replaced"),
+            F.count_if(stale & there).alias("replaced"),
         )
         found = {row.space: row for row in counts.collect()}  # one row a space
         report.rows_in = max((row.wanted for row in found.values()), default=0)
         removed = max((row.gone for row in found.values()), default=0)
         report.count("removed", removed)
+        changed = compared.where(gone | stale)
+        if sum(row.gone + row.stale for row in found.values()) <= _FEW:
+            changed = _here(changed)
         if any(row.gone or row.replaced for row in found.values()):
-            old = compared.where(gone | (stale & F.col("old_hash").isNotNull()))
-            warehouse.delete("embeddings", old.select("space", "track_id"))
-        todo = compared.where(stale)
+            warehouse.delete("embeddings", changed.where(there).select("space", "track_id"))
+        todo = changed.where(stale)
         of = {space: todo.where(F.col("space") == space) for space, row in found.items() if row.stale}
 
         def made(space: Space, rows: DataFrame) -> DataFrame:
@@ -128,16 +131,31 @@ def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], 
 
 
 def _wanted_and_there(run: Run, hashes: Mapping[str, Sequence[Column]]) -> DataFrame:
-    """Return ``space, track_id, run_id, accepted, old_hash``: the vectors that should be and those that are.
+    """Return the vectors that should be and those that are.
 
-    ``run_id`` is that of the extraction; ``accepted`` the input hashes that an up-to-date vector has one of, null
-    where there should be no vector; ``old_hash`` that of the vector that is there, null where there is none.
+    ``space, track_id, run_id, is_there, is_gone, is_stale``: ``run_id`` is that of the
+    extraction; ``is_there`` says whether there is a vector, ``is_gone`` whether there should be none, and
+    ``is_stale`` whether it is missing or out of date.
     """
     wanted = (F.struct(F.lit(space).alias("space"), F.array(*of).alias("accepted")) for space, of in hashes.items())
     features = run.analysed("audio_features").select("track_id", "run_id", F.explode(F.array(*wanted)).alias("of"))
     done = run.warehouse.read("embeddings").select("space", "track_id", F.col("input_hash").alias("old_hash"))
     key = ["space", "track_id"]
-    return features.select(*key[1:], "run_id", "of.*").join(done, key, "full_outer")
+    both = features.select(*key[1:], "run_id", "of.*").join(done, key, "full_outer")
+    is_gone = F.col("accepted").isNull()
+    is_current = F.coalesce(F.array_contains("accepted", F.col("old_hash")), F.lit(False))
+    return both.select(
+        *key,
+        "run_id",
+        F.col("old_hash").isNotNull().alias("is_there"),
+        is_gone.alias("is_gone"),
+        (~is_gone & ~is_current).alias("is_stale"),
+    )
+
+
+def _here(rows: DataFrame) -> DataFrame:
+    """Return few rows from this process: what they were made of is then not read again whenever they are needed."""
+    return rows.sparkSession.createDataFrame(rows.toArrow(), rows.schema)
 
 
 def _spectrograms(run: Run, stale: DataFrame) -> DataFrame:

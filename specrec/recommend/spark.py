@@ -31,6 +31,9 @@ Batches = Iterator[pa.RecordBatch]
 LIST = ["system", "track_id"]
 PAIR = [*LIST, "recommended_track_id"]
 
+#: Cosines are added up as whole numbers of this part of one: finer, and the squares of many would not fit 64 bits.
+_PARTS_OF_ONE = 1e7
+
 _NAMES = "track_id string, allowed boolean, artists array<string>, albums array<struct<album:string,artist:string>>"
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"
 _COMPARED = "track_id string, jaccard double, rank_biased_overlap double, in_both int"
@@ -98,9 +101,10 @@ def summaries_of_neighbours(neighbours: DataFrame, duplicates: DataFrame) -> Dat
     rows = neighbours.select(*OWNER, "rank", "neighbour_id", "cosine")
     rows = rows.join(group, "track_id", "left").join(of_listed, "neighbour_id", "left")
     is_copy = F.coalesce(F.col("duplicate") == F.col("of_neighbour"), F.lit(False))
-    # sums of decimals, unlike those of doubles, do not depend on the order of the rows
-    cosine = F.when(~is_copy, F.col("cosine").cast("decimal(18,15)"))
-    mean, square = F.avg(cosine).cast("double"), F.avg((cosine * cosine).cast("decimal(18,15)")).cast("double")
+    # sums of whole numbers, unlike those of doubles, do not depend on the order of the rows
+    cosine = F.when(~is_copy, F.round(F.col("cosine") * _PARTS_OF_ONE).cast("long"))
+    count = F.count(cosine)
+    mean, square = F.sum(cosine) / count / _PARTS_OF_ONE, F.sum(cosine * cosine) / count / _PARTS_OF_ONE**2
     gathered = rows.groupBy(*OWNER).agg(
         mean.alias("mean"),
         square.alias("square"),

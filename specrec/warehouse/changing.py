@@ -63,8 +63,8 @@ def change_rows(
     predicate = spark._jsparkSession.sessionState().sqlParser().parseExpression(condition)
     replaced = transaction.filterFiles(_sequence(jvm, [predicate]), False)
     standing = spark.read.format("delta").option("versionAsOf", transaction.snapshot().version()).load(path)
-    properties = transaction.metadata().configuration()
-    has_feed = properties.getOrElse("delta.enableChangeDataFeed", None) == "true"
+    feed = transaction.metadata().configuration().get("delta.enableChangeDataFeed")
+    has_feed = feed.isDefined() and feed.get().lower() == "true"
     rows = changed_rows(
         standing.where(condition), changes, identity=identity, moved=moved, order=order, has_feed=has_feed
     )

@@ -44,8 +44,8 @@ def spark(s3: S3Server) -> Iterator[SparkSession]:
 def _forget_tables(spark: SparkSession) -> Iterator[None]:
     """Let Delta forget the tables of a test once it ended.
 
-    Delta remembers those of the last hour, with the plans and the broadcast rows by which it read their logs: of one
-    warehouse a hundred megabytes or more, and of the warehouses of a hundred tests more than Java's memory.
+    Delta remembers those of the last hour, with the plans and the broadcast rows by which it read their logs: of
+    one warehouse a hundred megabytes or more, and of the warehouses of a hundred tests more than Java's memory.
     """
     yield
     assert spark._jvm is not None

@@ -1,0 +1,192 @@
+"""Rows of a table are changed in one commit: the table, its files and its change feed are as they should be."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from specrec.recommend.spark import PAIR
+from specrec.storage.config import StorageConfig
+from specrec.warehouse.schemas import GONE, MOVED, NEW
+from specrec.warehouse.tables import Warehouse
+
+MOVES = ("rank", "affinity", "run_id")
+TOLD = ("rank", "score", "affinity", "explanation", "run_id")
+FEED = "_change_type"
+
+Key = tuple[str, str, str]
+Rows = dict[Key, dict[str, Any]]
+
+
+@pytest.fixture
+def warehouse(spark: SparkSession, tmp_path: Path) -> Warehouse:
+    found = Warehouse(lambda: spark, str(tmp_path / "warehouse"), StorageConfig(), "20260101T000000Z-abcdef")
+    found.create_missing()
+    return found
+
+
+def of_lists(warehouse: Warehouse, rows: Rows, kinds: dict[Key, str] | None = None) -> DataFrame:
+    """The table's rows; with kinds, changes of them."""
+    given = [(*key, *(row[name] for name in TOLD), (kinds or {}).get(key)) for key, row in rows.items()]
+    types = "rank int, score double, affinity double, explanation string, run_id string, change string"
+    frame = warehouse.spark.createDataFrame(given, f"{', '.join(f'{name} string' for name in PAIR)}, {types}")
+    others = {
+        "reasons": F.expr(
+            "cast(array() as array<struct<family string, feature string, contribution double, "
+            "track_value double, recommended_value double, statement string>>)"
+        ),
+        "track_seconds": F.lit(1.5),
+        "recommended_seconds": F.lit(None).cast("double"),
+        "statistics_version": F.lit(1),
+        "config_hash": F.lit("c"),
+        "computed_at": F.lit(datetime(2026, 1, 1, tzinfo=UTC)),
+    }
+    frame = frame.withColumns(others)
+    return frame if kinds is not None else frame.drop("change")
+
+
+def there(warehouse: Warehouse) -> Rows:
+    found = warehouse.read("recommendations").select(*PAIR, *TOLD).collect()
+    rows = {tuple(row[name] for name in PAIR): {name: row[name] for name in TOLD} for row in found}
+    assert len(rows) == len(found)
+    return rows  # type: ignore[return-value]
+
+
+def files_of(warehouse: Warehouse, system: str) -> set[str]:
+    return {uri for uri in warehouse.table("recommendations").file_uris() if f"system={system}" in uri}
+
+
+def first_lists() -> Rows:
+    return {
+        (system, f"t{track:03}", f"r{rank}"): {
+            "rank": rank,
+            "score": 1 - rank / 10,
+            "affinity": float(rank),
+            "explanation": "first",
+            "run_id": "1",
+        }
+        for system in ("features", "hybrid", "spectrogram")
+        for track in range(60)
+        for rank in range(1, 5)
+    }
+
+
+def write_first(warehouse: Warehouse) -> Rows:
+    rows = first_lists()
+    written = of_lists(warehouse, rows).repartitionByRange(2, "track_id").sortWithinPartitions("track_id", "rank")
+    states = dict.fromkeys(("features", "hybrid", "spectrogram"), "1")
+    warehouse.replace_parts("recommendations", "system", written, states)
+    return rows
+
+
+def test_the_table_and_its_feed_say_what_a_hundred_changes_make_of_it(warehouse: Warehouse) -> None:
+    rows, chance = write_first(warehouse), random.Random(3)
+    for night in range(2, 5):
+        kinds: dict[Key, str] = {}
+        changed: Rows = {}
+        for key in chance.sample(sorted(rows), 100):
+            if key[0] == "spectrogram":
+                continue
+            kinds[key] = chance.choice((NEW, MOVED, GONE))
+            changed[key] = {
+                "rank": night * 10,
+                "score": 0.5,
+                "affinity": None,
+                "explanation": "again",
+                "run_id": str(night),
+            }
+        for number in range(20):
+            key = ("hybrid", f"n{night}{number:02}", "r1")
+            kinds[key] = NEW
+            changed[key] = changed[next(iter(changed))] | {"rank": 1}
+        kinds["hybrid", "not there", "r1"] = GONE
+        kinds["hybrid", "not there", "r2"] = MOVED
+        for name in ("r1", "r2"):
+            changed["hybrid", "not there", name] = changed[next(iter(changed))]
+        before, version = dict(rows), warehouse.version("recommendations")
+        for key, kind in kinds.items():
+            if kind == GONE:
+                rows.pop(key, None)
+            elif kind == NEW:
+                rows[key] = changed[key]
+            elif key in rows:
+                rows[key] = rows[key] | {name: changed[key][name] for name in MOVES}
+        others = files_of(warehouse, "spectrogram")
+        states = {"features": str(night), "hybrid": str(night)}
+        changes = of_lists(warehouse, changed, kinds).repartition(3)
+        warehouse.change("recommendations", changes, PAIR, MOVES, states, group_rows=100)
+
+        assert there(warehouse) == rows
+        assert warehouse.version("recommendations") == version + 1
+        assert warehouse.states("recommendations") == {**states, "spectrogram": "1"}
+        assert files_of(warehouse, "spectrogram") == others
+        feed = pa.RecordBatchReader.from_stream(warehouse.table("recommendations").load_cdf(version + 1))
+        replayed = dict(before)
+        told = feed.read_all().to_pylist()
+        for row in sorted(told, key=lambda row: row[FEED] in {"insert", "update_postimage"}):
+            key = tuple(row[name] for name in PAIR)
+            values = {name: row[name] for name in TOLD}
+            if row[FEED] in {"insert", "update_postimage"}:
+                replayed[key] = values
+            else:
+                assert replayed.pop(key) == values == before[key]
+        assert replayed == rows
+        # nothing is told of rows that stay
+        assert {tuple(row[name] for name in PAIR) for row in told} <= kinds.keys()
+
+
+def test_files_keep_their_order_and_new_rows_are_in_order_too(warehouse: Warehouse) -> None:
+    rows = write_first(warehouse)
+    keys = [key for key in rows if key[0] != "spectrogram" and key[1] < "t050"][::7]
+    new = {
+        (system, f"t{track:03}", "r9"): rows[system, "t000", "r1"]
+        for system in ("features", "hybrid")
+        for track in range(0, 60, 3)
+    }
+    changed = {key: rows[key] | {"rank": 7} for key in keys} | new
+    kinds = dict.fromkeys(keys, MOVED) | dict.fromkeys(new, NEW)
+    states = {"features": "2", "hybrid": "2"}
+    warehouse.change("recommendations", of_lists(warehouse, changed, kinds), PAIR, MOVES, states, group_rows=16)
+    for uri in warehouse.table("recommendations").file_uris():
+        file = pq.ParquetFile(uri)
+        tracks = file.read(columns=["track_id"])["track_id"].to_pylist()
+        assert tracks == sorted(tracks)
+        if "spectrogram" not in uri:
+            assert max(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)) <= 16
+
+
+def test_a_column_that_somebody_added_is_kept_where_rows_stay(warehouse: Warehouse) -> None:
+    write_first(warehouse)
+    spark, place = warehouse.spark, warehouse.path("recommendations")
+    spark.sql(f"alter table delta.`{place}` add columns (shelf string)")
+    spark.sql(f"update delta.`{place}` set shelf = 'S' where system = 'hybrid'")
+    moved, gone, new = ("hybrid", "t001", "r1"), ("hybrid", "t001", "r2"), ("hybrid", "t001", "r8")
+    row = there(warehouse)[moved]
+    changed = {moved: row | {"rank": 8}, gone: row, new: row | {"rank": 2}}
+    kinds = {moved: MOVED, gone: GONE, new: NEW}
+    warehouse.change("recommendations", of_lists(warehouse, changed, kinds), PAIR, MOVES, {"hybrid": "2"})
+    found = warehouse.read("recommendations").where("system = 'hybrid' and track_id = 't001'").collect()
+    assert {row.recommended_track_id: row.shelf for row in found} == {"r1": "S", "r3": "S", "r4": "S", "r8": None}
+
+
+def test_a_table_without_a_feed_and_without_parts(warehouse: Warehouse) -> None:
+    def agreement(values: dict[str, float], kinds: dict[str, str]) -> DataFrame:
+        given = [(track, value, kinds.get(track)) for track, value in values.items()]
+        rows = warehouse.spark.createDataFrame(given, "track_id string, jaccard double, change string")
+        others = {"rank_biased_overlap": F.lit(0.5), "in_both": F.lit(1), "run_id": F.lit("1")}
+        return rows.withColumns(others | {"computed_at": F.lit(datetime(2026, 1, 1, tzinfo=UTC))})
+
+    warehouse.replace("agreement", agreement({"a": 0.1, "b": 0.2, "c": 0.3}, {}).drop("change"), "1")
+    changes = agreement({"b": 0.9, "c": 0.0, "d": 0.4}, {"b": NEW, "c": GONE, "d": NEW})
+    warehouse.change("agreement", changes, ["track_id"], (), {"agreement": "2"})
+    found = warehouse.read("agreement").collect()
+    assert sorted((row.track_id, row.jaccard) for row in found) == [("a", 0.1), ("b", 0.9), ("d", 0.4)]
+    assert warehouse.states("agreement") == {"agreement": "2"}
