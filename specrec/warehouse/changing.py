@@ -2,8 +2,8 @@
 
 Delta's MERGE, where it inserts rows too, joins all rows of the table in full with the changes. It shuffles them,
 with all that they say, so that a track's rows come to lie in all files, or else brings those of a whole partition
-through one task. Here the table's rows meet no more than the keys of the changes, where they are; new rows become
-files of their own.
+through one task. Here the table's rows meet no more than the keys of the changes, where they are, while these are
+few enough to be sent to every executor; new rows become files of their own.
 
 The commit is made by Delta's own transaction, as its commands make theirs: conflicts are found, and the change data
 feed says what was deleted, changed and inserted. Delta does not publish that interface, so a new version of Delta
@@ -25,6 +25,9 @@ from specrec.warehouse.schemas import MOVED, NEW
 _FEED = "_change_type"
 #: What becomes of a row, beside it: a table has no such columns.
 _KIND, _MOVED_TO = "_what_becomes_of_it", "_where_it_moves"
+#: The keys of so many changes are sent to every executor, so that the table's rows stay where they are. Of more, the
+#: rows are shuffled, and sorted.
+FEW = 500_000
 
 
 def change_rows(
@@ -66,7 +69,13 @@ def change_rows(
     feed = transaction.metadata().configuration().get("delta.enableChangeDataFeed")
     has_feed = feed.isDefined() and feed.get().lower() == "true"
     rows = changed_rows(
-        standing.where(condition), changes, identity=identity, moved=moved, order=order, has_feed=has_feed
+        standing.where(condition),
+        changes,
+        identity=identity,
+        moved=moved,
+        order=order,
+        has_feed=has_feed,
+        are_few=changes.count() <= FEW,
     )
     written = transaction.writeFiles(rows._jdf)
     now = int(time.time() * 1000)
@@ -87,21 +96,23 @@ def changed_rows(
     moved: Sequence[str],
     order: Sequence[str],
     has_feed: bool,
+    are_few: bool = True,
 ) -> DataFrame:
     """Return the rows as they are to be, and with a feed, besides, what it is to say, told by ``_change_type``.
 
     Parameters
     ----------
     standing : DataFrame
-        The rows that there are. Those that stay keep their order where the changes are few enough to be sent to
-        every executor.
+        The rows that there are. Those that stay keep their order where the changes are few; else they are sorted.
     changes : DataFrame
         As in :func:`change_rows`.
+    are_few : bool
+        Whether the keys of the changes may be sent to every executor.
     """
     columns, known = standing.columns, set(changes.columns)
     to = F.struct(*(F.col(f"`{name}`") for name in moved)) if moved else F.lit(None)
     keys = changes.select(*identity, F.col("change").alias(_KIND), to.alias(_MOVED_TO))
-    met = standing.join(keys, list(identity), "left")
+    met = standing.join(F.broadcast(keys) if are_few else keys, list(identity), "left")
 
     def row(kind: str | None, is_moved: bool = False) -> Column:
         values = [
@@ -118,6 +129,8 @@ def changed_rows(
         met = met.where(untouched | was_moved)
         told = F.when(untouched, F.array(row(None))).otherwise(F.array(row(None, True)))
     rows = met.select(F.explode(told).alias("row")).select("row.*")
+    if not are_few:
+        rows = rows.repartitionByRange(*order).sortWithinPartitions(*order)
 
     # of columns that somebody added to the table, nothing is known
     values = [F.col(f"`{of.name}`") if of.name in known else F.lit(None).cast(of.dataType).alias(of.name)

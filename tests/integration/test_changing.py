@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from specrec.recommend.spark import PAIR
 from specrec.storage.config import StorageConfig
+from specrec.warehouse import changing
 from specrec.warehouse.schemas import GONE, MOVED, NEW
 from specrec.warehouse.tables import Warehouse
 
@@ -87,7 +88,11 @@ def write_first(warehouse: Warehouse) -> Rows:
     return rows
 
 
-def test_the_table_and_its_feed_say_what_a_hundred_changes_make_of_it(warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("few", [500_000, 0])
+def test_the_table_and_its_feed_say_what_a_hundred_changes_make_of_it(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(changing, "FEW", few)
     rows, chance = write_first(warehouse), random.Random(3)
     for night in range(2, 5):
         kinds: dict[Key, str] = {}
