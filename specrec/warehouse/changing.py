@@ -25,8 +25,8 @@ from specrec.warehouse.schemas import MOVED, NEW
 _FEED = "_change_type"
 #: What becomes of a row, beside it: a table has no such columns.
 _KIND, _MOVED_TO = "_what_becomes_of_it", "_where_it_moves"
-#: The keys of so many changes are sent to every executor, so that the table's rows stay where they are. Of more, the
-#: rows are shuffled, and sorted.
+#: The keys of so many changes are sent to every executor, so that the table's rows stay where they are. Of more,
+#: the rows are shuffled, and sorted.
 FEW = 500_000
 
 
