@@ -51,7 +51,7 @@ def embed(run: Run) -> None:
         removed = max((row.gone for row in found.values()), default=0)
         report.count("removed", removed)
         changed = compared.where(gone | stale)
-        if sum(row.gone + row.stale for row in found.values()) <= _FEW:
+        if 0 < sum(row.gone + row.stale for row in found.values()) <= _FEW:
             changed = _here(changed)
         if any(row.gone or row.replaced for row in found.values()):
             warehouse.delete("embeddings", changed.where(there).select("space", "track_id"))
@@ -133,9 +133,9 @@ def _hear(run: Run, stale: DataFrame, model: Model, made: Callable[[DataFrame], 
 def _wanted_and_there(run: Run, hashes: Mapping[str, Sequence[Column]]) -> DataFrame:
     """Return the vectors that should be and those that are.
 
-    ``space, track_id, run_id, is_there, is_gone, is_stale``: ``run_id`` is that of the
-    extraction; ``is_there`` says whether there is a vector, ``is_gone`` whether there should be none, and
-    ``is_stale`` whether it is missing or out of date.
+    The columns are ``space, track_id, run_id, is_there, is_gone, is_stale``. ``run_id`` is that of the extraction;
+    ``is_there`` says whether there is a vector, ``is_gone`` whether there should be none, and ``is_stale`` whether
+    it is missing or out of date.
     """
     wanted = (F.struct(F.lit(space).alias("space"), F.array(*of).alias("accepted")) for space, of in hashes.items())
     features = run.analysed("audio_features").select("track_id", "run_id", F.explode(F.array(*wanted)).alias("of"))

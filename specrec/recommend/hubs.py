@@ -13,6 +13,10 @@ import numpy as np
 from specrec.arrays import Float64Array
 from specrec.recommend.config import Hubs
 
+#: Cosines are added up as whole numbers of this part of one, whose sums do not depend on their order. It is finer
+#: than a cosine of float32 vectors is exact, and the squares of ninety thousand fit 64 bits.
+PARTS_OF_ONE = 1e7
+
 #: The least standard deviation that is reckoned with: cosines that lie closer together are as good as equal.
 _LEAST_SPREAD = 1e-6
 
@@ -34,8 +38,12 @@ class Nearness(NamedTuple):
         """Return the nearness of one track by the cosines of its nearest; NaN if there are none."""
         if not len(cosines):
             return cls(np.array(np.nan), np.array(np.nan))
-        mean = cosines.mean()
-        return cls(mean, np.sqrt(np.maximum(np.square(cosines).mean() - mean * mean, 0.0)))
+        whole = np.round(cosines * PARTS_OF_ONE).astype(np.int64)
+        mean, square = (
+            np.float64(of.sum()) / len(whole) / unit
+            for of, unit in ((whole, PARTS_OF_ONE), (whole * whole, PARTS_OF_ONE**2))
+        )
+        return cls(mean, np.sqrt(np.maximum(square - mean * mean, 0.0)))
 
     def or_else(self, cosine: Float64Array) -> Nearness:
         """Return the same, with the cosine of a pair where nothing is known (NaN).

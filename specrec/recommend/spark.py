@@ -20,6 +20,7 @@ from specrec.recommend.agreement import COMPARED, compare_batches
 from specrec.recommend.choose import OWNER, choose_batches
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.explain import Explainer, explain_batch
+from specrec.recommend.hubs import PARTS_OF_ONE
 from specrec.recommend.profiles import Source
 from specrec.recommend.traits import IN_EXTRA, columns_for, traits_of
 from specrec.settings import System
@@ -30,9 +31,6 @@ Batches = Iterator[pa.RecordBatch]
 #: What tells a list from all others, and a pair of tracks.
 LIST = ["system", "track_id"]
 PAIR = [*LIST, "recommended_track_id"]
-
-#: Cosines are added up as whole numbers of this part of one: finer, and the squares of many would not fit 64 bits.
-_PARTS_OF_ONE = 1e7
 
 _NAMES = "track_id string, allowed boolean, artists array<string>, albums array<struct<album:string,artist:string>>"
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"
@@ -84,8 +82,8 @@ def summaries_of_neighbours(neighbours: DataFrame, duplicates: DataFrame) -> Dat
     """Return ``space, track_id, mean, std, candidates``: what matters of each track's neighbours, in one row.
 
     ``mean`` and ``std``, the mean and the standard deviation of the cosines, say how near the nearest are. A
-    track's own copies are left out of these: they are near to any track, and make no hub of it; null if there are
-    no others. ``candidates`` is a code of all of the rows.
+    track's own copies are left out of these: they are near to any track, and make no hub of it; null, and 0, if
+    there are no others. ``candidates`` is a code of all of the rows.
 
     A track's rows lie together, so that Spark makes one of them before anything is shuffled.
 
@@ -102,9 +100,9 @@ def summaries_of_neighbours(neighbours: DataFrame, duplicates: DataFrame) -> Dat
     rows = rows.join(group, "track_id", "left").join(of_listed, "neighbour_id", "left")
     is_copy = F.coalesce(F.col("duplicate") == F.col("of_neighbour"), F.lit(False))
     # sums of whole numbers, unlike those of doubles, do not depend on the order of the rows
-    cosine = F.when(~is_copy, F.round(F.col("cosine") * _PARTS_OF_ONE).cast("long"))
+    cosine = F.when(~is_copy, F.round(F.col("cosine") * PARTS_OF_ONE).cast("long"))
     count = F.count(cosine)
-    mean, square = F.sum(cosine) / count / _PARTS_OF_ONE, F.sum(cosine * cosine) / count / _PARTS_OF_ONE**2
+    mean, square = F.sum(cosine) / count / PARTS_OF_ONE, F.sum(cosine * cosine) / count / PARTS_OF_ONE**2
     gathered = rows.groupBy(*OWNER).agg(
         mean.alias("mean"),
         square.alias("square"),

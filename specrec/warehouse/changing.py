@@ -1,9 +1,9 @@
-"""Some rows of a table are changed: its files are written anew in the order that they have, without a shuffle.
+"""Some rows of a table are changed: its files are written anew in the order that they have.
 
 Delta's MERGE, where it inserts rows too, joins all rows of the table in full with the changes. It shuffles them,
 with all that they say, so that a track's rows come to lie in all files, or else brings those of a whole partition
-through one task. Here the table's rows meet no more than the keys of the changes, where they are, while these are
-few enough to be sent to every executor; new rows become files of their own.
+through one task. Here the rows of the table stay where they are, and meet the keys of the changes with what is
+moved, while these are few enough to be sent to every executor. New rows become files of their own.
 
 The commit is made by Delta's own transaction, as its commands make theirs: conflicts are found, and the change data
 feed says what was deleted, changed and inserted. Delta does not publish that interface, so a new version of Delta
@@ -19,7 +19,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from specrec.warehouse.schemas import MOVED, NEW
+from specrec.warehouse.schemas import GONE, MOVED, NEW
 
 #: The column by which Delta tells rows of the change feed from those of the table: there it is null.
 _FEED = "_change_type"
@@ -39,8 +39,9 @@ def change_rows(
     part: str,
     parts: Collection[str],
     order: Sequence[str],
-) -> None:
-    """Insert, change and delete rows in one commit.
+    are_few: bool,
+) -> bool:
+    """Insert, change and delete rows in one commit, and return whether there was anything to change.
 
     Parameters
     ----------
@@ -48,26 +49,27 @@ def change_rows(
         The table's folder, as Spark takes it.
     changes : DataFrame
         The table's declared columns and ``change``, as :meth:`specrec.warehouse.tables.Warehouse.change` takes
-        them; read twice.
+        them; read several times: persist it.
     identity, moved : sequence of str
     part : str
         The column that the table is partitioned by; empty if it is not.
     parts : collection of str
-        The values of `part` that changes are of: files of others are not looked at.
+        The values of `part` that changes are of: files of others are not looked at, those of these are all written.
     order : sequence of str
         What new rows are sorted by.
+    are_few : bool
+        Whether there are no more changes than :data:`FEW`.
     """
     spark = changes.sparkSession
     jvm: Any = spark._jvm
-    none = getattr(getattr(jvm, "scala.None$"), "MODULE$")
-    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, path)
-    transaction = log.startTransaction(none, none)
+    delta, none = jvm.org.apache.spark.sql.delta, getattr(getattr(jvm, "scala.None$"), "MODULE$")
+    transaction = delta.DeltaLog.forTable(spark._jsparkSession, path).startTransaction(none, none)
     condition = f"`{part}` in ({', '.join(map(_quoted, parts))})" if part else "true"
     predicate = spark._jsparkSession.sessionState().sqlParser().parseExpression(condition)
     replaced = transaction.filterFiles(_sequence(jvm, [predicate]), False)
-    standing = spark.read.format("delta").option("versionAsOf", transaction.snapshot().version()).load(path)
     feed = transaction.metadata().configuration().get("delta.enableChangeDataFeed")
     has_feed = feed.isDefined() and feed.get().lower() == "true"
+    standing = spark.read.format("delta").option("versionAsOf", transaction.snapshot().version()).load(path)
     rows = changed_rows(
         standing.where(condition),
         changes,
@@ -75,17 +77,18 @@ def change_rows(
         moved=moved,
         order=order,
         has_feed=has_feed,
-        are_few=changes.count() <= FEW,
+        are_few=are_few,
     )
-    written = transaction.writeFiles(rows._jdf)
+    written = _values(transaction.writeFiles(rows._jdf))
+    if has_feed and not any(file.getClass().getSimpleName() == "AddCDCFile" for file in written):
+        return False  # a commit without a word for the feed would say that all rows came anew
     now = int(time.time() * 1000)
-    actions = [replaced.apply(number).removeWithTimestamp(now, True) for number in range(replaced.size())]
-    actions += [written.apply(number) for number in range(written.size())]
-    some = jvm.scala.Option.apply
-    # of all that Delta records: in which mode, and of which rows
-    told = [jvm.org.apache.spark.sql.SaveMode.Overwrite, none, some(condition), *[none] * 6]
-    write = getattr(jvm.org.apache.spark.sql.delta, "DeltaOperations$Write")(*told)
-    transaction.commit(_sequence(jvm, actions), write)
+    actions = [file.removeWithTimestamp(now, True) for file in _values(replaced)] + written
+    # of all that Delta records of a write: in which mode, and of which rows
+    told = [jvm.org.apache.spark.sql.SaveMode.Overwrite, none, jvm.scala.Option.apply(condition), *[none] * 6]
+    transaction.commit(_sequence(jvm, actions), getattr(delta, "DeltaOperations$Write")(*told))
+    spark.catalog.refreshByPath(path)  # what Spark keeps of the table as it was is no answer any more
+    return True
 
 
 def changed_rows(
@@ -96,7 +99,7 @@ def changed_rows(
     moved: Sequence[str],
     order: Sequence[str],
     has_feed: bool,
-    are_few: bool = True,
+    are_few: bool,
 ) -> DataFrame:
     """Return the rows as they are to be, and with a feed, besides, what it is to say, told by ``_change_type``.
 
@@ -106,10 +109,9 @@ def changed_rows(
         The rows that there are. Those that stay keep their order where the changes are few; else they are sorted.
     changes : DataFrame
         As in :func:`change_rows`.
-    are_few : bool
-        Whether the keys of the changes may be sent to every executor.
     """
-    columns, known = standing.columns, set(changes.columns)
+    declared = [name for name in changes.columns if name != "change"]
+    foreign = [name for name in standing.columns if name not in declared]
     to = F.struct(*(F.col(f"`{name}`") for name in moved)) if moved else F.lit(None)
     keys = changes.select(*identity, F.col("change").alias(_KIND), to.alias(_MOVED_TO))
     met = standing.join(F.broadcast(keys) if are_few else keys, list(identity), "left")
@@ -117,7 +119,7 @@ def changed_rows(
     def row(kind: str | None, is_moved: bool = False) -> Column:
         values = [
             F.col(f"{_MOVED_TO}.`{name}`").alias(name) if is_moved and name in moved else F.col(f"`{name}`")
-            for name in columns
+            for name in standing.columns
         ]
         return F.struct(*values, *([F.lit(kind).cast("string").alias(_FEED)] if has_feed else []))
 
@@ -132,19 +134,43 @@ def changed_rows(
     if not are_few:
         rows = rows.repartitionByRange(*order).sortWithinPartitions(*order)
 
-    # of columns that somebody added to the table, nothing is known
-    values = [F.col(f"`{of.name}`") if of.name in known else F.lit(None).cast(of.dataType).alias(of.name)
-              for of in standing.schema.fields]  # fmt: skip
-    new = changes.where(F.col("change") == NEW).select(*values)
+    new = changes.where(F.col("change") == NEW).drop("change")
+    if foreign:  # columns that somebody added: of a row that is replaced, what they say stays
+        said = standing.select(*identity, *(F.col(f"`{name}`") for name in foreign))
+        new = new.join(said, list(identity), "left")
+    new = new.select(*(F.col(f"`{name}`") for name in standing.columns))
     new = new.repartitionByRange(*order).sortWithinPartitions(*order)
     if has_feed:
-        both = F.array(F.lit(None).cast("string"), F.lit("insert"))
-        new = new.withColumn(_FEED, F.explode(both))
+        new = new.withColumn(_FEED, F.explode(F.array(F.lit(None).cast("string"), F.lit("insert"))))
     return rows.unionByName(new)
+
+
+def count_changes(changes: DataFrame, identity: Sequence[str], part: str) -> dict[str, int]:
+    """Return how many changes there are, by part of the table; all under an empty name if it has none.
+
+    Raises
+    ------
+    ValueError
+        If two changes are of one row, or one is of a kind that there is not.
+    """
+    is_known = F.coalesce(F.col("change").isin(NEW, MOVED, GONE), F.lit(False))
+    of = F.col(part) if part else F.lit("")
+    rows = changes.groupBy(of.alias("part"), *identity).agg(
+        F.count("*").alias("n"), F.count_if(~is_known).alias("unknown")
+    )
+    of_part = rows.groupBy("part").agg(*(F.sum(n).alias(n) for n in ("n", "unknown")), F.max("n").alias("most"))
+    found = of_part.collect()  # one row a part
+    if any(row.unknown or row.most > 1 for row in found):
+        raise ValueError("changes of a table must be new, moved or gone, and of each row there must be one")
+    return {row.part: row.n for row in found}
 
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _values(sequence: Any) -> list[Any]:
+    return [sequence.apply(number) for number in range(sequence.size())]
 
 
 def _sequence(jvm: Any, values: Sequence[Any]) -> Any:

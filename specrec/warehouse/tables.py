@@ -31,7 +31,7 @@ from specrec.errors import SpecrecError, StorageError
 from specrec.logs import get_logger
 from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
-from specrec.warehouse.changing import change_rows
+from specrec.warehouse.changing import FEW, change_rows, count_changes
 from specrec.warehouse.history import (
     HISTORY,
     Commit,
@@ -55,9 +55,9 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
 
-#: So many files of each part a task writes side by side: its rows, and those of the change feed. Of more, Spark
-#: would sort the rows, and write one file after the other.
-_FILES_AT_ONCE = 4
+#: A task that changes rows writes two files of a part side by side: its rows, and what the change feed says. Were
+#: fewer allowed, Spark would sort the rows, and write one file after the other.
+_FILES_AT_ONCE = 2
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -579,35 +579,47 @@ class Warehouse:
             which the columns `moved` alone are changed, the others being null here;
             :data:`~specrec.warehouse.schemas.GONE` for one that is deleted. It is read more than once: persist it.
         identity : sequence of str
-            The columns by which a row is told from all others. Where a part of the table is named by one of them,
-            only the parts in `states` are looked through.
+            The columns by which a row is told from all others. The files are written anew of each part of the table
+            that a change is of.
         moved : sequence of str
         states : mapping of str to str
             Of each part that the changes are of, the state of what it was computed from.
         group_rows : int
             Rows of a row group, at most; 0: as many as Spark puts in one.
+
+        Raises
+        ------
+        ValueError
+            If two changes are of one row, or one is of a kind that there is not.
         """
         table = TABLES[name]
+        part = table.partitioned_by[0] if table.partitioned_by else ""
         mark = Mark(self.states(name) | dict(states))
-        if changes.isEmpty():  # what is remembered changed alone
+        counts = count_changes(changes, identity, part)
+        changed = False
+        if counts:
+            declared = (F.col(f"`{of.name}`").cast(of.dataType) for of in table.schema.fields)
+            size = self.spark.conf.get("spark.sql.files.maxPartitionBytes", None)
+            own = {
+                "spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(counts)),
+                "spark.sql.files.openCostInBytes": size or str(128 << 20),  # a task reads of one file alone
+            }
+            if group_rows:
+                own["parquet.block.row.count.limit"] = str(group_rows)
+            with self._marked(mark, own):
+                changed = change_rows(
+                    self.path(name),
+                    changes.select("change", *declared),
+                    identity=identity,
+                    moved=moved,
+                    part=part,
+                    parts=counts,
+                    order=(*table.partitioned_by, *(table.read_by or table.key)),
+                    are_few=sum(counts.values()) <= FEW,
+                )
+        if not changed:  # but for what is remembered
             with self._marked(mark):
                 self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
-            return
-        declared = (F.col(f"`{of.name}`").cast(of.dataType) for of in table.schema.fields)
-        part = table.partitioned_by[0] if table.partitioned_by else ""
-        own = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(states))}
-        if group_rows:
-            own["parquet.block.row.count.limit"] = str(group_rows)
-        with self._marked(mark, own):
-            change_rows(
-                self.path(name),
-                changes.select("change", *declared),
-                identity=identity,
-                moved=moved,
-                part=part,
-                parts=states,
-                order=(*table.partitioned_by, *(table.read_by or table.key)),
-            )
 
     def _own(self, mark: Mark) -> Mark:
         return mark if mark.run else replace(mark, run=self._run_id)

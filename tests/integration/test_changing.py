@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyspark.sql import functions as F
 
 from specrec.recommend.spark import PAIR
 from specrec.storage.config import StorageConfig
-from specrec.warehouse import changing
+from specrec.warehouse import tables
 from specrec.warehouse.schemas import GONE, MOVED, NEW
 from specrec.warehouse.tables import Warehouse
 
@@ -92,7 +93,7 @@ def write_first(warehouse: Warehouse) -> Rows:
 def test_the_table_and_its_feed_say_what_a_hundred_changes_make_of_it(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(changing, "FEW", few)
+    monkeypatch.setattr(tables, "FEW", few)
     rows, chance = write_first(warehouse), random.Random(3)
     for night in range(2, 5):
         kinds: dict[Key, str] = {}
@@ -173,10 +174,10 @@ def test_a_column_that_somebody_added_is_kept_where_rows_stay(warehouse: Warehou
     spark, place = warehouse.spark, warehouse.path("recommendations")
     spark.sql(f"alter table delta.`{place}` add columns (shelf string)")
     spark.sql(f"update delta.`{place}` set shelf = 'S' where system = 'hybrid'")
-    moved, gone, new = ("hybrid", "t001", "r1"), ("hybrid", "t001", "r2"), ("hybrid", "t001", "r8")
+    moved, gone, new, told = (("hybrid", "t001", name) for name in ("r1", "r2", "r8", "r3"))
     row = there(warehouse)[moved]
-    changed = {moved: row | {"rank": 8}, gone: row, new: row | {"rank": 2}}
-    kinds = {moved: MOVED, gone: GONE, new: NEW}
+    changed = {moved: row | {"rank": 8}, gone: row, new: row | {"rank": 2}, told: row | {"score": 0.2}}
+    kinds = {moved: MOVED, gone: GONE, new: NEW, told: NEW}
     warehouse.change("recommendations", of_lists(warehouse, changed, kinds), PAIR, MOVES, {"hybrid": "2"})
     found = warehouse.read("recommendations").where("system = 'hybrid' and track_id = 't001'").collect()
     assert {row.recommended_track_id: row.shelf for row in found} == {"r1": "S", "r3": "S", "r4": "S", "r8": None}
@@ -195,3 +196,55 @@ def test_a_table_without_a_feed_and_without_parts(warehouse: Warehouse) -> None:
     found = warehouse.read("agreement").collect()
     assert sorted((row.track_id, row.jaccard) for row in found) == [("a", 0.1), ("b", 0.9), ("d", 0.4)]
     assert warehouse.states("agreement") == {"agreement": "2"}
+
+
+def test_files_keep_their_order_night_after_night(warehouse: Warehouse) -> None:
+    """Files of unequal sizes, several of which would be read by one task."""
+    rows = write_first(warehouse)
+    for night in range(2, 5):
+        keys = [key for key in rows if key[0] != "spectrogram"][night :: 9 + night]
+        new = {("hybrid", f"t{20 * night:03}", f"n{night}{rank}"): rows[keys[0]] for rank in range(40)}
+        changed = {key: rows[key] for key in keys} | new
+        kinds = dict.fromkeys(keys, MOVED) | dict.fromkeys(new, NEW)
+        states = {"features": str(night), "hybrid": str(night)}
+        warehouse.change("recommendations", of_lists(warehouse, changed, kinds), PAIR, MOVES, states)
+        rows |= new
+    for uri in warehouse.table("recommendations").file_uris():
+        tracks = pq.ParquetFile(uri).read(columns=["track_id"])["track_id"].to_pylist()
+        assert tracks == sorted(tracks)
+    # new rows came as files of their own, and no file was mixed with another
+    added = [
+        set(pq.ParquetFile(uri).read()["recommended_track_id"].to_pylist()) for uri in files_of(warehouse, "hybrid")
+    ]
+    assert not [of for of in added if len({name[:2] for name in of if name[0] == "n"}) > 1]
+
+
+def test_what_changes_nothing_leaves_files_and_feed_alone(warehouse: Warehouse) -> None:
+    rows = write_first(warehouse)
+    files = {system: files_of(warehouse, system) for system in ("features", "hybrid", "spectrogram")}
+    gone = ("hybrid", "not there", "r1")
+    states = {"hybrid": "2", "features": "2"}
+    changes = of_lists(warehouse, {gone: rows["hybrid", "t000", "r1"]}, {gone: GONE})
+    warehouse.change("recommendations", changes, PAIR, MOVES, states)
+    version = warehouse.version("recommendations")
+    assert warehouse.states("recommendations") == {**states, "spectrogram": "1"}
+    table = warehouse.table("recommendations")
+    assert not pa.RecordBatchReader.from_stream(table.load_cdf(version)).read_all().num_rows
+    # of the systems that are brought up to date, the files of one in which a row changed are written
+    key = ("hybrid", "t000", "r1")
+    changes = of_lists(warehouse, {key: rows[key]}, {key: GONE})
+    warehouse.change("recommendations", changes, PAIR, MOVES, {"hybrid": "3", "features": "3"})
+    for system, before in files.items():
+        assert (files_of(warehouse, system) == before) == (system != "hybrid")
+    assert len(there(warehouse)) == len(rows) - 1
+
+
+@pytest.mark.parametrize("kinds", [(MOVED, MOVED), (GONE, NEW), ("other",), (None,)])
+def test_changes_that_contradict_each_other_are_refused(warehouse: Warehouse, kinds: tuple[str, ...]) -> None:
+    rows = write_first(warehouse)
+    key = ("hybrid", "t000", "r1")
+    one = [of_lists(warehouse, {key: rows[key]}, {key: kind}) for kind in kinds]
+    version = warehouse.version("recommendations")
+    with pytest.raises(ValueError, match="of each row there must be one"):
+        warehouse.change("recommendations", reduce(DataFrame.unionByName, one), PAIR, MOVES, {"hybrid": "2"})
+    assert warehouse.version("recommendations") == version
