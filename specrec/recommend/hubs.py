@@ -40,7 +40,7 @@ class Nearness(NamedTuple):
             return cls(np.array(np.nan), np.array(np.nan))
         whole = np.round(cosines * PARTS_OF_ONE).astype(np.int64)
         mean, square = (
-            np.float64(of.sum()) / len(whole) / unit
+            np.asarray(of.sum() / len(whole) / unit)
             for of, unit in ((whole, PARTS_OF_ONE), (whole * whole, PARTS_OF_ONE**2))
         )
         return cls(mean, np.sqrt(np.maximum(square - mean * mean, 0.0)))
