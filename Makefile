@@ -63,7 +63,7 @@ fuzz: setup ## Analyse CASES mutated files, other ones each time (make fuzz CASE
 
 bench-extract: setup jars ## Time extraction beside librosa, Essentia, openSMILE, and in Spark (ten minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	$(BIN)/python tests/bench/extract.py
+	$(BIN)/python tests/bench/extract.py $(ARGS)
 
 bench-neighbours: setup jars ## Time the search beside FAISS, hnswlib, voyager and MLlib (an hour the first time)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench

@@ -53,6 +53,7 @@ from specrec.audio.isolated import Analyst, keep_freed_memory
 from specrec.audio.spark import extract as extract_files
 from specrec.config import Config, load
 from specrec.session import get_spark
+from specrec.storage import parent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "bench"
@@ -239,7 +240,8 @@ def job(spark: SparkSession, uris: Sequence[str], config: Config) -> tuple[DataF
     files = spark.createDataFrame(rows, "audio_uri string, audio_fingerprint string, track_ids array<string>")
     tasks = max(-(-len(uris) // config.extract.files_per_task), min(len(uris), 4 * CORES))
     seen = Observation()
-    return extract_files(files, config, tasks).observe(seen, F.count("code").alias("failed")), seen
+    extracted = extract_files(files, config, tasks, parent(uris[0]))
+    return extracted.observe(seen, F.count("code").alias("failed")), seen
 
 
 def extraction_rate(spark: SparkSession, uris: Sequence[str], config: Config) -> float:
