@@ -67,19 +67,19 @@ bench-extract: setup jars ## Time extraction beside librosa, Essentia, openSMILE
 
 bench-neighbours: setup jars ## Time the search beside FAISS, hnswlib, voyager and MLlib (an hour the first time)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	$(BIN)/python tests/bench/neighbours.py
+	$(BIN)/python tests/bench/neighbours.py $(ARGS)
 
 bench-night: setup jars ## Time a night that changes a little beside the first one, at three sizes (an hour; ARGS=--tracks 25000)
 	$(BIN)/python tests/bench/night.py $(ARGS)
 
 bench-embedding: setup train jars ## Time an encoder on stored spectrograms: ONNX Runtime alone, and in Spark
-	$(BIN)/python tests/bench/embedding.py
+	$(BIN)/python tests/bench/embedding.py $(ARGS)
 
 bench-encoder: setup train ## Cross-validate the encoder on real clips, beside the other spaces (an hour; MUSICNN=FILE)
 	$(BIN)/python tests/bench/encoder.py $(if $(MUSICNN),--musicnn $(MUSICNN)) $(ARGS)
 
 bench-explain: setup ## Time what explaining a pair costs in Python (a minute)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/explain.py
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/explain.py $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy examples || true

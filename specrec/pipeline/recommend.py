@@ -267,10 +267,11 @@ class _Lists:
         explained = self._explain(pairs, few=True).withColumn("change", F.lit(NEW))
         others = changes.where(F.col("change") != NEW).withColumns(self._run.stamp())
         rows = self._keep(explained.unionByName(others, allowMissingColumns=True))
-        counts: dict[tuple[System, str], int] = {
-            (row.system, row.change): row["count"] for row in rows.groupBy("system", "change").count().collect()
-        }
         chosen = {row.system: row["count"] for row in anew.groupBy("system").count().collect()}  # one row a system
+        # of the rows, which read the table that is written now, Spark lets go
+        tracks = self._keep(rows.select("track_id").distinct())
+        group_rows = self._run.config.maintain.rows_a_group
+        counts = warehouse.change("recommendations", rows, PAIR, _MOVED, states, group_rows=group_rows)
         for system in states:
             new, moved, gone = (counts.get((system, kind), 0) for kind in (NEW, MOVED, GONE))
             self._report.record("lists_chosen", chosen.get(system, 0), system)
@@ -280,10 +281,6 @@ class _Lists:
                 f"{chosen.get(system, 0)} chosen anew; rows: {new} told, {moved} moved, {gone} gone"
             )
             self.written[system] = new + moved + gone
-        # of the rows, which read the table that is written now, Spark lets go
-        tracks = self._keep(rows.select("track_id").distinct())
-        group_rows = self._run.config.maintain.rows_a_group
-        warehouse.change("recommendations", rows, PAIR, _MOVED, states, group_rows=group_rows)
         return tracks
 
 

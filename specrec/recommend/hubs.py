@@ -39,10 +39,8 @@ class Nearness(NamedTuple):
         if not len(cosines):
             return cls(np.array(np.nan), np.array(np.nan))
         whole = np.round(cosines * PARTS_OF_ONE).astype(np.int64)
-        mean, square = (
-            np.asarray(of.sum() / len(whole) / unit)
-            for of, unit in ((whole, PARTS_OF_ONE), (whole * whole, PARTS_OF_ONE**2))
-        )
+        mean = np.asarray(whole.sum() / len(whole) / PARTS_OF_ONE)
+        square = (whole * whole).sum() / len(whole) / PARTS_OF_ONE**2
         return cls(mean, np.sqrt(np.maximum(square - mean * mean, 0.0)))
 
     def or_else(self, cosine: Float64Array) -> Nearness:

@@ -13,7 +13,7 @@ may need a look here.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -36,8 +36,7 @@ def change_rows(
     *,
     identity: Sequence[str],
     moved: Sequence[str],
-    part: str,
-    parts: Collection[str],
+    condition: str,
     order: Sequence[str],
     are_few: bool,
 ) -> bool:
@@ -51,10 +50,9 @@ def change_rows(
         The table's declared columns and ``change``, as :meth:`specrec.warehouse.tables.Warehouse.change` takes
         them; read several times: persist it.
     identity, moved : sequence of str
-    part : str
-        The column that the table is partitioned by; empty if it is not.
-    parts : collection of str
-        The values of `part` that changes are of: files of others are not looked at, those of these are all written.
+    condition : str
+        Tells in SQL which parts of the table changes are of: the files of others are not looked at, those of these
+        are all written.
     order : sequence of str
         What new rows are sorted by.
     are_few : bool
@@ -64,7 +62,6 @@ def change_rows(
     jvm: Any = spark._jvm
     delta, none = jvm.org.apache.spark.sql.delta, getattr(getattr(jvm, "scala.None$"), "MODULE$")
     transaction = delta.DeltaLog.forTable(spark._jsparkSession, path).startTransaction(none, none)
-    condition = f"`{part}` in ({', '.join(map(_quoted, parts))})" if part else "true"
     predicate = spark._jsparkSession.sessionState().sqlParser().parseExpression(condition)
     replaced = transaction.filterFiles(_sequence(jvm, [predicate]), False)
     feed = transaction.metadata().configuration().get("delta.enableChangeDataFeed")
@@ -145,28 +142,22 @@ def changed_rows(
     return rows.unionByName(new)
 
 
-def count_changes(changes: DataFrame, identity: Sequence[str], part: str) -> dict[str, int]:
-    """Return how many changes there are, by part of the table; all under an empty name if it has none.
+def count_changes(changes: DataFrame, identity: Sequence[str], part: str) -> dict[tuple[str, str], int]:
+    """Return how many changes there are, by part of the table and kind; the part is empty if it has none.
 
     Raises
     ------
     ValueError
         If two changes are of one row, or one is of a kind that there is not.
     """
-    is_known = F.coalesce(F.col("change").isin(NEW, MOVED, GONE), F.lit(False))
     of = F.col(part) if part else F.lit("")
-    rows = changes.groupBy(of.alias("part"), *identity).agg(
-        F.count("*").alias("n"), F.count_if(~is_known).alias("unknown")
-    )
-    of_part = rows.groupBy("part").agg(*(F.sum(n).alias(n) for n in ("n", "unknown")), F.max("n").alias("most"))
-    found = of_part.collect()  # one row a part
-    if any(row.unknown or row.most > 1 for row in found):
+    rows = changes.groupBy(of.alias("part"), *identity)
+    rows_of = rows.agg(F.min("change").alias("kind"), F.count("*").alias("n"))
+    counts = rows_of.groupBy("part", "kind").agg(F.count("*").alias("rows"), F.max("n").alias("most"))
+    found = counts.collect()  # three rows a part
+    if any(row.kind not in (NEW, MOVED, GONE) or row.most > 1 for row in found):
         raise ValueError("changes of a table must be new, moved or gone, and of each row there must be one")
-    return {row.part: row.n for row in found}
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return {(row.part, row.kind): row.rows for row in found}
 
 
 def _values(sequence: Any) -> list[Any]:

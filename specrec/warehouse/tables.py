@@ -361,7 +361,7 @@ class Warehouse:
         writer = rows.write.format("delta").mode("overwrite").option("dataChange", "false")
         own = {"parquet.block.row.count.limit": str(group_rows)}
         with self._marked(self._standing(name), own):
-            writer.option("replaceWhere", f"{column} = '{part}'").save(self.path(name))
+            writer.option("replaceWhere", _is_in(column, [part])).save(self.path(name))
 
     def clean(self, name: str, keep_days: float) -> int:
         """Delete the files that no version of the last days needs, and the log's entries beyond its own retention.
@@ -552,10 +552,9 @@ class Warehouse:
         states : mapping of str to str
             Of each part that is replaced, the state of what it was computed from.
         """
-        parts = ", ".join(f"'{part}'" for part in states)
         writer = _shape(name, rows).write.format("delta").mode("overwrite")
         with self._marked(Mark(self.states(name) | dict(states))):
-            writer.option("replaceWhere", f"{column} in ({parts})").save(self.path(name))
+            writer.option("replaceWhere", _is_in(column, states)).save(self.path(name))
 
     def change(
         self,
@@ -566,7 +565,7 @@ class Warehouse:
         states: Mapping[str, str],
         *,
         group_rows: int = 0,
-    ) -> None:
+    ) -> dict[tuple[str, str], int]:
         """Insert, change and delete rows of a table in one commit that remembers its inputs' states.
 
         What did not change is not among the changes, and a follower of the table's change feed does not see it.
@@ -587,6 +586,11 @@ class Warehouse:
         group_rows : int
             Rows of a row group, at most; 0: as many as Spark puts in one.
 
+        Returns
+        -------
+        dict of int
+            How many changes there were, by part of the table (empty if it has none) and kind; 0 is left out.
+
         Raises
         ------
         ValueError
@@ -599,9 +603,10 @@ class Warehouse:
         changed = False
         if counts:
             declared = (F.col(f"`{of.name}`").cast(of.dataType) for of in table.schema.fields)
+            parts = {value for value, _ in counts}
             size = self.spark.conf.get("spark.sql.files.maxPartitionBytes", None)
             own = {
-                "spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(counts)),
+                "spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(parts)),
                 "spark.sql.files.openCostInBytes": size or str(128 << 20),  # a task reads of one file alone
             }
             if group_rows:
@@ -612,14 +617,14 @@ class Warehouse:
                     changes.select("change", *declared),
                     identity=identity,
                     moved=moved,
-                    part=part,
-                    parts=counts,
+                    condition=_is_in(part, parts) if part else "true",
                     order=(*table.partitioned_by, *(table.read_by or table.key)),
                     are_few=sum(counts.values()) <= FEW,
                 )
         if not changed:  # but for what is remembered
             with self._marked(mark):
                 self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
+        return counts
 
     def _own(self, mark: Mark) -> Mark:
         return mark if mark.run else replace(mark, run=self._run_id)
@@ -775,6 +780,18 @@ def _shape(name: str, rows: DataFrame) -> DataFrame:
     """Select and cast the table's columns, in its order; a column that it lacks is a bug and fails here."""
     schema = TABLES[name].schema
     return rows.select(*(F.col(f"`{field.name}`").cast(field.dataType) for field in schema.fields))
+
+
+def _is_in(column: str, values: Iterable[str]) -> str:
+    r"""Return in SQL that a column has one of some values; the order of the values does not matter.
+
+    Examples
+    --------
+    >>> print(_is_in("system", {"it's"}))
+    `system` in ('it\'s')
+    """
+    quoted = ("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in sorted(values))
+    return f"`{column}` in ({', '.join(quoted)})"
 
 
 def _same(key: Sequence[str]) -> str:
