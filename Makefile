@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain format package clean
+.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain bench-listeners format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -80,6 +80,10 @@ bench-encoder: setup train ## Cross-validate the encoder on real clips, beside t
 
 bench-explain: setup ## Time what explaining a pair costs in Python (a minute)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/explain.py $(ARGS)
+
+bench-listeners: setup ## Measure lists for people on real ratings, beside implicit and EASE (CM100K=FOLDER, ten minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/listeners.py $(CM100K) $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy examples || true

@@ -21,6 +21,7 @@ from specrec.embedding.config import BUILT_IN, HYBRID, EmbeddingConfig, FitConfi
 from specrec.encoder.config import EncoderConfig
 from specrec.errors import ConfigError
 from specrec.evaluate.config import EvaluateConfig
+from specrec.listeners.config import ListenersConfig
 from specrec.map.config import MapConfig
 from specrec.neighbours.config import NeighboursConfig
 from specrec.recommend.config import RecommendConfig
@@ -70,6 +71,7 @@ class Config(Section):
     storage: StorageConfig = Field(default_factory=StorageConfig)
     audio: AudioConfig = Field(default_factory=AudioConfig)
     extract: ExtractConfig = Field(default_factory=ExtractConfig)
+    listeners: ListenersConfig = Field(default_factory=ListenersConfig)
     fit: FitConfig = Field(default_factory=FitConfig)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
     neighbours: NeighboursConfig = Field(default_factory=NeighboursConfig)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 #: Variables of the environment whose values are written nowhere.
-CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SPECREC_HASH_KEY")
 
 _named: set[Path] = set()
 

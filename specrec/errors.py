@@ -21,6 +21,10 @@ class CatalogueError(SpecrecError):
     """The catalogue cannot be read, lacks a required column, or shrank beyond the configured bound."""
 
 
+class EventsError(SpecrecError):
+    """Events cannot be read, or more of them than ``listeners.max_refused_share`` allows cannot be used."""
+
+
 class StorageError(SpecrecError):
     """A store (disk or object storage) cannot be reached or refuses access."""
 

@@ -153,7 +153,7 @@ def session_settings(config: Config) -> dict[str, str]:
         # by default 4,096 rows are read into one array: with fewer, embedding takes a tenth less time
         "spark.sql.parquet.columnarReaderBatchSize": "256",
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "specrec-spark-warehouse"),
-        "spark.redaction.regex": "(?i)secret|password|token|credential|access[._]?key",
+        "spark.redaction.regex": "(?i)secret|password|token|credential|access[._]?key|hash[._]?key",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": config.spark.driver_memory,

@@ -15,6 +15,10 @@ def _delimiter(text: str) -> str:
     return "\t" if text in ("\\t", "tab") else text
 
 
+#: The type of a setting that is a delimiter: one character.
+Delimiter = Annotated[str, Field(min_length=1, max_length=1), BeforeValidator(_delimiter)]
+
+
 class CatalogueConfig(Section):
     """Where the tracks are listed, and where their audio lies.
 
@@ -37,7 +41,7 @@ class CatalogueConfig(Section):
         default=None,
         description="encoding of a CSV catalogue, such as cp1252; null: what its byte order mark says, else UTF-8",
     )
-    delimiter: Annotated[str, Field(min_length=1, max_length=1), BeforeValidator(_delimiter)] | None = Field(
+    delimiter: Delimiter | None = Field(
         default=None,
         description="what stands between the columns of a CSV catalogue; null: the comma, semicolon, tab or bar "
         "that its header has most of",

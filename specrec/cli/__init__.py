@@ -9,7 +9,20 @@ from __future__ import annotations
 import click
 
 import specrec
-from specrec.cli import changes, demo, evaluate, maintain, nightly, query, repair, rollback, show, train
+from specrec.cli import (
+    changes,
+    demo,
+    evaluate,
+    forget,
+    maintain,
+    nightly,
+    query,
+    recommend_for,
+    repair,
+    rollback,
+    show,
+    train,
+)
 from specrec.cli.options import Group
 
 
@@ -31,6 +44,7 @@ for _command in (
     demo.jars,
     nightly.nightly,
     show.show,
+    recommend_for.recommend_for,
     show.runs,
     show.quarantine,
     show.show_map,
@@ -38,6 +52,7 @@ for _command in (
     query.query_many,
     evaluate.evaluate,
     changes.changes,
+    forget.forget,
     maintain.maintain,
     rollback.rollback,
     repair.repair,

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from specrec.config import Config
 from specrec.embedding.spaces import spaces_of
-from specrec.settings import SettingsHash, System, hash_of
+from specrec.listeners.config import LISTENERS_VERSION, OF_PREFERENCES
+from specrec.settings import SettingsHash, System, hash_of, settings_hash
+
+_DURATIONS = ("min_duration_seconds", "max_duration_seconds")
 
 
 def neighbours_hash(config: Config, space: System) -> SettingsHash:
@@ -35,13 +38,37 @@ def map_hash(config: Config) -> SettingsHash:
     return config.map.settings_hash(spaces_of(config)[config.map.space].settings_hash, config.fit.seed)
 
 
+def blend_hash(config: Config) -> SettingsHash:
+    """Return what it depends on how much each component of people's scores counts, besides what is fitted."""
+    listeners = config.listeners
+    own = listeners.differing("few_preferences", "blend_sample", "new_below")
+    space = spaces_of(config)[listeners.space].settings_hash
+    return settings_hash("blend", LISTENERS_VERSION, listeners.fit_hash, own, space, config.fit.seed)
+
+
+def people_hash(config: Config) -> SettingsHash:
+    """Return what people's lists depend on, besides preferences, vectors, and what is fitted to listeners."""
+    return config.listeners.lists_hash(
+        spaces_of(config)[config.listeners.space].settings_hash, _allowed_hash(config)
+    )
+
+
+def _allowed_hash(config: Config) -> SettingsHash:
+    of = config.recommend
+    return settings_hash(of.differing("max_per_artist", "max_per_album", "explicit", "market", *_DURATIONS))
+
+
 def results_hash(config: Config) -> str:
     """Return one short name of all settings that change a result, for ``runs``."""
     lists = (recommend_hash(config, system) for system in config.systems)
+    listeners = config.listeners.differing(
+        *OF_PREFERENCES
+    )  # only if there are any: what came later changes no hash
     return hash_of(
         config.fit.differing(),
         config.embedding.differing(),
         duplicates_hash(config),
         *lists,
         map_hash(config),
+        *([listeners] if listeners else []),
     )

@@ -52,6 +52,19 @@ METRICS: dict[str, Metric] = {
     "failed_share": Metric(
         "The share of the catalogue's audio files that failed since a night last told it.", words="{value:.4g}"
     ),
+    # listen
+    "files_read": Metric("How many files of events are new or changed, and were read."),
+    "events_new": Metric("How many events were taken in."),
+    "events_known": Metric("How many of the events that were read had been taken in before."),
+    "events_refused": Metric("How many of the events that were read were refused, by why.", "codes", "{value} {part}"),
+    "people_due": Metric("How many people's lists were made anew."),
+    "weight": Metric("What a component of people's scores counts, by how much is known of the person.", "components"),
+    "people_changed": Metric("How many people's preferences were made anew."),
+    "preferences_written": Metric("How many preferences are new, or other than before."),
+    "preferences_gone": Metric("How many preferences are no longer there."),
+    # forget
+    "people_forgotten": Metric("How many people were forgotten."),
+    "rows_deleted": Metric("How many rows of these people were deleted.", "tables", "{value} rows deleted"),
     # fit, and what else is fitted
     "drift": Metric("How far the catalogue is from what the scaler was fitted to.", words="{value:.4f}"),
     "artefact_version": Metric("The version of an artefact that is in use.", "artefacts", "version {value}"),

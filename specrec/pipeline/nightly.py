@@ -9,6 +9,7 @@ from specrec.errors import SpecrecError
 from specrec.pipeline.account import account
 from specrec.pipeline.chosen import check_there
 from specrec.pipeline.ingest import check_catalogue, check_sources
+from specrec.pipeline.listen import check_events
 from specrec.pipeline.maintain import tidy
 from specrec.pipeline.run import open_run
 from specrec.pipeline.stages import STAGES, find_stage, in_order
@@ -55,6 +56,8 @@ def run_stages(
     runs = [find_stage(name) for name in chosen]
     if "ingest" in chosen:
         check_sources(config)
+    if "listen" in chosen:
+        check_events(config)
     with open_run(config, refit=refit, tracks=tracks) as run:
         there = run.warehouse.check()
         if "ingest" in chosen:

@@ -5,8 +5,8 @@ next night would make everything anew. They go back last. If the rollback is kil
 stand beside the artefacts of today, and the next night makes them anew; the other way round, a version of an
 artefact might be given twice while vectors of the first one are still there.
 
-The records stay: which runs there were, and what was measured of them. What is in quarantine goes back with the
-tracks that it speaks of.
+The records stay: which runs there were, what was measured of them, and who was forgotten, of whom nothing comes
+back. What is in quarantine goes back with the tracks that it speaks of.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from specrec.config import Config
 from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.pipeline.account import ACCOUNT
+from specrec.pipeline.forget import PERSONAL, drop_forgotten
 from specrec.pipeline.run import RECORDS, Run, open_run
 from specrec.storage import join
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.runs import ended_at, failed_stages
 
 #: What happened, and cannot be made not to have happened.
-_RECORDS = (*RECORDS, "evaluation")
+_RECORDS = (*RECORDS, "evaluation", "forgotten")
 
 
 def rollback(config: Config, to: str) -> list[str]:
@@ -59,6 +60,7 @@ def rollback(config: Config, to: str) -> list[str]:
                 report.details[name] = f"as at version {version}"
                 get_logger().info("table_rolled_back", table=name, version=version)
             run.warehouse.create_missing(list(there))  # what was declared since
+            drop_forgotten(run, [name for name in versions if name in PERSONAL])
             if not versions:
                 report.unchanged()
     if not versions:

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 _FUNCTIONS = {
     "ingest": "specrec.pipeline.ingest:ingest",
     "extract": "specrec.pipeline.extract:extract",
+    "listen": "specrec.pipeline.listen:listen",
+    "factors": "specrec.pipeline.factors:fit_factors",
     "fit": "specrec.pipeline.fit:fit",
     "embed": "specrec.pipeline.embed:embed",
     "neighbours": "specrec.pipeline.neighbours:find_neighbours",
     "duplicates": "specrec.pipeline.duplicates:find_duplicates",
     "recommend": "specrec.pipeline.recommend:recommend",
     "map": "specrec.pipeline.map:make_map",
+    "people": "specrec.pipeline.people:recommend_to_people",
 }
 
 #: The names of the stages, in the order of a night.

@@ -252,6 +252,64 @@ RECOMMENDATIONS = T.StructType(
     ]
 )
 
+TRACK_LISTENERS = T.StructType(
+    [
+        _TRACK_ID,
+        _field("listeners", _LONG, "how many people's opinion of it is known", nullable=False),
+        _field("liked", _LONG, "how many of them like it", nullable=False),
+        _field("disliked", _LONG, "how many of them do not", nullable=False),
+        _field(
+            "popularity",
+            _DOUBLE,
+            "logarithm of how many people are believed to know it, against the mean of all tracks",
+            nullable=False,
+        ),
+        _field(
+            "average",
+            _DOUBLE,
+            "logarithm of how much these are believed to like it, against the mean of all tracks",
+            nullable=False,
+        ),
+        _field("als", _FLOATS, "its factors by alternating least squares; null: nobody likes or dislikes it"),
+        _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+ALSO_LIKED = T.StructType(
+    [
+        _TRACK_ID,
+        _field("rank", _INT, "1 is the most similar; no gaps", nullable=False),
+        _field("other_id", _TEXT, "track_id of a track that the same people like", nullable=False),
+        _field("similarity", _DOUBLE, "cosine of who likes the two, shrunk where few do, 0 to 1", nullable=False),
+        _field("both", _LONG, "how many people like both", nullable=False),
+        _field("liked", _LONG, "how many people like the other", nullable=False),
+        _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+USER_RECOMMENDATIONS = T.StructType(
+    [
+        _field(
+            "system",
+            _TEXT,
+            "als, content, popularity, average, item_based or hybrid; services use hybrid",
+            nullable=False,
+        ),
+        _field("user_id", _TEXT, "the person; empty: whoever nothing is known of", nullable=False),
+        _field("rank", _INT, "1 is the best; no gaps", nullable=False),
+        _TRACK_ID,
+        _field("score", _DOUBLE, "what ranks go by: the sum of the reasons' contributions", nullable=False),
+        _field("explanation", _TEXT, "one sentence for the person", nullable=False),
+        _field("reasons", T.ArrayType(REASON), "the parts of the score, greatest first", nullable=False),
+        _field("level", _INT, "how much is known of the person: 0 nothing, 1 little, 2 much", nullable=False),
+        _field("input_hash", _TEXT, "what the person's lists were made from, in short", nullable=False),
+        _RUN_ID,
+        _COMPUTED_AT,
+    ]
+)
+
 LIST_INPUTS = T.StructType(
     [
         _field("system", _TEXT, "whose list it is of, as in recommendations", nullable=False),
@@ -305,6 +363,78 @@ MAP = T.StructType(
     ]
 )
 
+_USER_ID = _field("user_id", _TEXT, "who did it: the source's id, or with listeners.hash_users a keyed hash of it")
+
+EVENTS = T.StructType(
+    [
+        _field("event_id", _TEXT, "hash of all that the event says: what comes twice is one", nullable=False),
+        _field("user_id", _TEXT, _USER_ID.metadata["comment"], nullable=False),
+        _TRACK_ID,
+        _field("kind", _TEXT, "rating, like, dislike, play, skip or save", nullable=False),
+        _field("value", _DOUBLE, "of a rating: how good, by listeners.rating_scale"),
+        _field("listened_ms", _LONG, "for how long it was heard, in ms; null: the source does not say"),
+        _field("ts", _TIME, "when it was, of a play when it began (UTC)", nullable=False),
+        _field("session_id", _TEXT, "what was done in one go, by the source"),
+        _RUN_ID,
+    ]
+)
+
+REFUSED_EVENTS = T.StructType(
+    [
+        _field("uri", _TEXT, "the file that it stands in", nullable=False),
+        _field("event_id", _TEXT, "as in events", nullable=False),
+        _field("code", _TEXT, "stable code (specrec.events.rules.EVENT_CODES)", nullable=False),
+        _field("message", _TEXT, "what is wrong with it, and what cannot be read"),
+        _USER_ID,
+        _field("track_id", _TEXT, "the track, as the source names it"),
+        _field("kind", _TEXT, "as the source names it"),
+        _field("value", _DOUBLE, "as in events"),
+        _field("listened_ms", _LONG, "as in events"),
+        _field("ts", _TIME, "as in events"),
+        _field("session_id", _TEXT, "as in events"),
+        _field("said", _TEXT, "what cannot be read, as it is written"),
+        _RUN_ID,
+    ]
+)
+
+EVENT_FILES = T.StructType(
+    [
+        _field("uri", _TEXT, "the file", nullable=False),
+        _field("fingerprint", _TEXT, "tells that it changed, and is to be read again", nullable=False),
+        _field("rows", _LONG, "rows that it has", nullable=False),
+        _field("accepted", _LONG, "of these, how many were taken in", nullable=False),
+        _field("known", _LONG, "how many had been taken in before", nullable=False),
+        _field("refused", _LONG, "how many are in refused_events", nullable=False),
+        _RUN_ID,
+        _field("read_at", _TIME, "when it was read (UTC)", nullable=False),
+    ]
+)
+
+PREFERENCES = T.StructType(
+    [
+        _field("user_id", _TEXT, "as in events", nullable=False),
+        _TRACK_ID,
+        _field("preference", _DOUBLE, "-1 (disliked) to 1 (liked): the mean of what events say", nullable=False),
+        _field("confidence", _DOUBLE, "what these events weigh together, by listeners.*_weight", nullable=False),
+        _field("ratings", _INT, "how often the person rated the track", nullable=False),
+        _field("likes", _INT, "how often the person liked it", nullable=False),
+        _field("dislikes", _INT, "how often disliked it", nullable=False),
+        _field("plays", _INT, "how often played it", nullable=False),
+        _field("skips", _INT, "how often skipped it", nullable=False),
+        _field("saves", _INT, "how often saved it", nullable=False),
+        _field("last_seen", _TIME, "the newest of these events (UTC)", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+FORGOTTEN = T.StructType(
+    [
+        _field("user_hash", _TEXT, "hash of the user_id of somebody whose events are refused", nullable=False),
+        _field("forgotten_at", _TIME, "when `specrec forget` was asked to (UTC)", nullable=False),
+        _RUN_ID,
+    ]
+)
+
 ARTEFACTS = T.StructType(
     [
         _field(
@@ -332,7 +462,7 @@ RUNS = T.StructType(
             "stage",
             _TEXT,
             "a stage of a night, as specrec.pipeline.stages names them, or account, evaluate, train_encoder, undo, "
-            "repair, maintain or rollback",
+            "repair, maintain, rollback or forget",
             nullable=False,
         ),
         _field("status", _TEXT, "done, unchanged or failed", nullable=False),
@@ -414,6 +544,8 @@ class Table:
 #: What is set where a table does not say it: how long files are kept that are its own no more.
 KEEPING = (("delta.deletedFileRetentionDuration", f"interval {MOST_KEEP_DAYS} days"),)
 
+_SKIPPED_BY_TIME = ("delta.dataSkippingStatsColumns", "ts,run_id")
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -439,7 +571,27 @@ TABLES: dict[str, Table] = {
         Table("to_connect", TO_CONNECT, ("track_id", "group_id"), made_by="duplicates", by_rows=True),
         Table("duplicates", DUPLICATES, ("track_id",), made_by="duplicates"),
         Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
+        Table("track_listeners", TRACK_LISTENERS, ("track_id",), made_by="factors"),
+        Table("also_liked", ALSO_LIKED, ("track_id", "rank"), made_by="factors"),
+        Table(
+            "user_recommendations",
+            USER_RECOMMENDATIONS,
+            ("system", "user_id", "rank"),
+            ("system",),
+            made_by="people",
+            by_rows=True,
+            properties=(("delta.enableChangeDataFeed", "true"),),
+            read_by=("user_id", "rank"),
+        ),
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),
+        # what is skipped by is told by the log: of the people in a file it shall say nothing
+        Table("events", EVENTS, ("event_id",), made_by="listen", properties=(_SKIPPED_BY_TIME,)),
+        Table("event_files", EVENT_FILES, ("uri", "fingerprint"), made_by="listen"),
+        Table(
+            "refused_events", REFUSED_EVENTS, ("uri", "event_id"), made_by="listen", properties=(_SKIPPED_BY_TIME,)
+        ),
+        Table("preferences", PREFERENCES, ("user_id", "track_id"), made_by="listen"),
+        Table("forgotten", FORGOTTEN, ("user_hash",)),
         Table("artefacts", ARTEFACTS, ("name", "version"), made_by="fit"),
         Table("runs", RUNS, ("run_id", "stage")),
         Table("run_metrics", RUN_METRICS, ("run_id", "stage", "part", "metric")),

@@ -415,13 +415,21 @@ class Warehouse:
         """Return the newest version of a table."""
         return self._open(name).version()
 
-    def append(self, name: str, rows: DataFrame) -> None:
-        """Add rows."""
-        with self._marked():
+    def append(self, name: str, rows: DataFrame, states: Mapping[str, str] | None = None) -> None:
+        """Add rows, in one commit that remembers the states of their input, if given."""
+        with self._marked(Mark(dict(states or {}))):
             _shape(name, rows).write.format("delta").mode("append").save(self.path(name))
 
-    def append_few(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add a few rows that are in this process. No Spark job: that would take a second or two for one row."""
+    def append_few(
+        self, name: str, rows: Sequence[Mapping[str, Any]], states: Mapping[str, str] | None = None
+    ) -> None:
+        """Add a few rows that are in this process. No Spark job: that would take a second or two for one row.
+
+        Parameters
+        ----------
+        states : mapping of str to str or None
+            What the commit remembers of their input.
+        """
         declared = pa.schema(_delta_schema(TABLES[name]).to_arrow())
         # delta-rs refuses rows whose columns are commented otherwise than the table, made by an older release, says
         schema = pa.schema([field.remove_metadata() for field in declared])
@@ -430,13 +438,13 @@ class Warehouse:
         def write(properties: CommitProperties) -> None:
             table = self._open(name)
             if _by_spark(table):
-                self.append(name, self.spark.createDataFrame(few, TABLES[name].schema))
+                self.append(name, self.spark.createDataFrame(few, TABLES[name].schema), states)
                 return
             # columns that somebody added are null: to "merge" is not to ask for all of the table's columns
             deltalake.write_deltalake(table, few, mode="append", schema_mode="merge", commit_properties=properties)
 
         with self._by_delta_rs(name):
-            self._patiently_marked(name, Mark(), write)
+            self._patiently_marked(name, Mark(dict(states or {})), write)
 
     def _open(self, name: str) -> deltalake.DeltaTable:
         return deltalake.DeltaTable(uri_for_delta_rs(join(self._root, name)), storage_options=self._options)
@@ -531,11 +539,17 @@ class Warehouse:
                 .execute()
             )
 
-    def delete(self, name: str, keys: DataFrame) -> None:
-        """Delete the rows whose key columns equal a row of `keys` (which may hold a part of the key)."""
+    def delete(self, name: str, keys: DataFrame, states: Mapping[str, str] | None = None) -> None:
+        """Delete the rows that equal a row of `keys` in its columns, such as a part of the table's key.
+
+        Parameters
+        ----------
+        states : mapping of str to str or None
+            What the commit remembers of the table's input.
+        """
         if keys.isEmpty():
             return
-        with self._marked():
+        with self._marked(Mark(dict(states or {}))):
             self._merge(name, keys.distinct(), keys.columns).whenMatchedDelete().execute()
 
     def _merge(self, name: str, rows: DataFrame, key: Sequence[str]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from golden.digests import differences
 from golden.things import THINGS, Thing
 from specrec.config import fields
+from specrec.listeners.config import OF_PREFERENCES
 
 VALUES = Path(__file__).with_name("values.json")
 DEFAULTS = Path(__file__).with_name("defaults.json")
@@ -27,12 +28,17 @@ SECTIONS = {
     "duplicates": "specrec.duplicates.config.DUPLICATES_VERSION",
     "recommend": "specrec.recommend.config.RECOMMEND_VERSION",
     "map": "specrec.map.config.MAP_VERSION",
+    "listeners": "specrec.listeners.config.LISTENERS_VERSION",
 }
 #: Settings that are hashed by another package's version.
-ELSEWHERE = {"recommend.excerpt_seconds": "specrec.embedding.config.EMBEDDING_VERSION"}
+ELSEWHERE = {"recommend.excerpt_seconds": "specrec.embedding.config.EMBEDDING_VERSION"} | {
+    f"listeners.{name}": "specrec.listeners.config.PREFERENCES_VERSION" for name in OF_PREFERENCES
+}
 NOT_HASHED = frozenset(
     {
-        "fit.max_drift", "fit.max_statistics_shift", "map.refit_share", "neighbours.block_rows",
+        "fit.max_drift", "fit.max_statistics_shift", "listeners.always_refusable", "listeners.delimiter",
+        "listeners.encoding", "listeners.events", "listeners.format", "listeners.hash_users",
+        "listeners.max_refused_share", "map.refit_share", "neighbours.block_rows",
         "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from", "recommend.update_from",
     }
 )  # fmt: skip

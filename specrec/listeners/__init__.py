@@ -1,0 +1,1 @@
+"""What people like: models of listeners, lists for people, and why."""

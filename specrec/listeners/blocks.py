@@ -1,0 +1,364 @@
+"""Blocks of people and of tracks on their way to each other, packed, so that Spark moves few large rows.
+
+The steps, each inside one task, between which :mod:`specrec.listeners.spark` brings together what has one target:
+
+1. *pack tracks*: some ten thousand tracks become one row;
+2. *pack people*: the preferences of some hundred people become what they like, as vectors, in one row;
+3. *meet*: each block of people is scored against each block of tracks, and of each person the best remain;
+4. *choose*: of a person's best tracks in all blocks, the list is filled within its limits;
+5. *tell*: the score of each chosen track is split into its reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+from specrec.arrays import Float32Array, Float64Array, Int64Array
+from specrec.listeners.config import COMPONENTS, OF_TRACKS, ListenersConfig
+from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks
+from specrec.listeners.tastes import Preferences, factors, profiles, share_of_evidence
+from specrec.neighbours.kernel import best_first, unit
+from specrec.recommend.choose import Limit, choose
+from specrec.recommend.traits import holders
+from specrec.settings import System
+from specrec.warehouse.artefacts import pack, unpack
+
+#: A packed block: whose it is, and its arrays.
+PACKED = pa.schema({"block": pa.int32(), "ids": pa.list_(pa.string()), "payload": pa.binary()})
+
+#: A track that somebody knows, among those that are liked together with another: how much of the component
+#: ``item_based`` is due to it, how many people like both, and how many like it.
+TOGETHER = pa.struct({"code": pa.int64(), "part": pa.float64(), "both": pa.int64(), "liked": pa.int64()})
+#: So many of these are kept of a pair, those with the greatest parts.
+_KEPT_TOGETHER = 3
+
+#: A track that may come into a person's list.
+FOUND = pa.schema(
+    {
+        "system": pa.string(),
+        "user_id": pa.string(),
+        "track_id": pa.string(),
+        "code": pa.int64(),
+        "score": pa.float64(),
+        "components": pa.list_(pa.float64()),
+        "level": pa.int32(),
+        "is_new": pa.bool_(),
+        "is_heard": pa.bool_(),
+        "together": pa.list_(TOGETHER),
+        "duplicate": pa.int64(),
+        "artists": pa.list_(pa.int64()),
+        "albums": pa.list_(pa.int64()),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What was fitted to all listeners, as far as scoring needs it.
+
+    Attributes
+    ----------
+    gram : float64, shape (factors, factors)
+        The sum of the outer products of the factors of all tracks that have listeners.
+    alpha, regularisation : float
+        As the factors were fitted with.
+    systems : dict of float64, shape (levels, components)
+        What each component counts in each system for people of whom nothing, little or much is known.
+    levels : int64, shape (levels - 1,)
+        With so many preferences a person is of the next level.
+    dimensions : int
+        Of the vectors that content is judged by.
+    """
+
+    gram: Float64Array
+    alpha: float
+    regularisation: float
+    systems: Mapping[System, Float64Array]
+    levels: Int64Array
+    dimensions: int
+
+    def level_of(self, preferences: Int64Array) -> Int64Array:
+        """Return the level of people by the number of their preferences."""
+        found: Int64Array = np.searchsorted(self.levels, preferences, side="right").astype(np.int64)
+        return found
+
+
+def matrix_of(column: pa.Array, dimensions: int) -> Float32Array:
+    """Return lists as rows of a matrix; a null is a row of zeros."""
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    matrix = np.zeros((len(lists), dimensions), np.float32)
+    there = lists.is_valid().to_numpy(zero_copy_only=False)
+    values = lists.drop_null().flatten().to_numpy(zero_copy_only=False)
+    matrix[there] = values.astype(np.float32).reshape(-1, dimensions) if dimensions else matrix[there]
+    return matrix
+
+
+def column_of(column: pa.Array | pa.ChunkedArray) -> Any:
+    """Return a column's values as an array."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return whole.to_numpy(zero_copy_only=False)
+
+
+def _numbers(table: pa.Table, name: str) -> Any:
+    return column_of(table.column(name))
+
+
+def pack_tracks(table: pa.Table, model: Model) -> pa.Table:
+    """Return a block of tracks as one packed row.
+
+    Parameters
+    ----------
+    table : Table
+        ``block, track_id, code, als, content, popularity, average, is_new, similar`` (structs of ``code,
+        similarity, both, liked``), ``duplicate, artists, albums``.
+    """
+    table = table.combine_chunks().sort_by("code")
+    similar = table.column("similar").combine_chunks()
+    of_similar = similar.flatten()
+    meta: dict[str, Any] = {}
+    for name in ("artists", "albums"):
+        lists = table.column(name).combine_chunks()
+        meta |= {f"{name}_of": holders(lists), name: lists.flatten().to_numpy(zero_copy_only=False)}
+    arrays = {
+        "codes": _numbers(table, "code"),
+        "als": matrix_of(table.column("als"), len(model.gram)),
+        "content": unit(matrix_of(table.column("content"), model.dimensions)),
+        **{name: _numbers(table, name).astype(np.float32)[:, None] for name in OF_TRACKS},
+        "is_new": _numbers(table, "is_new"),
+        "duplicate": pc.fill_null(table.column("duplicate").combine_chunks(), 0).to_numpy(zero_copy_only=False),
+        "similar_of": holders(similar),
+        "similar_code": of_similar.field("code").to_numpy(zero_copy_only=False),
+        **{name: of_similar.field(name).to_numpy(zero_copy_only=False) for name in ("similarity", "both", "liked")},
+        **meta,
+    }
+    return _packed(table.column("block")[0].as_py(), table.column("track_id").combine_chunks(), arrays)
+
+
+def _packed(block: int, ids: pa.Array, arrays: dict[str, Any]) -> pa.Table:
+    offsets = pa.array([0, len(ids)], pa.int32())
+    row = [pa.array([block], pa.int32()), pa.ListArray.from_arrays(offsets, ids), pa.array([pack(arrays)])]
+    return pa.Table.from_arrays(row, schema=PACKED)
+
+
+def preferences_of(table: pa.Table, model: Model) -> tuple[pa.Array, Preferences]:
+    """Return the people of a block, by their ids, and their preferences.
+
+    Parameters
+    ----------
+    table : Table
+        ``user_id, code, evidence, als, content``, a row a preference; a person without one has a row with nulls.
+    """
+    table = table.combine_chunks().sort_by([("user_id", "ascending"), ("code", "ascending")])
+    ids = pc.unique(table.column("user_id").combine_chunks())
+    table = table.filter(pc.is_valid(table.column("code"))).combine_chunks()
+    owner = pc.index_in(table.column("user_id"), ids).combine_chunks().to_numpy(zero_copy_only=False)
+    found = Preferences(
+        owner=owner.astype(np.int64),
+        track=_numbers(table, "code").astype(np.int64),
+        evidence=_numbers(table, "evidence").astype(np.float64),
+        als=matrix_of(table.column("als"), len(model.gram)),
+        content=unit(matrix_of(table.column("content"), model.dimensions)),
+    )
+    return ids, found
+
+
+def pack_people(table: pa.Table, model: Model) -> pa.Table:
+    """Return a block of people as one packed row: what they like, as vectors.
+
+    Parameters
+    ----------
+    table : Table
+        As :func:`preferences_of` takes it, with ``block``.
+    """
+    ids, of = preferences_of(table, model)
+    count = len(ids)
+    level = model.level_of(np.bincount(of.owner, minlength=count))
+    arrays = {
+        "als": factors(of, count, model.gram, model.alpha, model.regularisation),
+        "content": profiles(of, count),
+        "level": level,
+        "owner": of.owner,
+        "track": of.track,
+        "evidence": share_of_evidence(of.owner, of.evidence, count),
+    }
+    return _packed(table.column("block")[0].as_py(), ids, arrays)
+
+
+def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConfig) -> Iterator[pa.Table]:
+    """Yield the tracks of a block that may come into the lists of people, as :data:`FOUND`.
+
+    Parameters
+    ----------
+    tracks : Table
+        One row of :func:`pack_tracks`.
+    people : Table
+        Rows of :func:`pack_people`.
+    """
+    if not tracks.num_rows:
+        return
+    ids, of = _unpacked(tracks, 0)
+    block = Tracks(
+        codes=of["codes"],
+        vectors={name: of[name] for name in DENSE},
+        similar=_sparse(of, len(ids)),
+        known=np.unique(of["similar_code"]),
+        is_new=of["is_new"],
+    )
+    wanted, heard_too = config.candidates, config.familiar_share > 0
+    for row in range(people.num_rows):
+        names, person = _unpacked(people, row)
+        for system, weights in model.systems.items():
+            of_people = _people(person, weights)
+            best = [best_tracks(of_people, block, wanted, heard_too=heard_too)]
+            if config.new_share and system == "hybrid" and block.is_new.any():
+                best.append(best_tracks(of_people, block, wanted, heard_too=heard_too, only=block.is_new))
+            for found in best:
+                yield _found(system, names, person, ids=ids, of=of, best=found)
+
+
+def _unpacked(table: pa.Table, row: int) -> tuple[pa.Array, dict[str, Any]]:
+    return table.column("ids")[row].values, unpack(table.column("payload")[row].as_py())
+
+
+def _sparse(of: dict[str, Any], count: int) -> sparse.csr_array:
+    known, column = np.unique(of["similar_code"], return_inverse=True)
+    found = sparse.csr_array((of["similarity"], (of["similar_of"], column)), shape=(count, len(known)))
+    found.sort_indices()
+    return found
+
+
+def _people(of: dict[str, Any], weights: Float64Array) -> People:
+    count = len(of["level"])
+    return People(
+        vectors={
+            "als": of["als"],
+            "content": of["content"],
+            **dict.fromkeys(OF_TRACKS, np.ones((count, 1), np.float32)),
+        },
+        weights=weights[of["level"]],
+        owner=of["owner"],
+        track=of["track"],
+        evidence=of["evidence"],
+    )
+
+
+def _found(
+    system: str, names: pa.Array, person: dict[str, Any], *, ids: pa.Array, of: dict[str, Any], best: Best
+) -> pa.Table:
+    codes, count = of["codes"][best.track], len(best.track)
+    heard = pd.MultiIndex.from_arrays([person["owner"], person["track"]])
+    is_heard = pd.MultiIndex.from_arrays([best.person, codes]).isin(heard)
+    columns = {
+        "system": pa.repeat(pa.scalar(system), count),
+        "user_id": names.take(pa.array(best.person)),
+        "track_id": ids.take(pa.array(best.track)),
+        "code": pa.array(codes),
+        "score": pa.array(best.score),
+        "components": pa.FixedSizeListArray.from_arrays(pa.array(best.components.ravel()), len(COMPONENTS)).cast(
+            pa.list_(pa.float64())
+        ),
+        "level": pa.array(person["level"][best.person], pa.int32()),
+        "is_new": pa.array(of["is_new"][best.track]),
+        "is_heard": pa.array(is_heard),
+        "together": _together(person, of, best),
+        "duplicate": pa.array(of["duplicate"][best.track]),
+        "artists": _lists(of["artists_of"], of["artists"], best.track, len(ids)),
+        "albums": _lists(of["albums_of"], of["albums"], best.track, len(ids)),
+    }
+    return pa.Table.from_pydict(columns, FOUND)
+
+
+def _together(person: dict[str, Any], of: dict[str, Any], best: Best) -> pa.Array:
+    """Return, of each pair, the tracks that the person knows and that are liked together with it: the strongest."""
+    known, column = np.unique(of["similar_code"], return_inverse=True)
+    entry = np.arange(1, len(column) + 1)
+    entries = sparse.csr_array((entry, (of["similar_of"], column)), shape=(len(of["codes"]), len(known)))
+    place = np.searchsorted(known, person["track"])
+    there = place < len(known)
+    there[there] = known[place[there]] == person["track"][there]
+    evidence = sparse.csr_array(
+        (person["evidence"][there], (person["owner"][there], place[there])),
+        shape=(len(person["level"]), len(known)),
+    )
+    of_pairs = entries[best.track].tocoo()
+    shares = np.asarray(evidence[best.person[of_pairs.row], of_pairs.col]).ravel() if of_pairs.nnz else np.zeros(0)
+    used = np.flatnonzero(shares)
+    pair, entry = of_pairs.row[used].astype(np.int64), of_pairs.data[used] - 1
+    part = shares[used] * of["similarity"][entry]
+    kept = best_first(pair, np.abs(part), of["similar_code"][entry], _KEPT_TOGETHER)
+    pair, entry, part = pair[kept], entry[kept], part[kept]
+    values = pa.StructArray.from_arrays(
+        [
+            pa.array(of["similar_code"][entry]),
+            pa.array(part),
+            pa.array(of["both"][entry]),
+            pa.array(of["liked"][entry]),
+        ],
+        fields=list(TOGETHER),
+    )
+    ends = np.searchsorted(pair, np.arange(len(best.track) + 1))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
+def _lists(owner: Int64Array, values: Int64Array, rows: Int64Array, count: int) -> pa.Array:
+    ends = np.searchsorted(owner, np.arange(count + 1))
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.int64()))
+    return lists.take(pa.array(rows))
+
+
+def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, int | None]) -> pa.Table:
+    """Return the tracks of people's lists, of those found for them: rows of :data:`FOUND` with ``rank``.
+
+    A list is filled from the greatest score down. A share of it is kept for new tracks, the best of them; no more
+    than a share of it are tracks that the person knows.
+
+    Parameters
+    ----------
+    table : Table
+        :data:`FOUND`, all rows of each person that is in it.
+    most : dict of int or None
+        How many tracks of one of the ``artists`` and ``albums`` a list may hold.
+    """
+    table = table.combine_chunks().sort_by([(name, "ascending") for name in ("system", "user_id", "code")])
+    if not table.num_rows:
+        return table.append_column("rank", pa.array([], pa.int32()))
+    owner = _codes_of(table, "system") * (1 << 32) + _codes_of(table, "user_id")
+    codes = _numbers(table, "code")
+    first = np.r_[True, (owner[1:] != owner[:-1]) | (codes[1:] != codes[:-1])]  # a new track was found twice
+    table, owner = table.filter(pa.array(first)).combine_chunks(), owner[first]
+    _, owner = np.unique(owner, return_inverse=True)
+    score, is_new = _numbers(table, "score"), _numbers(table, "is_new")
+    kept_for_new = round(config.new_share * config.top_n)
+    order = np.lexsort((-score, owner, ~is_new))
+    order = order[is_new[order]]
+    place = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
+    is_kept = np.zeros(len(owner), bool)
+    is_kept[order[place < kept_for_new]] = True
+    # what is kept for new tracks is chosen first, by a score that no other reaches
+    chosen_by = np.where(is_kept, score + (score.max() - score.min() + 1), score)
+    every = np.arange(len(owner))
+    duplicate, is_heard = _numbers(table, "duplicate"), _numbers(table, "is_heard")
+    limits = [Limit(np.flatnonzero(duplicate), duplicate[duplicate != 0], 1)]
+    if heard := round(config.familiar_share * config.top_n):
+        limits.append(Limit(np.flatnonzero(is_heard), np.ones(is_heard.sum(), np.int64), heard))
+    for name, limit in most.items():
+        if limit:
+            names = table.column(name).combine_chunks()
+            limits.append(Limit(holders(names), names.flatten().to_numpy(zero_copy_only=False), limit))
+    rank = choose(owner.astype(np.int64), chosen_by, np.ones(len(every), bool), config.top_n, limits)
+    table = table.filter(pa.array(rank > 0))
+    return table
+
+
+def _codes_of(table: pa.Table, name: str) -> Int64Array:
+    encoded = table.column(name).combine_chunks().dictionary_encode()
+    codes: Int64Array = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes

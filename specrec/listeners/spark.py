@@ -1,0 +1,497 @@
+"""Listeners in Spark: the one module of this package that imports it.
+
+What is fitted to all preferences is fitted here, tracks and people are packed into blocks, and blocks are brought
+together; what happens to a block is a function of the other modules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.ml.recommendation import ALS
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from specrec.arrays import Float64Array, Int64Array
+from specrec.listeners.blocks import FOUND, PACKED, Model, choose_lists, meet, pack_people, pack_tracks
+from specrec.listeners.config import OF_TRACKS, ListenersConfig
+from specrec.listeners.popularity import Popularity, fit_popularity
+from specrec.listeners.reasons import TOLD, tell
+from specrec.listeners.together import pairs_liked
+
+#: Factors are kept to so many decimals: what Spark adds up in another order on another night is lost in rounding.
+_DECIMALS = 5
+#: People whose preferences become vectors at once: of each preference the vectors of its track are in memory.
+_PEOPLE_AT_ONCE = 512
+#: People and tracks that are scored against each other at once.
+_PEOPLE_A_TARGET, _TRACKS_A_TARGET = 16_384, 65_536
+#: Returns rows that are computed once, whatever is made of them.
+Keep = Callable[[DataFrame], DataFrame]
+
+#: ALS cuts people and tracks into so many blocks each: one for so many ratings, within bounds. What it comes to
+#: depends on that number, so it must not depend on the cluster.
+_RATINGS_A_BLOCK, _FEWEST_BLOCKS, _MOST_BLOCKS = 500_000, 2, 1_000
+#: So many iterations of ALS go by between two checkpoints.
+_ITERATIONS_AT_ONCE = 2
+#: Sums are of so many parts of 1.
+_WHOLE = 1_000_000
+#: What is believed of a track before anybody is heard is fitted to about so many tracks.
+_TRACKS_OF_A_PRIOR = 10_000
+#: Likes whose pairs are counted at once.
+_LIKES_AT_ONCE = 200_000
+#: Of each person so many liked tracks, those with the most evidence, tell what is liked together.
+_LIKED_TOGETHER = 200
+
+
+def evidence() -> Column:
+    """Return what a preference is worth: above 0 where the person likes the track, below where not."""
+    return F.col("preference") * F.col("confidence")
+
+
+def code_of(track_id: str = "track_id") -> Column:
+    """Return the number that stands for a track."""
+    return F.xxhash64(track_id)
+
+
+def summaries_of_tracks(preferences: DataFrame) -> DataFrame:
+    """Return ``track_id, listeners, liked, disliked, liking, squares``: what people's opinions of a track come to.
+
+    ``liking`` is the sum of how much each likes it, 0 to 1, and ``squares`` that of the squares; in whole
+    millionths, so that they do not depend on the order.
+    """
+    liking = (1 + F.col("preference")) / 2
+    return preferences.groupBy("track_id").agg(
+        F.count("*").alias("listeners"),
+        F.count_if(F.col("preference") > 0).alias("liked"),
+        F.count_if(F.col("preference") < 0).alias("disliked"),
+        F.sum(F.round(liking * _WHOLE).cast("long")).alias("liking"),
+        F.sum(F.round(liking * liking * _WHOLE).cast("long")).alias("squares"),
+    )
+
+
+def counted_tracks(summaries: DataFrame, catalogue: DataFrame) -> DataFrame:
+    """Return the rows of :func:`summaries_of_tracks` of every track, with ``artist``; 0 of those that nobody knows.
+
+    Parameters
+    ----------
+    catalogue : DataFrame
+        ``track_id, artists``.
+    """
+    tracks = catalogue.select("track_id", F.coalesce("artists", F.lit("")).alias("artist"))
+    return tracks.join(summaries, "track_id", "left").fillna(0, summaries.columns[1:])
+
+
+def fit_popularity_to(counted: DataFrame) -> Popularity:
+    """Fit what is believed of a track before anybody is heard, to some ten thousand tracks: whole artists.
+
+    Parameters
+    ----------
+    counted : DataFrame
+        What :func:`counted_tracks` returned.
+    """
+    share = _TRACKS_OF_A_PRIOR / max(counted.count(), 1)
+    chosen = F.pmod(F.xxhash64(F.lit("popularity"), _owner()), F.lit(1_000_000)) < share * 1_000_000
+    rows: pd.DataFrame = counted.where(chosen).toPandas()
+    return fit_popularity(*_counts(pa.Table.from_pandas(rows.sort_values("track_id"), preserve_index=False)))
+
+
+def with_popularity(counted: DataFrame, popularity: Popularity) -> DataFrame:
+    """Return the rows of :func:`counted_tracks` with ``popularity, average`` in place of ``artist`` and sums.
+
+    They are the logarithms of how many people are believed to know a track, and of how much they like it, against
+    those of the mean track: 0 is usual. All tracks of an artist meet in one task.
+    """
+    columns = ["track_id", "listeners", "liked", "disliked"]
+    blocks = F.pmod(F.xxhash64(_owner()), F.lit(-(-counted.count() // _TRACKS_A_TARGET) or 1))
+
+    def of_block(table: pa.Table) -> pa.Table:
+        known, liking, _, artist = _counts(table)
+        parts = popularity.expected(known, liking, artist).parts - popularity.usual
+        found = table.select(columns)
+        return found.append_column("popularity", pa.array(parts[:, 0])).append_column(
+            "average", pa.array(parts[:, 1])
+        )
+
+    schema = "track_id string, listeners long, liked long, disliked long, popularity double, average double"
+    return counted.groupBy(blocks).applyInArrow(of_block, schema)
+
+
+def _owner() -> Column:
+    """Return whose a track is: the artist's, or its own, where no artist is known."""
+    return F.when(F.col("artist") != "", F.col("artist")).otherwise(F.col("track_id"))
+
+
+def _counts(table: pa.Table) -> tuple[Int64Array, Float64Array, Float64Array, Int64Array]:
+    """Return how many people know each track, sums of liking and its squares, and the numbers of artists."""
+    names = table.column("artist").combine_chunks()
+    artist = pc.index_in(names, pc.unique(names)).to_numpy(zero_copy_only=False).astype(np.int64)
+    artist[pc.equal(names, "").to_numpy(zero_copy_only=False)] = -1
+    known, liking, squares = (table.column(name).to_numpy() for name in ("listeners", "liking", "squares"))
+    return known.astype(np.int64), liking / _WHOLE, squares / _WHOLE, artist
+
+
+def numbered(rows: DataFrame, column: str, name: str, keep: Keep) -> DataFrame:
+    """Return the values of a column, each once, with a number from 0, in their order.
+
+    Only how many there are in each partition is collected.
+
+    Parameters
+    ----------
+    keep : callable
+        Returns rows that are computed once, whatever is made of them.
+    """
+    values = rows.select(column).distinct().repartitionByRange(column).sortWithinPartitions(column)
+    number = {"_part": F.spark_partition_id(), "_row": F.monotonically_increasing_id()}
+    placed = keep(values.withColumns(number))
+    counts = {row._part: row["count"] for row in placed.groupBy("_part").count().collect()}
+    offset, offsets = 0, []
+    for part in sorted(counts):
+        offsets.append((part, offset))
+        offset += counts[part]
+    if not offsets:
+        return values.withColumn(name, F.lit(0))
+    before = F.create_map(*(F.lit(number) for pair in offsets for number in pair))
+    row = F.col("_row").bitwiseAND((1 << 33) - 1)
+    return placed.select(column, (before[F.col("_part")] + row).cast("int").alias(name))
+
+
+@contextmanager
+def checkpoints(spark: SparkSession, folder: str) -> Iterator[None]:
+    """Let Spark write what ALS comes to on its way to a folder, which is deleted afterwards.
+
+    Each step of ALS is made of the last. Without checkpoints the description of a task grows with each, until
+    Java's stack cannot hold it.
+
+    Parameters
+    ----------
+    folder : str
+        As Spark takes it; every executor must reach it.
+    """
+    context, jvm = spark.sparkContext, spark._jvm
+    assert jvm is not None
+    context.setCheckpointDir(folder)
+    try:
+        yield
+    finally:
+        path = jvm.org.apache.hadoop.fs.Path(folder)
+        path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf()).delete(path, True)
+
+
+def train_factors(preferences: DataFrame, config: ListenersConfig, seed: int, keep: Keep) -> DataFrame:
+    """Return ``track_id, als``: the factors of the tracks that somebody has an opinion of.
+
+    By alternating least squares for implicit feedback, as Spark's MLlib fits it: a track that a person likes has
+    the preference 1, any other 0, with a confidence that grows with the evidence.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        ``user_id, track_id, preference, confidence``.
+    keep : callable
+        Returns rows that are computed once, whatever is made of them.
+    """
+    rated = preferences.where("preference != 0").select("user_id", "track_id", evidence().alias("rating"))
+    people, tracks = numbered(rated, "user_id", "person", keep), numbered(rated, "track_id", "track", keep)
+    ratings = rated.join(people, "user_id").join(tracks, "track_id")
+    ratings = keep(ratings.select("person", "track", F.col("rating").cast("float")))
+    blocks = min(max(_FEWEST_BLOCKS, -(-ratings.count() // _RATINGS_A_BLOCK)), _MOST_BLOCKS)
+    als = ALS(
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
+        rank=config.factors,
+        maxIter=config.als_iterations,
+        regParam=config.als_regularisation,
+        alpha=config.als_alpha,
+        implicitPrefs=True,
+        userCol="person",
+        itemCol="track",
+        ratingCol="rating",
+        seed=seed,
+        checkpointInterval=_ITERATIONS_AT_ONCE,
+    )
+    found = als.fit(ratings).itemFactors
+    rounded = F.transform("features", lambda value: F.round(value, _DECIMALS).cast("float"))
+    return (
+        found.select(F.col("id").alias("track"), rounded.alias("als"))
+        .join(tracks, "track")
+        .select("track_id", "als")
+    )
+
+
+def gram_of(factors: DataFrame) -> Float64Array:
+    """Return the sum of the outer products of factors, float64, shape (factors, factors).
+
+    Factors are whole numbers of 10**-5, and so it is exact, whatever the order.
+
+    Parameters
+    ----------
+    factors : DataFrame
+        ``track_id, als``.
+    """
+
+    def products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            values = batch.column("als").flatten().to_numpy(zero_copy_only=False)
+            whole = np.rint(values.reshape(batch.num_rows, -1) * 10.0**_DECIMALS).astype(np.int64)
+            sums = (whole.T @ whole).ravel()
+            yield pa.RecordBatch.from_pydict({"place": np.arange(len(sums), dtype=np.int32), "sum": sums})
+
+    sums = factors.select("als").mapInArrow(products, "place int, sum long").groupBy("place")
+    rows = sums.agg(F.sum(F.col("sum").cast("decimal(38,0)")).alias("sum")).collect()  # factors x factors
+    size = math.isqrt(len(rows))
+    gram = np.zeros((size, size))
+    gram.ravel()[[row.place for row in rows]] = [float(row.sum) * 10.0 ** (-2 * _DECIMALS) for row in rows]
+    return gram
+
+
+def liked_together(preferences: DataFrame, config: ListenersConfig) -> DataFrame:
+    """Return ``track_id, rank, other_id, similarity, both, liked``: of each track those that the same people like.
+
+    The similarity is the cosine of who likes the two, shrunk where few like both. Pairs are counted a block of
+    people at a time, and a person's pairs are bounded: those who like everything tell little.
+    """
+    most = Window.partitionBy("user_id").orderBy(evidence().desc(), "track_id")
+    liked = preferences.where("preference > 0").withColumn("place", F.row_number().over(most))
+    liked = liked.where(F.col("place") <= _LIKED_TOGETHER).select("user_id", "track_id", code_of().alias("code"))
+    names = liked.groupBy("code").agg(F.min("track_id").alias("track_id"), F.count("*").alias("liked"))
+    names = names.where(F.col("liked") >= config.min_together)
+    pairs = (
+        liked.select("user_id", "code")
+        .repartition("user_id")
+        .sortWithinPartitions("user_id")
+        .mapInArrow(_counting_pairs, "a long, b long, both long")
+        .groupBy("a", "b")
+        .agg(F.sum("both").alias("both"))
+        .where(F.col("both") >= config.min_together)
+    )
+    of_a = names.select(F.col("code").alias("a"), F.col("track_id"), F.col("liked").alias("liked_a"))
+    of_b = names.select(F.col("code").alias("b"), F.col("track_id").alias("other_id"), F.col("liked"))
+    cosine = F.col("both") / F.sqrt(F.col("liked_a") * F.col("liked"))
+    shrunk = cosine * F.col("both") / (F.col("both") + F.lit(config.together_shrinkage))
+    pairs = pairs.join(of_a, "a").join(of_b, "b").withColumn("similarity", shrunk)
+    best = Window.partitionBy("track_id").orderBy(F.col("similarity").desc(), "other_id")
+    pairs = pairs.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= config.together_top_n)
+    return pairs.select("track_id", "rank", "other_id", "similarity", "both", "liked")
+
+
+def _counting_pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Count pairs of likes that are sorted by person, whole people at a time."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        users = batch.column("user_id")
+        here = pc.equal(users, users[-1]).to_numpy(zero_copy_only=False)
+        begins = int(np.argmax(here))  # where the last person of the batch begins, who may go on in the next
+        if begins:
+            held.append(batch.slice(0, begins))
+            if sum(of.num_rows for of in held) >= _LIKES_AT_ONCE:
+                yield from pairs_liked(pa.Table.from_batches(held)).to_batches()
+                held = []
+        held.append(batch.slice(begins))
+    if held:
+        yield from pairs_liked(pa.Table.from_batches(held)).to_batches()
+
+
+def candidates(
+    allowed: DataFrame,
+    *,
+    tracks: DataFrame,
+    together: DataFrame,
+    vectors: DataFrame,
+    unheard: Mapping[str, float],
+    new_below: int,
+) -> DataFrame:
+    """Return the tracks that may be recommended, as :func:`~specrec.listeners.blocks.pack_tracks` takes them.
+
+    Parameters
+    ----------
+    allowed : DataFrame
+        ``track_id, artists, albums, duplicate`` of the tracks that filters let through.
+    tracks, together : DataFrame
+        The tables ``track_listeners`` and ``also_liked``, or what is to become them.
+    vectors : DataFrame
+        ``track_id, content``.
+    unheard : dict of float
+        The components in :data:`~specrec.listeners.config.OF_TRACKS` of a track that came since these were fitted.
+    new_below : int
+        A track is new whose opinions fewer people have given.
+    """
+    entry = F.struct(code_of("other_id").alias("code"), "similarity", "both", "liked")
+    similar = together.groupBy("track_id").agg(F.array_sort(F.collect_list(entry)).alias("similar"))
+    known = allowed
+    for rows in (tracks.select("track_id", "als", "listeners", *OF_TRACKS), similar, vectors):
+        known = known.join(rows, "track_id", "left")
+    is_new = F.coalesce("listeners", F.lit(0)) < new_below
+    known = known.withColumns({"code": code_of(), "is_new": is_new}).drop("listeners")
+    nothing = F.array().cast(known.schema["similar"].dataType)
+    filled = {name: F.coalesce(name, F.lit(unheard[name])) for name in OF_TRACKS}
+    return known.withColumns(
+        filled | {"similar": F.coalesce("similar", nothing), "duplicate": F.coalesce("duplicate", F.lit(0))}
+    )
+
+
+def known_preferences(
+    preferences: DataFrame,
+    people: DataFrame,
+    count: int,
+    *,
+    tracks: DataFrame,
+    vectors: DataFrame,
+    titles: DataFrame,
+) -> DataFrame:
+    """Return the preferences of some people with what is known of their tracks, and each person's block.
+
+    Who has none has a row with nulls.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        ``user_id, track_id, preference, confidence``.
+    people : DataFrame
+        ``user_id``.
+    count : int
+        How many they are.
+    tracks, vectors : DataFrame
+        As :func:`candidates` takes them.
+    titles : DataFrame
+        ``track_id, title``.
+    """
+    mine = preferences.select("user_id", "track_id", evidence().alias("evidence"))
+    mine = mine.join(people.select("user_id"), "user_id", "left_semi")
+    for rows in (tracks.select("track_id", "als"), vectors, titles):
+        mine = mine.join(rows, "track_id", "left")
+    mine = mine.withColumns({"code": code_of(), "title": F.coalesce("title", "track_id")})
+    return people.select("user_id").join(mine, "user_id", "left").withColumn("block", block_of_person(count))
+
+
+def titles_of(catalogue: DataFrame) -> DataFrame:
+    """Return ``track_id, title``: how a sentence calls a track of the table ``tracks``."""
+    title = F.coalesce(F.concat(F.lit("“"), "track_name", F.lit("”")), "track_id")
+    artists = F.replace("artists", F.lit(";"), F.lit(", "))
+    by = F.when(F.col("artists") != "", F.concat(F.lit(" by "), artists))
+    return catalogue.select("track_id", F.concat(title, F.coalesce(by, F.lit(""))).alias("title"))
+
+
+def packed_tracks(tracks: DataFrame, model: Model, count: int) -> DataFrame:
+    """Return blocks of tracks, packed; see :func:`~specrec.listeners.blocks.pack_tracks`.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        What :func:`candidates` returned.
+    count : int
+        How many tracks there are.
+    """
+    blocks = -(-count // _TRACKS_A_TARGET) or 1
+    placed = tracks.withColumn("block", F.pmod(F.col("code"), F.lit(blocks)).cast("int"))
+
+    def pack(table: pa.Table) -> pa.Table:
+        return pack_tracks(table, model)
+
+    return placed.groupBy("block").applyInArrow(pack, from_arrow_schema(PACKED))
+
+
+def block_of_person(people: int) -> Column:
+    """Return the block that a person is in, of so many people."""
+    return F.pmod(F.xxhash64("user_id"), F.lit(-(-people // _PEOPLE_AT_ONCE) or 1)).cast("int").alias("block")
+
+
+def packed_people(preferences: DataFrame, model: Model) -> DataFrame:
+    """Return blocks of people, packed; see :func:`~specrec.listeners.blocks.pack_people`, which says of what."""
+
+    def pack(table: pa.Table) -> pa.Table:
+        return pack_people(table, model)
+
+    return preferences.groupBy("block").applyInArrow(pack, from_arrow_schema(PACKED))
+
+
+def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: ListenersConfig) -> DataFrame:
+    """Return the tracks that may come into people's lists: every block of people meets every block of tracks.
+
+    Parameters
+    ----------
+    people, tracks : DataFrame
+        What :func:`packed_people` and :func:`packed_tracks` returned. Of the tracks, which are some dozen rows for
+        a million, the numbers of the blocks alone are collected.
+    """
+    blocks = [row.block for row in tracks.select("block").distinct().sort("block").collect()]
+    each = F.explode(F.array(*map(F.lit, blocks))) if blocks else F.lit(0)
+    group = (F.col("block") / (_PEOPLE_A_TARGET // _PEOPLE_AT_ONCE)).cast("int")
+    groups = [row.of for row in people.select(group.alias("of")).distinct().sort("of").collect()]
+    of_people = people.select(group.alias("people_block"), each.alias("tracks_block"), "block", "ids", "payload")
+    every = F.explode(F.array(*map(F.lit, groups))) if groups else F.lit(0)
+    of_tracks = tracks.select(
+        every.alias("people_block"), F.col("block").alias("tracks_block"), "block", "ids", "payload"
+    )
+    target = ["people_block", "tracks_block"]
+
+    def score(left: pa.Table, right: pa.Table) -> pa.Table:
+        found = list(meet(left, right, model, config))
+        return pa.concat_tables(found) if found else FOUND.empty_table()
+
+    return (
+        of_tracks.groupBy(*target).cogroup(of_people.groupBy(*target)).applyInArrow(score, from_arrow_schema(FOUND))
+    )
+
+
+def chosen_tracks(
+    found: DataFrame, people: int, config: ListenersConfig, most: Mapping[str, int | None]
+) -> DataFrame:
+    """Return the tracks of people's lists; see :func:`~specrec.listeners.blocks.choose_lists`."""
+    names = found.columns
+
+    def choose(table: pa.Table) -> pa.Table:
+        return choose_lists(table.select(names), config, most)
+
+    wanted = found.withColumn("block", block_of_person(people))
+    return wanted.groupBy("block").applyInArrow(choose, from_arrow_schema(FOUND))
+
+
+def lists_with_reasons(preferences: DataFrame, chosen: DataFrame, model: Model) -> DataFrame:
+    """Return people's lists with reasons; see :func:`~specrec.listeners.reasons.tell`.
+
+    Parameters
+    ----------
+    preferences, chosen : DataFrame
+        As `tell` takes them, each with ``block``.
+    """
+
+    def told(left: pa.Table, right: pa.Table) -> pa.Table:
+        return tell(left, right, model)
+
+    both = preferences.groupBy("block").cogroup(chosen.groupBy("block"))
+    return both.applyInArrow(told, from_arrow_schema(TOLD))
+
+
+def with_sound(told: DataFrame, recommendations: DataFrame) -> DataFrame:
+    """Return people's lists, whose sentences say how a track sounds like a known one, where that is told already.
+
+    Parameters
+    ----------
+    told : DataFrame
+        What :func:`lists_with_reasons` returned.
+    recommendations : DataFrame
+        The table, of the system whose space content is judged by.
+    """
+    of_pairs = recommendations.select(
+        F.col("track_id").alias("sounds_like"),
+        F.col("recommended_track_id").alias("track_id"),
+        F.col("explanation").alias("sound"),
+    )
+    both = told.join(of_pairs, ["sounds_like", "track_id"], "left")
+    sentence = F.concat_ws(" ", "explanation", "sound")  # which leaves out what is null
+    return both.withColumn("explanation", sentence).drop("sound", "sounds_like")
+
+
+def states_of_people(preferences: DataFrame, made_with: Collection[str]) -> DataFrame:
+    """Return ``user_id, input_hash``: what each person's lists are made from, in short."""
+    row = F.xxhash64("track_id", "preference", "confidence").cast("decimal(38,0)")
+    people = preferences.groupBy("user_id").agg(F.count("*").alias("n"), F.sum(row).alias("sum"))
+    of = F.concat_ws("\n", F.col("n").cast("string"), F.col("sum").cast("string"), *map(F.lit, made_with))
+    return people.select("user_id", F.sha2(of, 256).alias("input_hash"))

@@ -1,0 +1,165 @@
+"""Lists of people over nights: made, kept, told truly, and taken away again."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from nights import Night
+
+from specrec.cli import main
+from specrec.demo.listeners import render_listeners
+
+PEOPLE = ("listen", "factors", "people")
+SETTINGS = ("listeners.factors=4", "listeners.top_n=6", "listeners.min_together=2", "listeners.new_below=2")
+
+
+@pytest.fixture(scope="module")
+def events(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("events")
+    render_listeners(rendered / "catalogue.csv", folder, people=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_people(first_night: Night, events: Path, tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The rendered catalogue's first night, and people's lists on top of it. Not to be changed."""
+    import shutil
+
+    place = tmp_path_factory.mktemp("people") / "warehouse"
+    shutil.copytree(first_night.warehouse, place)
+    night = Night(first_night.catalogue, str(place), (f"listeners.events={events}", *SETTINGS))
+    night.run(stages=PEOPLE)
+    return night
+
+
+def _lists(night: Night) -> dict[str, list[dict]]:
+    found = defaultdict(list)
+    for row in sorted(night.reader.rows("user_recommendations"), key=lambda row: row["rank"]):
+        found[row["user_id"]].append(row)
+    return found
+
+
+def test_everybody_has_a_list_of_tracks_that_they_do_not_know(with_people: Night) -> None:
+    lists, known = _lists(with_people), defaultdict(set)
+    for row in with_people.reader.rows("preferences"):
+        known[row["user_id"]].add(row["track_id"])
+    assert set(lists) == {"", *known}
+    assert len(known) == 40
+    artists = {row["track_id"]: row["artists"] for row in with_people.reader.rows("tracks")}
+    for user, rows in lists.items():
+        tracks = [row["track_id"] for row in rows]
+        assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len(rows) == 6 or len(known[user]) > 10
+        assert not known[user] & set(tracks)
+        assert len(set(tracks)) == len(tracks)
+        assert max(Counter(artists[track] for track in tracks).values()) <= 2
+
+
+def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: Night) -> None:
+    reader = with_people.reader
+    preference = {(row["user_id"], row["track_id"]): row["preference"] for row in reader.rows("preferences")}
+    likes = defaultdict(set)
+    for (user, track), value in preference.items():
+        if value > 0:
+            likes[track].add(user)
+    knows = Counter(track for _, track in preference)
+    title = {row["track_id"]: row["track_name"] for row in reader.rows("tracks")}
+    said = Counter()
+    for row in reader.rows("user_recommendations"):
+        assert row["score"] == pytest.approx(sum(of["contribution"] for of in row["reasons"]), abs=1e-6)
+        for of in row["reasons"]:
+            said[of["family"]] += 1
+            if of["feature"] is not None:
+                assert f"“{title[of['feature']]}”" in of["statement"]
+                likes_it = preference[row["user_id"], of["feature"]] > 0
+                assert likes_it == ("do not" not in of["statement"])
+            if of["family"] == "item_based" and of["feature"] is not None:
+                both = likes[row["track_id"]] & likes[of["feature"]]
+                n, m = int(of["track_value"]), int(of["recommended_value"])
+                assert (n, m) == (len(both), len(likes[of["feature"]]))
+                assert f"{n} of {m} people" in of["statement"]
+            if of["family"] == "average" and of["track_value"] is not None and knows[row["track_id"]]:
+                n, m = len(likes[row["track_id"]]), knows[row["track_id"]]
+                assert f"{n} of {m} people" in of["statement"]
+    assert {"content", "als", "item_based"} <= set(said)
+
+
+def test_what_people_are_recommended_is_more_of_their_styles_than_by_chance(with_people: Night) -> None:
+    genre = {row["track_id"]: row["track_genre"] for row in with_people.reader.rows("tracks")}
+    liking: dict[str, Counter] = defaultdict(Counter)
+    for row in with_people.reader.rows("preferences"):
+        liking[row["user_id"]][genre[row["track_id"]]] += row["preference"] * row["confidence"]
+    hits = []
+    for user, rows in _lists(with_people).items():
+        if user:
+            best = {name for name, value in liking[user].most_common(2) if value > 0}
+            hits += [genre[row["track_id"]] in best for row in rows[:3]]
+    assert np.mean(hits) > 1.25 * 2 / 6
+
+
+def test_a_second_night_changes_nothing_and_new_events_change_one_person(
+    with_people: Night, tmp_path: Path, rendered: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
+    folder = Path(next(of for of in with_people.settings if "events=" in of).partition("=")[2])
+    shutil.copytree(folder, tmp_path / "events")
+    night = Night(
+        with_people.catalogue, f"{tmp_path}/warehouse", (f"listeners.events={tmp_path}/events", *SETTINGS)
+    )
+    before, version = _lists(night), night.reader.table("user_recommendations").version()
+    run = night.run(stages=PEOPLE)
+    assert {night.stage(run, name)["status"] for name in PEOPLE} == {"unchanged"}
+    assert night.reader.table("user_recommendations").version() == version
+
+    new = before["listener-001"][0]["track_id"]
+    with (tmp_path / "events" / "new.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("user_id", "track_id", "kind", "ts"))
+        table.writerow(("listener-001", new, "dislike", "2025-05-02T10:00:00Z"))
+        table.writerow(("somebody new", new, "like", "2025-05-02T10:00:00Z"))
+    run = night.run(stages=PEOPLE)
+    after = _lists(night)
+    assert night.stage(run, "factors")["status"] == "unchanged"
+    changed = {user for user in after if after[user] != before.get(user)}
+    assert changed == {"listener-001", "somebody new"}
+    assert new not in {row["track_id"] for row in after["listener-001"]}
+    assert after["somebody new"][0]["level"] == 1
+
+    night.run("listeners.refit_share=0.0001", stages=PEOPLE)
+    assert all(row["run_id"] != run for rows in _lists(night).values() for row in rows)
+
+
+def test_a_person_is_forgotten_everywhere(with_people: Night, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
+    arguments = ["forget", "listener-002", "--warehouse", f"{tmp_path}/warehouse"]
+    result = CliRunner().invoke(main, [*arguments, "--set", "spark.jars_dir=.jars"])
+    assert result.exit_code == 0, result.output
+    night = Night(with_people.catalogue, f"{tmp_path}/warehouse", with_people.settings)
+    for name in ("events", "preferences", "user_recommendations"):
+        users = {row["user_id"] for row in night.reader.rows(name)}
+        assert "listener-002" not in users
+        assert "listener-001" in users
+    night.run(stages=PEOPLE)
+    assert "listener-002" not in _lists(night)
+
+
+def test_the_command_prints_a_person_s_list_and_says_who_is_not_known(with_people: Night) -> None:
+    arguments = ["--warehouse", with_people.warehouse]
+    known = CliRunner().invoke(main, ["recommend-for", "listener-003", *arguments, "--top", "3"])
+    assert known.exit_code == 0, known.output
+    assert known.output.count("content:") + known.output.count("als:") >= 3
+    unknown = CliRunner().invoke(main, ["recommend-for", "a stranger", *arguments])
+    assert unknown.exit_code == 0
+    assert "Nothing is known of a stranger yet" in unknown.output
+    other = CliRunner().invoke(main, ["recommend-for", "listener-003", "--system", "magic", *arguments])
+    assert other.exit_code == 2
+    assert "there are no lists of the system 'magic'" in other.output

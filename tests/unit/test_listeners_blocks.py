@@ -1,0 +1,200 @@
+"""From preferences to lists with reasons, a block at a time and without Spark: recomputed pair by pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from specrec.listeners.blocks import FOUND, Model, choose_lists, meet, pack_people, pack_tracks
+from specrec.listeners.config import COMPONENTS, ListenersConfig
+from specrec.listeners.reasons import tell
+
+FACTORS, DIMENSIONS, TRACKS = 4, 3, 30
+EVERYBODY = ["", "ann", "bob", "cyd", "dan"]
+WEIGHTS = np.array([[0.0, 0.0, 1.0, 2.0, 0.0], [0.7, 1.5, 0.1, 0.5, 2.0], [1.0, 1.0, 0.2, 0.4, 3.0]])
+
+
+class World:
+    """Tracks, and people with preferences for some of them."""
+
+    def __init__(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        self.als = random.normal(size=(TRACKS, FACTORS)).astype(np.float32)
+        self.als[-3:] = 0  # nobody's opinion of these is known
+        self.content = random.normal(size=(TRACKS, DIMENSIONS)).astype(np.float32)
+        self.popularity = np.log1p(np.arange(TRACKS)[::-1] // 3).astype(np.float32)
+        self.average = random.normal(size=TRACKS).astype(np.float32)
+        self.codes = random.permutation(TRACKS).astype(np.int64) * 7 - 40
+        self.artist = random.integers(0, 6, TRACKS)
+        self.similar = np.where(random.random((TRACKS, TRACKS)) < 0.3, random.random((TRACKS, TRACKS)), 0)
+        self.is_new = np.arange(TRACKS) >= TRACKS - 3
+        self.evidence = np.zeros((len(EVERYBODY), TRACKS))
+        for person in range(1, len(EVERYBODY)):
+            known = random.choice(TRACKS, size=2 + 3 * person, replace=False)
+            self.evidence[person, known] = random.normal(size=len(known)) * 3
+        self.gram = self.als.astype(float).T @ self.als.astype(float)
+        self.model = Model(self.gram, 0.5, 0.1, {"hybrid": WEIGHTS}, np.array([1, 6]), DIMENSIONS)
+
+    def tracks(self) -> pa.Table:
+        return pa.table(
+            {
+                "block": pa.array([0] * TRACKS, pa.int32()),
+                "track_id": [f"t{number:02}" for number in range(TRACKS)],
+                "code": self.codes,
+                "als": pa.array([None if new else row for new, row in zip(self.is_new, self.als, strict=True)]),
+                "content": pa.array(self.content.tolist(), pa.list_(pa.float32())),
+                "popularity": self.popularity.astype(float),
+                "average": self.average.astype(float),
+                "is_new": self.is_new,
+                "similar": [
+                    [
+                        {"code": int(self.codes[of]), "similarity": row[of], "both": 2, "liked": 5}
+                        for of in np.flatnonzero(row)
+                    ]
+                    for row in self.similar
+                ],
+                "duplicate": pa.array([0] * TRACKS, pa.int64()),
+                "artists": [[int(of)] for of in self.artist],
+                "albums": pa.array([[]] * TRACKS, pa.list_(pa.int64())),
+            }
+        )
+
+    def preferences(self) -> pa.Table:
+        rows = [
+            {
+                "block": 0,
+                "user_id": EVERYBODY[person],
+                "track_id": f"t{track:02}",
+                "code": int(self.codes[track]),
+                "evidence": self.evidence[person, track],
+                "als": None if self.is_new[track] else self.als[track].tolist(),
+                "content": self.content[track].tolist(),
+                "title": f"“{track}”",
+            }
+            for person, track in zip(*np.nonzero(self.evidence), strict=True)
+        ]
+        rows.append({"block": 0, "user_id": ""})  # of whom nothing is known
+        kinds = {"als": pa.list_(pa.float32()), "content": pa.list_(pa.float32()), "evidence": pa.float64()}
+        texts = dict.fromkeys(("user_id", "track_id", "title"), pa.string())
+        return pa.Table.from_pylist(rows, pa.schema({"block": pa.int32(), "code": pa.int64(), **kinds, **texts}))
+
+    def components(self, person: int, track: int) -> list[float]:
+        """By the definitions, with a plain solution of the person's normal equations."""
+        evidence, shares = self.evidence[person], self.evidence[person] / (np.abs(self.evidence[person]).sum() or 1)
+        als = self.als.astype(float)
+        known, liked = (evidence != 0) & ~self.is_new, (evidence > 0) & ~self.is_new
+        matrix = self.gram + 0.1 * liked.sum() * np.eye(FACTORS)
+        for of in np.flatnonzero(known):
+            matrix += 0.5 * abs(evidence[of]) * np.outer(als[of], als[of])
+        wanted = sum(((1 + 0.5 * evidence[of]) * als[of] for of in np.flatnonzero(liked)), np.zeros(FACTORS))
+        content = self.content / np.linalg.norm(self.content, axis=1, keepdims=True)
+        return [
+            float(np.linalg.solve(matrix, wanted) @ als[track]) if liked.any() else 0.0,
+            float(shares @ (content @ content[track])),
+            float(self.popularity[track]),
+            float(self.average[track]),
+            float(shares @ self.similar[track]),
+        ]
+
+    def level(self, person: int) -> int:
+        return int(np.searchsorted([1, 6], (self.evidence[person] != 0).sum(), side="right"))
+
+    def score(self, person: int, track: int) -> float:
+        return float(WEIGHTS[self.level(person)] @ self.components(person, track))
+
+
+def lists(world: World, config: ListenersConfig, most: dict[str, int | None]) -> pa.Table:
+    tracks, people = pack_tracks(world.tracks(), world.model), pack_people(world.preferences(), world.model)
+    found = pa.concat_tables(meet(tracks, people, world.model, config))
+    chosen = choose_lists(found, config, most)
+    of_track = {code: number for number, code in enumerate(world.codes.tolist())}
+    number = [of_track[code] for code in chosen.column("code").to_pylist()]
+    chosen = chosen.append_column("als", pa.array([None if world.is_new[of] else world.als[of] for of in number]))
+    chosen = chosen.append_column("content", pa.array([world.content[of] for of in number], pa.list_(pa.float32())))
+    counts = pa.array([0 if world.is_new[of] else 9 for of in number], pa.int64())
+    chosen = chosen.append_column("listeners", counts).append_column("liked", counts)
+    return tell(world.preferences(), chosen, world.model)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_list_holds_the_best_tracks_by_the_definitions_and_its_reasons_add_up(seed: int) -> None:
+    world = World(seed)
+    rows = lists(world, ListenersConfig(top_n=5, new_share=0.0), {"artists": None, "albums": None}).to_pylist()
+    for person, name in enumerate(EVERYBODY):
+        own = [row for row in rows if row["user_id"] == name]
+        scores = {of: world.score(person, of) for of in range(TRACKS) if not world.evidence[person, of]}
+        best = sorted(scores, key=lambda of: (-scores[of], f"t{of:02}"))[: len(own)]
+        assert [row["track_id"] for row in own] == [f"t{of:02}" for of in best]
+        assert [row["rank"] for row in own] == list(range(1, 6))
+        for row, of in zip(own, best, strict=True):
+            assert row["score"] == pytest.approx(scores[of], abs=1e-5)
+            assert row["score"] == pytest.approx(sum(reason["contribution"] for reason in row["reasons"]), abs=1e-9)
+            assert row["level"] == world.level(person)
+            weighted = WEIGHTS[world.level(person)] * world.components(person, of)
+            for family, part in zip(COMPONENTS, weighted, strict=True):
+                told = sum(reason["contribution"] for reason in row["reasons"] if reason["family"] == family)
+                assert told == pytest.approx(part, abs=1e-5)
+            parts = [reason["contribution"] for reason in row["reasons"]]
+            assert parts == sorted(parts, reverse=True)
+
+
+def test_a_reason_names_the_track_that_its_part_is_of() -> None:
+    world = World(1)
+    rows = lists(world, ListenersConfig(top_n=5), {"artists": None, "albums": None}).to_pylist()
+    content = world.content / np.linalg.norm(world.content, axis=1, keepdims=True)
+    named = 0
+    for row in rows:
+        person = EVERYBODY.index(row["user_id"])
+        shares = world.evidence[person] / (np.abs(world.evidence[person]).sum() or 1)
+        for reason in row["reasons"]:
+            if reason["family"] == "content" and reason["feature"]:
+                known, of = int(reason["feature"][1:]), int(row["track_id"][1:])
+                part = WEIGHTS[world.level(person), 1] * shares[known] * (content[known] @ content[of])
+                assert reason["contribution"] == pytest.approx(part, abs=1e-5)
+                likes = "do not like" not in reason["statement"]
+                assert likes == (world.evidence[person, known] > 0)
+                assert f"“{known}”" in reason["statement"]
+                named += 1
+    assert named > 20
+
+
+def test_no_artist_has_more_than_the_limit_and_new_tracks_their_share() -> None:
+    world = World(2)
+    config = ListenersConfig(top_n=10, new_share=0.2)
+    rows = lists(world, config, {"artists": 2, "albums": None}).to_pylist()
+    for name in EVERYBODY:
+        own = [int(row["track_id"][1:]) for row in rows if row["user_id"] == name]
+        assert np.bincount(world.artist[own]).max() <= 2
+        open_to = world.is_new & (world.evidence[EVERYBODY.index(name)] == 0)
+        assert world.is_new[own].sum() >= min(2, open_to.sum(), 2 * len(set(world.artist[open_to])))
+
+
+def test_known_tracks_come_only_up_to_their_share() -> None:
+    world = World(3)
+    shares = {}
+    for share in (0.0, 0.2):
+        config = ListenersConfig(top_n=10, new_share=0.0, familiar_share=share)
+        rows = lists(world, config, {"artists": None, "albums": None}).to_pylist()
+        known = [world.evidence[EVERYBODY.index(row["user_id"]), int(row["track_id"][1:])] != 0 for row in rows]
+        by_person: dict[str, int] = {}
+        for row, is_known in zip(rows, known, strict=True):
+            by_person[row["user_id"]] = by_person.get(row["user_id"], 0) + is_known
+        shares[share] = max(by_person.values())
+    assert shares[0.0] == 0
+    assert 1 <= shares[0.2] <= 2
+
+
+def test_whoever_nothing_is_known_of_has_a_list_that_is_told_by_what_others_like() -> None:
+    rows = lists(World(4), ListenersConfig(top_n=5), {"artists": None, "albums": None}).to_pylist()
+    own = [row for row in rows if row["user_id"] == ""]
+    assert len(own) == 5
+    assert {row["level"] for row in own} == {0}
+    assert {reason["family"] for row in own for reason in row["reasons"]} <= {"popularity", "average"}
+
+
+def test_nothing_is_chosen_of_nothing() -> None:
+    assert choose_lists(FOUND.empty_table(), ListenersConfig(), {}).num_rows == 0
