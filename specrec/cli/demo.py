@@ -11,10 +11,14 @@ import yaml
 
 from specrec.cli.options import DiskPath, logged, say, set_option
 from specrec.cli.printing import print_list, title_of
+from specrec.cli.recommend_for import list_for, print_person
 from specrec.cli.tables import genre_of, list_of, open_reader, tracks_of
 from specrec.config import Config, load
 from specrec.embedding.config import HYBRID
 from specrec.terminal import console, plain
+
+#: Whose list the demo shows.
+_PERSON = "listener-001"
 
 
 @click.command()
@@ -38,10 +42,10 @@ from specrec.terminal import console, plain
 @click.option("--config", "config_path", type=DiskPath(), help="other settings than the demo's own")
 @set_option
 def demo(folder: Path, clips: int, seconds: float, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Render a small catalogue in six styles, run the job on it, and show what comes out.
+    """Render a small catalogue in six styles and people who listen to it, run the job, and show what comes out.
 
     It needs nothing but Java: without a folder .jars it fetches Spark's jars first. The folder then holds the
-    catalogue, the warehouse, and the settings of both, demo.yaml, for other commands.
+    catalogue, what the invented people did, the warehouse, and the settings of all, demo.yaml, for other commands.
 
     \b
     Examples:
@@ -50,11 +54,13 @@ def demo(folder: Path, clips: int, seconds: float, config_path: Path | None, ove
     """  # noqa: D301
     from importlib.resources import as_file, files
 
+    from specrec.demo.listeners import render_listeners
     from specrec.pipeline.nightly import run_stages
     from specrec.session import fetch_jars, find_jars
 
     catalogue = folder / "catalogue.csv"
-    places = (f"catalogue.path={catalogue}", f"warehouse={folder / 'warehouse'}")
+    events = folder / "events"
+    places = (f"catalogue.path={catalogue}", f"warehouse={folder / 'warehouse'}", f"listeners.events={events}")
     with as_file(files("specrec.demo") / "demo.yaml") as own:
         config = load(config_path or own, (*places, *overrides))
     if not find_jars(config.spark):
@@ -67,6 +73,8 @@ def demo(folder: Path, clips: int, seconds: float, config_path: Path | None, ove
         click.echo(f"{plain(str(folder))} has a catalogue already: its clips are used.", err=True)
     else:
         _render(folder, clips, seconds)
+    if not events.exists():
+        render_listeners(catalogue, events)
     run_stages(logged(config))
     save_settings(config, folder / "demo.yaml")
     _show(config)
@@ -76,6 +84,8 @@ def demo(folder: Path, clips: int, seconds: float, config_path: Path | None, ove
     say("See another track, by both systems, or look for what sounds like a file:")
     say(f"  specrec show demo-0004 --config {settings}")
     say(f"  specrec query {song} --config {settings}")
+    say("Or what another of the invented people is recommended, and why:")
+    say(f"  specrec recommend-for listener-002 --config {settings}")
 
 
 def save_settings(config: Config, path: Path) -> None:
@@ -115,6 +125,8 @@ def _show(config: Config) -> None:
         f"\n{same / max(len(lists), 1):.0%} of all recommendations are of the track's own style "
         f"(by chance {1 / len(STYLES):.0%})."
     )
+    screen.print("\nOne of the people who play, skip and rate these tracks, all invented, is recommended:")
+    print_person(screen, reader, _PERSON, list_for(reader, _PERSON, HYBRID)[:3])
 
 
 @click.command()

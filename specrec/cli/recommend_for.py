@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 
 from specrec.cli.options import config_option, read_config, say, set_option, warehouse_option
 from specrec.cli.printing import print_list
-from specrec.cli.tables import open_reader, tracks_of
+from specrec.cli.tables import Rows, open_reader, tracks_of
 from specrec.embedding.config import HYBRID
 from specrec.errors import SpecrecError
 from specrec.listeners.config import NOBODY
 from specrec.terminal import console, words
 
+if TYPE_CHECKING:
+    from specrec.warehouse.reader import Reader
+
 #: So many parts of each score are printed.
-_REASONS = 4
+REASONS = 4
 
 
 @click.command("recommend-for")
@@ -49,7 +54,21 @@ def recommend_for(  # noqa: PLR0917  click names them
     config = read_config(config_path, overrides, warehouse)
     reader = open_reader(config)
     stored = (stored_ids([user_id], scheme(config.listeners.hash_users)) or [NOBODY])[0]
-    found = reader.rows("user_recommendations", [("user_id", "in", [stored, NOBODY]), ("system", "=", system)])
+    rows = list_for(reader, stored, system)
+    if rows[0]["user_id"] != stored:
+        say(f"Nothing is known of {user_id} yet: this is what everybody gets of whom nothing is known.")
+    print_person(console(), reader, user_id, rows[:top], most=None if parts else REASONS)
+
+
+def list_for(reader: Reader, user_id: str, system: str) -> Rows:
+    """Return a person's list by a system, best first; of who is not known, that of those of whom nothing is known.
+
+    Raises
+    ------
+    SpecrecError
+        If there are no such lists.
+    """
+    found = reader.rows("user_recommendations", [("user_id", "in", [user_id, NOBODY]), ("system", "=", system)])
     if not found:
         others = reader.rows("user_recommendations", [("user_id", "=", NOBODY)], ["system"])
         systems = {row["system"] for row in others}
@@ -59,12 +78,12 @@ def recommend_for(  # noqa: PLR0917  click names them
                 "people played, skipped and rated"
             )
         raise SpecrecError(f"there are no lists of the system {system!r}; there are: {', '.join(sorted(systems))}")
-    own = [row for row in found if row["user_id"] == stored]
-    if not own:
-        say(f"Nothing is known of {user_id} yet: this is what everybody gets of whom nothing is known.")
-    rows = sorted(own or found, key=lambda row: row["rank"])[:top]
-    most = None if parts else _REASONS
+    own = [row for row in found if row["user_id"] == user_id]
+    return sorted(own or found, key=lambda row: row["rank"])
+
+
+def print_person(screen: Console, reader: Reader, user_id: str, rows: Rows, most: int | None = REASONS) -> None:
+    """Print a person's list with the parts of each score: the `most` greatest, or all of them."""
     shown = [row | {"recommended_track_id": row["track_id"], "reasons": row["reasons"][:most]} for row in rows]
-    tracks = tracks_of(reader, [row["track_id"] for row in rows])
-    title = words((user_id, "bold")).append_text(words("\n", system))
-    print_list(console(), title, shown, tracks, parts=True)
+    title = words((user_id, "bold")).append_text(words("\n", rows[0]["system"]))
+    print_list(screen, title, shown, tracks_of(reader, [row["track_id"] for row in rows]), parts=True)

@@ -201,8 +201,9 @@ def _value_of_share(share: Floats, rules: Rules) -> Floats:
 def _decay(people: Whole, ts: Whole, half_life_days: float) -> Floats:
     """Return what is left of each event's weight, measured back from about the person's newest event.
 
-    It is measured from the beginning of the period that the newest event is in, of which a half-life has a dozen: most
-    new events then change only what is known of their own track, and not a little of all that the person knows.
+    It is measured from the beginning of the period that the newest event is in, of which a half-life has a dozen:
+    most new events then change only what is known of their own track, and not a little of all that the person
+    knows.
     """
     newest = np.full(people.max(initial=-1) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest, people, ts)

@@ -92,7 +92,13 @@ class Model:
 
 
 def matrix_of(column: pa.Array, dimensions: int) -> Float32Array:
-    """Return lists as rows of a matrix; a null is a row of zeros."""
+    """Return lists as rows of a matrix, float32, shape (rows, dimensions); a null is a row of zeros.
+
+    Examples
+    --------
+    >>> matrix_of(pa.array([[1.0, 2.0], None]), 2).tolist()
+    [[1.0, 2.0], [0.0, 0.0]]
+    """
     lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     matrix = np.zeros((len(lists), dimensions), np.float32)
     there = lists.is_valid().to_numpy(zero_copy_only=False)

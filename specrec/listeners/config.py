@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -52,6 +52,8 @@ _OF_FIT = (
 _OF_LISTS = (
     "space", "systems", "top_n", "few_preferences", "familiar_share", "new_share", "new_below",
 )  # fmt: skip
+#: All settings that change what is made of listeners.
+OF_RESULTS = (*OF_PREFERENCES, *_OF_FIT, *_OF_LISTS, "blend_sample")
 
 
 class ListenersConfig(Section):
@@ -253,6 +255,17 @@ class ListenersConfig(Section):
     def fit_hash(self) -> SettingsHash:
         """What is told of tracks by their listeners depends on, besides the preferences."""
         return settings_hash("listeners", LISTENERS_VERSION, self.differing(*_OF_FIT))
+
+    def blend_hash(self, *others: Any) -> SettingsHash:
+        """Return what it depends on how much each component counts, besides what is fitted to all listeners.
+
+        Parameters
+        ----------
+        others : SettingsHash, or JSON values
+            Of the vectors, and the seed.
+        """
+        own = self.differing("few_preferences", "blend_sample", "new_below")
+        return settings_hash("blend", LISTENERS_VERSION, self.fit_hash, own, *others)
 
     def lists_hash(self, *others: SettingsHash) -> SettingsHash:
         """Return what people's lists depend on, besides preferences, what is fitted to them, and vectors.

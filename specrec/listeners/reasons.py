@@ -143,15 +143,33 @@ def _parts_of_vectors(
         }
         for name, values in by_component.items():
             weighted = values * weights[name][wanted, None]
-            for part in _named(name, pair, of.track[mine], of.evidence[mine] > 0, weighted):
+            for part in greatest_parts(name, pair, of.track[mine], of.evidence[mine] > 0, weighted):
                 found.setdefault(part.kind, []).append(part)
     return [_joined(parts) for parts in found.values()]
 
 
-def _named(
+def greatest_parts(
     name: str, pair: Int64Array, code: Int64Array, is_liked: npt.NDArray[np.bool_], values: Float64Array
 ) -> list[_Parts]:
-    """Return the greatest parts of a component, each of one known track, and the sum of the others."""
+    """Return the greatest parts of a component, each of one known track, and the sum of the others.
+
+    Parameters
+    ----------
+    name : str
+        The component.
+    pair : int64, shape (pairs,)
+        Whose score each row is a part of.
+    code : int64, shape (known tracks,)
+    is_liked : bool, shape (known tracks,)
+    values : float64, shape (pairs, known tracks)
+
+    Examples
+    --------
+    >>> values = np.array([[0.4, -0.3, 0.2, 0.1]])
+    >>> found = greatest_parts("als", np.zeros(1, np.int64), np.arange(4), np.ones(4, bool), values)
+    >>> [(part.kind, part.value.round(3).tolist()) for part in found if len(part)]
+    [('als_liked_for', [0.4, 0.2]), ('als_liked_against', [-0.3]), ('als_others', [0.1])]
+    """
     order = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :NAMED]
     greatest = np.take_along_axis(values, order, axis=1)
     rest = values.sum(axis=1) - greatest.sum(axis=1)
@@ -222,8 +240,8 @@ def _told(chosen: pa.Table, parts: Sequence[_Parts], titles: dict[int, str], nam
         for name, count in (("track_value", first), ("recommended_value", second)):
             told = pa.array(count.astype(np.float64)) if part.counts else pa.nulls(len(part), pa.float64())
             columns[name].append(told)
-        columns["statement"].append(fill(phrase(f"people.{part.kind}"), words, len(part)))
-        columns["sentence"].append(fill(phrase(f"people_sentence.{part.kind}"), words, len(part)))
+        columns["statement"].append(fill(phrase(f"statement.{part.kind}", "specrec.listeners"), words, len(part)))
+        columns["sentence"].append(fill(phrase(f"sentence.{part.kind}", "specrec.listeners"), words, len(part)))
     table = pa.Table.from_pydict({name: pa.concat_arrays(arrays) for name, arrays in columns.items()})
     pair, value = np.concatenate(pairs), column_of(table.column("contribution"))
     order = np.lexsort((-value, pair))  # stable: equal parts stay in the order of the components

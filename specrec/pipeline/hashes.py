@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from specrec.config import Config
 from specrec.embedding.spaces import spaces_of
-from specrec.listeners.config import LISTENERS_VERSION, OF_PREFERENCES
+from specrec.listeners.config import OF_RESULTS
 from specrec.settings import SettingsHash, System, hash_of, settings_hash
 
 _DURATIONS = ("min_duration_seconds", "max_duration_seconds")
@@ -40,10 +40,8 @@ def map_hash(config: Config) -> SettingsHash:
 
 def blend_hash(config: Config) -> SettingsHash:
     """Return what it depends on how much each component of people's scores counts, besides what is fitted."""
-    listeners = config.listeners
-    own = listeners.differing("few_preferences", "blend_sample", "new_below")
-    space = spaces_of(config)[listeners.space].settings_hash
-    return settings_hash("blend", LISTENERS_VERSION, listeners.fit_hash, own, space, config.fit.seed)
+    space = spaces_of(config)[config.listeners.space].settings_hash
+    return config.listeners.blend_hash(space, config.fit.seed)
 
 
 def people_hash(config: Config) -> SettingsHash:
@@ -61,9 +59,7 @@ def _allowed_hash(config: Config) -> SettingsHash:
 def results_hash(config: Config) -> str:
     """Return one short name of all settings that change a result, for ``runs``."""
     lists = (recommend_hash(config, system) for system in config.systems)
-    listeners = config.listeners.differing(
-        *OF_PREFERENCES
-    )  # only if there are any: what came later changes no hash
+    listeners = config.listeners.differing(*OF_RESULTS)  # only if there are any: what came later changes no hash
     return hash_of(
         config.fit.differing(),
         config.embedding.differing(),

@@ -56,9 +56,11 @@ METRICS: dict[str, Metric] = {
     "files_read": Metric("How many files of events are new or changed, and were read."),
     "events_new": Metric("How many events were taken in."),
     "events_known": Metric("How many of the events that were read had been taken in before."),
-    "events_refused": Metric("How many of the events that were read were refused, by why.", "codes", "{value} {part}"),
+    "events_refused": Metric("How many of the events that were read were refused.", "codes", "{value} {part}"),
     "people_due": Metric("How many people's lists were made anew."),
-    "weight": Metric("What a component of people's scores counts, by how much is known of the person.", "components"),
+    "weight": Metric(
+        "What a component of people's scores counts, where so much is known.", "components and levels"
+    ),
     "people_changed": Metric("How many people's preferences were made anew."),
     "preferences_written": Metric("How many preferences are new, or other than before."),
     "preferences_gone": Metric("How many preferences are no longer there."),

@@ -24,7 +24,15 @@ from specrec.warehouse.schemas import TABLES, Table
 from specrec.warehouse.tables import what_is_wrong
 
 #: What is made with artefacts, and says so by their versions alone.
-_MADE_WITH_ARTEFACTS = ("embeddings", "neighbours", "duplicates", "recommendations", "agreement", "map")
+_MADE_WITH_ARTEFACTS = (
+    "embeddings",
+    "neighbours",
+    "duplicates",
+    "recommendations",
+    "agreement",
+    "map",
+    "user_recommendations",
+)
 
 
 def repair(config: Config, name: str) -> list[str]:

@@ -34,6 +34,9 @@ _FUNCTIONS = {
 #: The names of the stages, in the order of a night.
 STAGES = tuple(_FUNCTIONS)
 
+#: The stages that do nothing, and leave no row in ``runs``, where ``listeners.events`` is not set.
+OF_LISTENERS = ("listen", "factors", "people")
+
 
 def in_order(names: Iterable[str] | None) -> list[str]:
     """Return stages in the order of a night.

@@ -1,4 +1,4 @@
-"""The words that listeners read, from ``phrases.yaml``; nothing else in the package holds any."""
+"""The words that listeners read, from the files ``phrases.yaml``; nothing else in the package holds any."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import yaml
 from specrec.arrays import Int64Array
 
 
-@lru_cache(maxsize=1)
-def phrases() -> dict[str, Any]:
-    """Return what phrases.yaml holds; it is read once a process."""
-    text = (files("specrec.recommend") / "phrases.yaml").read_text(encoding="utf-8")
+@lru_cache
+def phrases(package: str = "specrec.recommend") -> dict[str, Any]:
+    """Return what a package's phrases.yaml holds; it is read once a process."""
+    text = (files(package) / "phrases.yaml").read_text(encoding="utf-8")
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 
 
-def phrase(dotted: str) -> str:
-    """Return one phrase, by its section and its name, such as ``rhythm.busy``.
+def phrase(dotted: str, package: str = "specrec.recommend") -> str:
+    """Return one phrase of a package, by its section and its name, such as ``rhythm.busy``.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def phrase(dotted: str) -> str:
     """
     section, _, name = dotted.partition(".")
     try:
-        return str(phrases()[section][name])
+        return str(phrases(package)[section][name])
     except KeyError:
         raise ValueError(f"phrases.yaml has no phrase {dotted!r}: add it, with the words for it") from None
 

@@ -92,7 +92,13 @@ def test_each_setting_is_hashed_or_said_to_change_no_result(name: str) -> None:
     old = getattr(config, section)
     new = old.model_copy(update={setting: _other(name, getattr(old, setting))})
     before, after = (
-        (_hashes(of), of.listeners.preferences_hash, of.listeners.fit_hash, of.listeners.lists_hash())
+        (
+            _hashes(of),
+            of.listeners.preferences_hash,
+            of.listeners.fit_hash,
+            of.listeners.blend_hash(),
+            of.listeners.lists_hash(),
+        )
         for of in (config, config.model_copy(update={section: new}))
     )
     assert (before != after) == (name not in NOT_HASHED), "hash it, or name it in tests/unit/golden/record.py"

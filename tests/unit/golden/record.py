@@ -38,7 +38,7 @@ NOT_HASHED = frozenset(
     {
         "fit.max_drift", "fit.max_statistics_shift", "listeners.always_refusable", "listeners.delimiter",
         "listeners.encoding", "listeners.events", "listeners.format", "listeners.hash_users",
-        "listeners.max_refused_share", "map.refit_share", "neighbours.block_rows",
+        "listeners.max_refused_share", "listeners.refit_share", "map.refit_share", "neighbours.block_rows",
         "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from", "recommend.update_from",
     }
 )  # fmt: skip
@@ -80,11 +80,11 @@ def complaint(thing: Thing, changed: Sequence[str]) -> str:
 
 def defaults() -> dict[str, Any]:
     """Return the defaults of all settings that are hashed."""
-    return {
+    return json.loads(json.dumps({
         name: default
         for name, _, default in fields()
         if name.partition(".")[0] in SECTIONS and name not in NOT_HASHED
-    }
+    }))
 
 
 def version_of_setting(name: str) -> str:
