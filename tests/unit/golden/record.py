@@ -80,11 +80,13 @@ def complaint(thing: Thing, changed: Sequence[str]) -> str:
 
 def defaults() -> dict[str, Any]:
     """Return the defaults of all settings that are hashed."""
-    return json.loads(json.dumps({
+    found = {
         name: default
         for name, _, default in fields()
         if name.partition(".")[0] in SECTIONS and name not in NOT_HASHED
-    }))
+    }
+    as_read: dict[str, Any] = json.loads(json.dumps(found))
+    return as_read
 
 
 def version_of_setting(name: str) -> str:
