@@ -49,11 +49,15 @@ def recommend_for(  # noqa: PLR0917  click names them
       specrec recommend-for listener-001 --config demo/demo.yaml
       specrec recommend-for listener-001 --warehouse demo/warehouse --system als --top 5
     """  # noqa: D301
-    from specrec.events.identity import scheme, stored_ids
+    from specrec.events.identity import scheme, scheme_of, stored_ids
+    from specrec.storage import join, open_store
+    from specrec.warehouse.history import commits, known_states
 
     config = read_config(config_path, overrides, warehouse)
     reader = open_reader(config)
-    stored = (stored_ids([user_id], scheme(config.listeners.hash_users)) or [NOBODY])[0]
+    files = commits(open_store(config.warehouse, config.storage), join(config.warehouse, "event_files"))
+    stored_as = scheme_of(known_states(files)) or scheme(config.listeners.hash_users)
+    stored = (stored_ids([user_id], stored_as) or [NOBODY])[0]
     rows = list_for(reader, stored, system)
     if rows[0]["user_id"] != stored:
         say(f"Nothing is known of {user_id} yet: this is what everybody gets of whom nothing is known.")

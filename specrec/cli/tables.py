@@ -54,6 +54,27 @@ def list_of(reader: Reader, track_id: str, system: str) -> Rows:
     return sorted(rows, key=lambda row: row["rank"])
 
 
+def liked_with(reader: Reader, track_id: str) -> Rows:
+    """Return what those who like a track also like, as rows of a list, the most similar first."""
+    from specrec.recommend.phrases import phrase
+
+    rows = reader.rows("also_liked", [("track_id", "=", track_id)])
+    if not rows:
+        return []
+    (of_track,) = reader.rows("track_listeners", [("track_id", "=", track_id)], ["liked"])
+    told = phrase("also_liked.statement", "specrec.listeners")
+    return [
+        {
+            "rank": row["rank"],
+            "recommended_track_id": row["other_id"],
+            "score": row["similarity"],
+            "explanation": told.format(n=row["both"], m=of_track["liked"]),
+            "reasons": [],
+        }
+        for row in sorted(rows, key=lambda row: row["rank"])
+    ]
+
+
 def map_points(reader: Reader, by: str, most: int) -> tuple[pd.DataFrame, int]:
     """Return up to about `most` rows of the map with coordinates, read in passing, and how many rows there are."""
     import pandas as pd

@@ -24,7 +24,7 @@ HYBRID: System = "hybrid"
 #: The systems that every run has, since each space has its lists.
 SYSTEMS = (*BUILT_IN, HYBRID)
 #: What stages call their other figures in `runs`, where each space is named, too: no model may be called so.
-_NAMES_IN_RUNS = ("agreement", "drift", "removed")
+_NAMES_IN_RUNS = ("agreement", "drift", "removed", "listeners")
 
 
 class FitConfig(Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from specrec.errors import ConfigError
 
@@ -74,6 +74,17 @@ def scheme(hash_users: bool) -> str:
         return CLEAR
     check = hmac.digest(hash_key(), b"specrec's check of the key", "sha256").hex()[:_CHECKED_DIGITS]
     return f"{HASHED} {check}"
+
+
+def scheme_of(states: Mapping[str, str]) -> str:
+    """Return how people are stored in a warehouse, by the states of ``event_files``; empty: nobody is stored yet.
+
+    Examples
+    --------
+    >>> scheme_of({"event_files": "id-of-events id-of-refused hashed 0a1b2c3d"})
+    'hashed 0a1b2c3d'
+    """
+    return " ".join(states.get("event_files", "").split(" ")[2:])
 
 
 def require_key(wanted: str) -> bytes | None:

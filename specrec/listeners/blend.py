@@ -12,11 +12,13 @@ import numpy as np
 from scipy.optimize import minimize
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
+from specrec.listeners.config import COMPONENTS
 
 #: How strongly the weights of a level are drawn towards those of all people together, as so many liked tracks.
 _DRAWN = 20.0
-#: What a component counts where nothing could be learned, in its own standard deviations.
-_UNLEARNED = 1.0
+#: What a component counts where nothing could be learned. Those of a person are between -1 and 1, about; the
+#: others are logarithms, whose sum is that of how many people like a track.
+_UNLEARNED = {"als": 2.0, "content": 2.0, "popularity": 0.3, "average": 1.0, "item_based": 4.0}
 
 
 def learn_weights(
@@ -66,6 +68,7 @@ def learn_weights_that_help(
     levels: int,
     *,
     of_all: BoolArray,
+    person: Int64Array | None = None,
 ) -> Float64Array:
     """Return weights of all components, or of those alone that are the same for all people, if these rank no worse.
 
@@ -80,6 +83,8 @@ def learn_weights_that_help(
         As :func:`learn_weights` takes them.
     of_all : bool, shape (components,)
         Which components say the same of a track to all people.
+    person : int64, shape (candidates,), or None
+        Who it is, where several owners are one person, of whom more or less is shown; None: each owner is another.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def learn_weights_that_help(
     ... )[0, 1]
     np.float64(0.0)
     """
-    number = np.unique(owner, return_inverse=True)[1]
+    number = np.unique(owner if person is None else person, return_inverse=True)[1]
     gains: list[Float64Array] = []
     for half in (0, 1):
         told, tried = number % 2 == half, number % 2 != half
@@ -106,7 +111,8 @@ def learn_weights_that_help(
             weights = learn_weights(rows[told], is_liked[told], owner[told], level[told], levels)
             scores = (rows[tried] * weights[level[tried]]).sum(axis=1)
             ndcg.append(ndcg_of(scores, is_liked[tried], owner[tried]))
-        gains.append(ndcg[0] - ndcg[1])
+        first = np.unique(owner[tried], return_index=True)[1]
+        gains.append(_means(ndcg[0] - ndcg[1], number[tried][first]))
     gain = np.concatenate(gains)
     gain = gain[~np.isnan(gain)]
     helps = len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
@@ -114,6 +120,16 @@ def learn_weights_that_help(
     weights = np.zeros((levels, len(of_all)))
     weights[:, used] = learn_weights(components[:, used], is_liked, owner, level, levels)
     return weights
+
+
+def _means(values: Float64Array, person: Int64Array) -> Float64Array:
+    """Return the mean of each person's values but NaN; NaN of who has no other."""
+    told = ~np.isnan(values)
+    size = int(person.max(initial=-1)) + 1
+    count = np.bincount(person[told], minlength=size)
+    total = np.bincount(person[told], values[told], minlength=size)
+    means: Float64Array = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    return means
 
 
 def ndcg_of(scores: Float64Array, is_liked: BoolArray, owner: Int64Array, first: int = 10) -> Float64Array:
@@ -151,17 +167,15 @@ def ndcg_of(scores: Float64Array, is_liked: BoolArray, owner: Int64Array, first:
     return values
 
 
-def unlearned_weights(components: Float64Array, levels: int) -> Float64Array:
-    """Return weights by which each component counts as much as any other, shape (levels, components).
+def unlearned_weights(levels: int) -> Float64Array:
+    """Return what components count where too few people tell, float64, shape (levels, components).
 
-    Parameters
-    ----------
-    components : float64, shape (candidates, components)
-        Those by whose standard deviations they are measured.
+    Examples
+    --------
+    >>> unlearned_weights(1).shape == (1, len(COMPONENTS))
+    True
     """
-    scale = components.std(axis=0) if len(components) else np.zeros(components.shape[1])
-    weights = np.divide(_UNLEARNED, scale, out=np.zeros(len(scale)), where=scale > 0)
-    return np.tile(weights, (levels, 1))
+    return np.tile([_UNLEARNED[name] for name in COMPONENTS], (levels, 1))
 
 
 def _fit(

@@ -160,7 +160,8 @@ def preferences_of(table: pa.Table, model: Model) -> tuple[pa.Array, Preferences
     Parameters
     ----------
     table : Table
-        ``user_id, code, evidence, als, content``, a row a preference; a person without one has a row with nulls.
+        ``user_id, code, evidence, als, content, duplicate``, a row a preference; a person without one has a row
+        with nulls.
     """
     table = table.combine_chunks().sort_by([("user_id", "ascending"), ("code", "ascending")])
     ids = pc.unique(table.column("user_id").combine_chunks())
@@ -170,6 +171,7 @@ def preferences_of(table: pa.Table, model: Model) -> tuple[pa.Array, Preferences
         owner=owner.astype(np.int64),
         track=_numbers(table, "code").astype(np.int64),
         evidence=_numbers(table, "evidence").astype(np.float64),
+        group=column_of(pc.fill_null(table.column("duplicate"), 0)).astype(np.int64),
         als=matrix_of(table.column("als"), len(model.gram)),
         content=unit(matrix_of(table.column("content"), model.dimensions)),
     )
@@ -194,6 +196,7 @@ def pack_people(table: pa.Table, model: Model) -> pa.Table:
         "owner": of.owner,
         "track": of.track,
         "evidence": share_of_evidence(of.owner, of.evidence, count),
+        "group": of.group,
     }
     return _packed(table.column("block")[0].as_py(), ids, arrays)
 
@@ -218,14 +221,16 @@ def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConf
         known=np.unique(of["similar_code"]),
         is_new=of["is_new"],
     )
-    wanted, heard_too = config.candidates, config.familiar_share > 0
+    wanted, heard_too = config.candidates, config.most_familiar > 0
     for row in range(people.num_rows):
         names, person = _unpacked(people, row)
         for system, weights in model.systems.items():
-            of_people = _people(person, weights)
-            best = [best_tracks(of_people, block, wanted, heard_too=heard_too)]
-            if config.new_share and system == "hybrid" and block.is_new.any():
-                best.append(best_tracks(of_people, block, wanted, heard_too=heard_too, only=block.is_new))
+            of_people = _people(person, weights, of)
+            best = [best_tracks(of_people, block, wanted)]
+            if heard_too:
+                best.append(best_tracks(of_people, block, wanted, heard_too=True))
+            if config.new_share and block.is_new.any():
+                best.append(best_tracks(of_people, block, wanted, only=block.is_new))
             for found in best:
                 yield _found(system, names, person, ids=ids, of=of, best=found)
 
@@ -241,19 +246,37 @@ def _sparse(of: dict[str, Any], count: int) -> sparse.csr_array:
     return found
 
 
-def _people(of: dict[str, Any], weights: Float64Array) -> People:
-    count = len(of["level"])
+def _people(person: dict[str, Any], weights: Float64Array, of: dict[str, Any]) -> People:
+    count = len(person["level"])
+    barred_for, barred = _other_takes(person, of)
     return People(
         vectors={
-            "als": of["als"],
-            "content": of["content"],
+            "als": person["als"],
+            "content": person["content"],
             **dict.fromkeys(OF_TRACKS, np.ones((count, 1), np.float32)),
         },
-        weights=weights[of["level"]],
-        owner=of["owner"],
-        track=of["track"],
-        evidence=of["evidence"],
+        weights=weights[person["level"]],
+        owner=person["owner"],
+        track=person["track"],
+        evidence=person["evidence"],
+        barred_for=barred_for,
+        barred=barred,
     )
+
+
+def _other_takes(person: dict[str, Any], of: dict[str, Any]) -> tuple[Int64Array, Int64Array]:
+    """Return, of the tracks of a block, those that are a recording which a person knows as another track."""
+    grouped = np.flatnonzero(of["duplicate"])
+    known = np.flatnonzero(person["group"])
+    if not len(grouped) or not len(known):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    mine = pd.DataFrame(
+        {name: person[name][known] for name in ("owner", "track", "group")},
+    )
+    theirs = pd.DataFrame({"group": of["duplicate"][grouped], "code": of["codes"][grouped]})
+    both = mine.merge(theirs, on="group")
+    both = both[both["track"] != both["code"]].drop_duplicates(["owner", "code"])
+    return both["owner"].to_numpy(np.int64), both["code"].to_numpy(np.int64)
 
 
 def _found(
@@ -353,8 +376,8 @@ def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, in
     every = np.arange(len(owner))
     duplicate, is_heard = _numbers(table, "duplicate"), _numbers(table, "is_heard")
     limits = [Limit(np.flatnonzero(duplicate), duplicate[duplicate != 0], 1)]
-    if heard := round(config.familiar_share * config.top_n):
-        limits.append(Limit(np.flatnonzero(is_heard), np.ones(is_heard.sum(), np.int64), heard))
+    if config.most_familiar:
+        limits.append(Limit(np.flatnonzero(is_heard), np.ones(is_heard.sum(), np.int64), config.most_familiar))
     for name, limit in most.items():
         if limit:
             names = table.column(name).combine_chunks()

@@ -249,7 +249,12 @@ class ListenersConfig(Section):
     @property
     def candidates(self) -> int:
         """How many tracks of each block are looked at for a person's list: limits leave some of them out."""
-        return 2 * self.top_n
+        return 4 * self.top_n
+
+    @property
+    def most_familiar(self) -> int:
+        """How many tracks that a person knows may be in the list."""
+        return round(self.familiar_share * self.top_n)
 
     @property
     def fit_hash(self) -> SettingsHash:

@@ -28,6 +28,10 @@ from specrec.recommend.wording import fill
 
 #: So many known tracks are named of a component, those with the greatest parts; the others are told together.
 NAMED = 3
+#: Tracks whose cosine is at least so much sound alike; unlike, at most so much below 0.
+_ALIKE = 0.3
+#: What is left is nothing if it is less than this share of the whole.
+_NOTHING = 1e-9
 
 REASON = pa.struct(
     {
@@ -137,19 +141,27 @@ def _parts_of_vectors(
             continue
         pair = np.arange(wanted.start, wanted.stop)
         solved = fold_in(model.gram, of.als[mine], model.alpha * of.evidence[mine], model.regularisation)
+        cosines = content[wanted] @ of.content[mine].T.astype(np.float64)
         by_component = {
-            "als": solved.parts(als[wanted]),
-            "content": (content[wanted] @ of.content[mine].T.astype(np.float64)) * shares[mine],
+            "als": (solved.parts(als[wanted]), np.ones(cosines.shape, bool)),
+            "content": (cosines * shares[mine], np.abs(cosines) >= _ALIKE),
         }
-        for name, values in by_component.items():
+        for name, (values, can_be_told) in by_component.items():
             weighted = values * weights[name][wanted, None]
-            for part in greatest_parts(name, pair, of.track[mine], of.evidence[mine] > 0, weighted):
+            known = (of.track[mine], of.evidence[mine] > 0)
+            for part in greatest_parts(name, pair, *known, weighted, can_be_told=can_be_told):
                 found.setdefault(part.kind, []).append(part)
     return [_joined(parts) for parts in found.values()]
 
 
 def greatest_parts(
-    name: str, pair: Int64Array, code: Int64Array, is_liked: npt.NDArray[np.bool_], values: Float64Array
+    name: str,
+    pair: Int64Array,
+    code: Int64Array,
+    is_liked: npt.NDArray[np.bool_],
+    values: Float64Array,
+    *,
+    can_be_told: npt.NDArray[np.bool_],
 ) -> list[_Parts]:
     """Return the greatest parts of a component, each of one known track, and the sum of the others.
 
@@ -162,16 +174,20 @@ def greatest_parts(
     code : int64, shape (known tracks,)
     is_liked : bool, shape (known tracks,)
     values : float64, shape (pairs, known tracks)
+    can_be_told : bool, shape (pairs, known tracks)
+        Whether the words for a part would be true of it.
 
     Examples
     --------
     >>> values = np.array([[0.4, -0.3, 0.2, 0.1]])
-    >>> found = greatest_parts("als", np.zeros(1, np.int64), np.arange(4), np.ones(4, bool), values)
+    >>> known = (np.arange(4), np.ones(4, bool))
+    >>> found = greatest_parts("als", np.zeros(1, np.int64), *known, values, can_be_told=values != 0)
     >>> [(part.kind, part.value.round(3).tolist()) for part in found if len(part)]
     [('als_liked_for', [0.4, 0.2]), ('als_liked_against', [-0.3]), ('als_others', [0.1])]
     """
-    order = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :NAMED]
-    greatest = np.take_along_axis(values, order, axis=1)
+    told = np.where(can_be_told, values, 0.0)
+    order = np.argsort(-np.abs(told), axis=1, kind="stable")[:, :NAMED]
+    greatest = np.take_along_axis(told, order, axis=1)
     rest = values.sum(axis=1) - greatest.sum(axis=1)
     pairs, which, value = np.repeat(pair, order.shape[1]), order.ravel(), greatest.ravel()
     found = []
@@ -179,9 +195,8 @@ def greatest_parts(
         for sign, how in ((1, "for"), (-1, "against")):
             some = (is_liked[which] == liked) & (np.sign(value) == sign)
             found.append(_Parts(f"{name}_{word}_{how}", pairs[some], value[some], code[which[some]]))
-    if values.shape[1] > NAMED:
-        found.append(_Parts(f"{name}_others", pair, rest))
-    return found
+    left = np.abs(rest) > _NOTHING * np.abs(values).sum(axis=1)
+    return [*found, _Parts(f"{name}_others", pair[left], rest[left])]
 
 
 def _together(chosen: pa.Table, weight: Float64Array, total: Float64Array) -> list[_Parts]:
@@ -191,7 +206,7 @@ def _together(chosen: pa.Table, weight: Float64Array, total: Float64Array) -> li
     code, both, liked = (column_of(of.field(name)) for name in ("code", "both", "liked"))
     value = column_of(of.field("part")) * weight[pair]
     rest = total - np.bincount(pair, value, minlength=len(total))
-    left = np.flatnonzero(np.abs(rest) > np.abs(total) * 1e-9)
+    left = np.flatnonzero(np.abs(rest) > _NOTHING * np.abs(total))
     found = [_Parts("item_based_others", left, rest[left])]
     for sign, how in ((1, "for"), (-1, "against")):
         some = np.sign(value) == sign
@@ -201,13 +216,21 @@ def _together(chosen: pa.Table, weight: Float64Array, total: Float64Array) -> li
 
 def _of_tracks(chosen: pa.Table, weighted: Mapping[str, Float64Array]) -> list[_Parts]:
     """Return the parts that are not of a known track: how many people know it, and like it."""
+    is_new = column_of(pc.is_null(chosen.column("listeners")))  # since all this was fitted
     listeners, liked = (column_of(pc.fill_null(chosen.column(name), 0)) for name in ("listeners", "liked"))
     found = []
     for name in OF_TRACKS:
         value = weighted[name]
-        for is_known, kind in ((listeners > 0, name), (listeners == 0, f"{name}_unheard")):
-            some = np.flatnonzero(is_known & (value != 0))
-            found.append(_Parts(kind, some, value[some], None, (liked[some], listeners[some])))
+        kinds = {
+            f"{name}_new": is_new,
+            f"{name}_unheard": ~is_new & (listeners == 0),
+            f"{name}_unliked": (listeners > 0) & (liked == 0),
+            name: liked > 0,
+        }
+        for kind, of_kind in kinds.items():
+            some = np.flatnonzero(of_kind & (value != 0))
+            counts = (liked[some], listeners[some]) if kind in (name, f"{name}_unliked") else None
+            found.append(_Parts(kind, some, value[some], None, counts))
     return found
 
 
@@ -242,14 +265,20 @@ def _told(chosen: pa.Table, parts: Sequence[_Parts], titles: dict[int, str], nam
             columns[name].append(told)
         columns["statement"].append(fill(phrase(f"statement.{part.kind}", "specrec.listeners"), words, len(part)))
         columns["sentence"].append(fill(phrase(f"sentence.{part.kind}", "specrec.listeners"), words, len(part)))
+    if not pairs:
+        return TOLD.empty_table()
     table = pa.Table.from_pydict({name: pa.concat_arrays(arrays) for name, arrays in columns.items()})
-    pair, value = np.concatenate(pairs), column_of(table.column("contribution"))
+    value = column_of(table.column("contribution"))
+    pair: Int64Array = np.concatenate(pairs)
     order = np.lexsort((-value, pair))  # stable: equal parts stay in the order of the components
     pair, table = pair[order], table.take(pa.array(order)).combine_chunks()
-    count = chosen.num_rows
-    score = np.zeros(count)
+    # of what nothing speaks for or against, nothing can be said
+    kept = np.flatnonzero(np.bincount(pair, minlength=chosen.num_rows))
+    pair = np.searchsorted(kept, pair)
+    chosen, pairs_told = chosen.take(pa.array(kept)), len(kept)
+    score = np.zeros(pairs_told)
     np.add.at(score, pair, value[order])
-    ends = np.searchsorted(pair, np.arange(count + 1))
+    ends = np.searchsorted(pair, np.arange(pairs_told + 1))
     reason = pa.StructArray.from_arrays(
         [table.column(field.name).combine_chunks() for field in REASON], fields=list(REASON)
     )
@@ -262,7 +291,7 @@ def _told(chosen: pa.Table, parts: Sequence[_Parts], titles: dict[int, str], nam
     told = {
         "system": chosen.column("system"),
         "user_id": chosen.column("user_id"),
-        "rank": pa.nulls(count, pa.int32()),
+        "rank": pa.nulls(pairs_told, pa.int32()),
         "track_id": chosen.column("track_id"),
         "score": pa.array(score),
         "explanation": first.column("sentence"),
@@ -281,7 +310,7 @@ def _told_first(table: pa.Table, pair: Int64Array, first: Int64Array) -> Int64Ar
     """
     names = column_of(pc.or_(pc.is_valid(table.column("feature")), pc.is_valid(table.column("track_value"))))
     speaks = np.flatnonzero(names & (column_of(table.column("contribution")) > 0))
-    told = first.clip(max=len(pair) - 1)
+    told = first.copy()
     pairs, where = np.unique(pair[speaks], return_index=True)
     told[pairs] = speaks[where]
     return told

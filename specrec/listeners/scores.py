@@ -26,6 +26,8 @@ DENSE = ("als", "content", "popularity", "average")
 #: until float64 decides.
 _SLACK = 2e-5
 _PRODUCTS_AT_ONCE = 1 << 22
+#: So many times more candidates than are wanted are settled in float64, at most.
+_CROWD = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class People:
         Whose preference it is, 0 to people - 1, and the code of the track.
     evidence : float64, shape (preferences,)
         What it adds to the component ``item_based``; the components of a person add up to at most 1.
+    barred_for, barred : int64, shape (barred tracks,)
+        Whom a track is never recommended to, and its code: it is a recording that the person knows as another
+        track.
     """
 
     vectors: Mapping[str, Float32Array]
@@ -74,6 +79,8 @@ class People:
     owner: Int64Array
     track: Int64Array
     evidence: Float64Array
+    barred_for: Int64Array
+    barred: Int64Array
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -126,7 +133,7 @@ def best_tracks(
     >>> weights = np.array([[1.0, 0, 0, 0, 0]])
     >>> person = People(
     ...     {"als": np.array([[2, 1]], np.float32)}, weights, owner=np.array([0]), track=np.array([9]),
-    ...     evidence=np.ones(1),
+    ...     evidence=np.ones(1), barred_for=none, barred=none,
     ... )
     >>> best = best_tracks(person, tracks, top_n=2)  # the third is known already
     >>> best.track.tolist(), best.score.tolist()
@@ -140,7 +147,8 @@ def best_tracks(
     likes = _rows(people.owner, people.track, people.evidence, tracks.known, len(people))
     heard = _rows(people.owner, people.track, np.ones(len(people.owner)), place, len(people))[:, order]
     similar = tracks.similar[candidates].T.tocsr()
-    heard = heard[:, candidates]
+    barred = _rows(people.barred_for, people.barred, np.ones(len(people.barred)), place, len(people))[:, order]
+    heard, barred = heard[:, candidates], barred[:, candidates]
     step = max(_PRODUCTS_AT_ONCE // max(len(candidates), 1), 1)
     found: list[Best] = []
     for start in range(0, len(people), step):
@@ -150,12 +158,13 @@ def best_tracks(
             [people.vectors[name][some] * weights[:, of[name], None] for name in names], axis=1
         )
         scores = vectors.astype(np.float32) @ matrix.T
-        size = np.abs(scores).max(axis=1, initial=0.0)
         together = (likes[some] @ similar).tocsr()
         _add(scores, together, weights[:, of["item_based"]])
+        size = np.abs(scores).max(axis=1, initial=0.0)
+        _exclude(scores, barred[some])
         if not heard_too:
             _exclude(scores, heard[some])
-        row, column = _candidates(scores, top_n, size)
+        row, column = _candidates(scores, top_n, size, tracks.codes[candidates])
         components = np.zeros((len(row), len(COMPONENTS)))
         for name in names:
             mine, theirs = people.vectors[name][some], tracks.vectors[name][candidates]
@@ -196,15 +205,36 @@ def _exclude(scores: Float32Array, heard: sparse.csr_array) -> None:
     scores[row, column] = -np.inf
 
 
-def _candidates(scores: Float32Array, top_n: int, size: Float32Array) -> tuple[Int64Array, Int64Array]:
-    """Return the places of scores that may be among the best of their row, by float32."""
+def _candidates(
+    scores: Float32Array, top_n: int, size: Float32Array, codes: Int64Array
+) -> tuple[Int64Array, Int64Array]:
+    """Return the places of scores that may be among the best of their row, by float32.
+
+    A row in which nothing tells one track from another, all scores being 0, has none. Of many that are about equal
+    to the last, those of the least codes are taken.
+
+    Parameters
+    ----------
+    size : float32, shape (people,)
+        The greatest score without its sign.
+    codes : int64, shape (tracks,)
+    """
     if scores.shape[1] > top_n:
         place = scores.shape[1] - top_n
         last = np.partition(scores, place, axis=1)[:, place]
     else:
         last = np.full(len(scores), -np.inf, np.float32)
     least = np.where(np.isfinite(last), last - _SLACK * (size + 1), np.finfo(np.float32).min)
+    least[size == 0] = np.inf
     row, column = np.divmod(np.flatnonzero(scores >= least[:, None].astype(np.float32)), scores.shape[1] or 1)
+    crowded = np.bincount(row, minlength=len(scores))[row] > _CROWD * top_n
+    if crowded.any():
+        some = np.flatnonzero(crowded)
+        best = best_first(
+            row[some], scores[row[some], column[some]].astype(np.float64), codes[column[some]], _CROWD * top_n
+        )
+        kept = np.sort(np.concatenate([np.flatnonzero(~crowded), some[best]]))
+        row, column = row[kept], column[kept]
     return row, column
 
 

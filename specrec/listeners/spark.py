@@ -6,7 +6,6 @@ together; what happens to a block is a function of the other modules.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -26,12 +25,12 @@ from specrec.listeners.popularity import Popularity, fit_popularity
 from specrec.listeners.reasons import TOLD, tell
 from specrec.listeners.together import pairs_liked
 
-#: Factors are kept to so many decimals: what Spark adds up in another order on another night is lost in rounding.
+#: Factors are kept to so many decimals: nearly all that Spark adds up in another order is lost in rounding.
 _DECIMALS = 5
 #: People whose preferences become vectors at once: of each preference the vectors of its track are in memory.
 _PEOPLE_AT_ONCE = 512
 #: People and tracks that are scored against each other at once.
-_PEOPLE_A_TARGET, _TRACKS_A_TARGET = 16_384, 65_536
+_PEOPLE_A_TARGET, _TRACKS_A_TARGET = 4_096, 65_536
 #: Returns rows that are computed once, whatever is made of them.
 Keep = Callable[[DataFrame], DataFrame]
 
@@ -45,7 +44,7 @@ _WHOLE = 1_000_000
 #: What is believed of a track before anybody is heard is fitted to about so many tracks.
 _TRACKS_OF_A_PRIOR = 10_000
 #: Likes whose pairs are counted at once.
-_LIKES_AT_ONCE = 200_000
+_LIKES_AT_ONCE = 50_000
 #: Of each person so many liked tracks, those with the most evidence, tell what is liked together.
 _LIKED_TOGETHER = 200
 
@@ -89,16 +88,15 @@ def counted_tracks(summaries: DataFrame, catalogue: DataFrame) -> DataFrame:
 
 
 def fit_popularity_to(counted: DataFrame) -> Popularity:
-    """Fit what is believed of a track before anybody is heard, to some ten thousand tracks: whole artists.
+    """Fit what is believed of a track before anybody is heard to some ten thousand tracks, artist by artist.
 
     Parameters
     ----------
     counted : DataFrame
         What :func:`counted_tracks` returned.
     """
-    share = _TRACKS_OF_A_PRIOR / max(counted.count(), 1)
-    chosen = F.pmod(F.xxhash64(F.lit("popularity"), _owner()), F.lit(1_000_000)) < share * 1_000_000
-    rows: pd.DataFrame = counted.where(chosen).toPandas()
+    chosen = counted.orderBy(F.xxhash64(F.lit("popularity"), _owner()), "track_id").limit(_TRACKS_OF_A_PRIOR)
+    rows: pd.DataFrame = chosen.toPandas()
     return fit_popularity(*_counts(pa.Table.from_pandas(rows.sort_values("track_id"), preserve_index=False)))
 
 
@@ -198,6 +196,12 @@ def train_factors(preferences: DataFrame, config: ListenersConfig, seed: int, ke
         Returns rows that are computed once, whatever is made of them.
     """
     rated = preferences.where("preference != 0").select("user_id", "track_id", evidence().alias("rating"))
+    # who likes nothing, and what nobody likes, has no regularisation, and equations without one solution
+    for column in ("user_id", "track_id"):
+        rated = rated.join(rated.where("rating > 0").select(column).distinct(), column, "left_semi")
+    rated = keep(rated)
+    if rated.isEmpty():
+        return preferences.sparkSession.createDataFrame([], "track_id string, als array<float>")
     people, tracks = numbered(rated, "user_id", "person", keep), numbered(rated, "track_id", "track", keep)
     ratings = rated.join(people, "user_id").join(tracks, "track_id")
     ratings = keep(ratings.select("person", "track", F.col("rating").cast("float")))
@@ -225,8 +229,8 @@ def train_factors(preferences: DataFrame, config: ListenersConfig, seed: int, ke
     )
 
 
-def gram_of(factors: DataFrame) -> Float64Array:
-    """Return the sum of the outer products of factors, float64, shape (factors, factors).
+def gram_of(factors: DataFrame, size: int) -> Float64Array:
+    """Return the sum of the outer products of factors, float64, shape (size, size).
 
     Factors are whole numbers of 10**-5, and so it is exact, whatever the order.
 
@@ -234,6 +238,8 @@ def gram_of(factors: DataFrame) -> Float64Array:
     ----------
     factors : DataFrame
         ``track_id, als``.
+    size : int
+        How many factors a track has.
     """
 
     def products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -245,9 +251,9 @@ def gram_of(factors: DataFrame) -> Float64Array:
 
     sums = factors.select("als").mapInArrow(products, "place int, sum long").groupBy("place")
     rows = sums.agg(F.sum(F.col("sum").cast("decimal(38,0)")).alias("sum")).collect()  # factors x factors
-    size = math.isqrt(len(rows))
     gram = np.zeros((size, size))
-    gram.ravel()[[row.place for row in rows]] = [float(row.sum) * 10.0 ** (-2 * _DECIMALS) for row in rows]
+    for row in rows:
+        gram.flat[row.place] = float(row.sum) * 10.0 ** (-2 * _DECIMALS)
     return gram
 
 
@@ -344,6 +350,7 @@ def known_preferences(
     tracks: DataFrame,
     vectors: DataFrame,
     titles: DataFrame,
+    duplicates: DataFrame,
 ) -> DataFrame:
     """Return the preferences of some people with what is known of their tracks, and each person's block.
 
@@ -361,10 +368,12 @@ def known_preferences(
         As :func:`candidates` takes them.
     titles : DataFrame
         ``track_id, title``.
+    duplicates : DataFrame
+        ``track_id, duplicate``, a code of the recording.
     """
     mine = preferences.select("user_id", "track_id", evidence().alias("evidence"))
     mine = mine.join(people.select("user_id"), "user_id", "left_semi")
-    for rows in (tracks.select("track_id", "als"), vectors, titles):
+    for rows in (tracks.select("track_id", "als"), vectors, titles, duplicates):
         mine = mine.join(rows, "track_id", "left")
     mine = mine.withColumns({"code": code_of(), "title": F.coalesce("title", "track_id")})
     return people.select("user_id").join(mine, "user_id", "left").withColumn("block", block_of_person(count))

@@ -22,6 +22,8 @@ class Preferences:
         The code of the track.
     evidence : float64, shape (preferences,)
         Preference times confidence: above 0 where the person likes the track, below where not.
+    group : int64, shape (preferences,)
+        The code of the recording that the track is one of several tracks of; 0: it is of none.
     als : float32, shape (preferences, factors)
         The track's factors; zeros where it has none.
     content : float32, shape (preferences, dimensions)
@@ -31,6 +33,7 @@ class Preferences:
     owner: Int64Array
     track: Int64Array
     evidence: Float64Array
+    group: Int64Array
     als: Float32Array
     content: Float32Array
 

@@ -118,14 +118,16 @@ def need_blend(run: Run, fitted: Artefact, report: StageReport) -> Artefact:
 
 def _learned(rows: pd.DataFrame) -> tuple[Float64Array, int]:
     """Return the weights, and of how many people they were learned; none if these are too few."""
-    components = np.stack(rows["components"].to_list()) if len(rows) else np.zeros((0, len(COMPONENTS)))
     people = rows.loc[rows["is_liked"], "person"].nunique()
     if people < _FEWEST:
-        return unlearned_weights(components, _LEVELS), 0
+        return unlearned_weights(_LEVELS), 0
+    components = np.stack(rows["components"].to_list())
     owner = pd.factorize(rows["user_id"])[0].astype(np.int64)
     is_liked, level = rows["is_liked"].to_numpy(), rows["level"].to_numpy(np.int64)
-    of_all = np.isin(COMPONENTS, OF_TRACKS)
-    return learn_weights_that_help(components, is_liked, owner, level, _LEVELS, of_all=of_all), people
+    of_all, person = np.isin(COMPONENTS, OF_TRACKS), pd.factorize(rows["person"])[0].astype(np.int64)
+    return learn_weights_that_help(
+        components, is_liked, owner, level, _LEVELS, of_all=of_all, person=person
+    ), people
 
 
 def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
@@ -135,6 +137,8 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
     preferences = read("preferences").select("user_id", "track_id", "preference", "confidence")
     people = preferences.select("user_id").distinct()
     most = min(listeners.blend_sample, int(_MOST_SET_ASIDE * people.count()))
+    if most < _FEWEST:
+        return pd.DataFrame({"person": [], "is_liked": []}).astype({"is_liked": bool})
     aside = kept.keep(people.orderBy(_lot(seed, "user_id"), "user_id").limit(most))
     fitted = fit(run, preferences.join(aside, "user_id", "left_anti"), kept)
     mine = preferences.join(aside, "user_id", "left_semi")
@@ -145,7 +149,13 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
     everybody = kept.keep(shown.select("user_id").distinct())
     known = shown.where("track_id is not null").drop("person")
     known = known_preferences(
-        known, everybody, count, tracks=fitted.tracks, vectors=vectors.rows, titles=titles_of(read("tracks"))
+        known,
+        everybody,
+        count,
+        tracks=fitted.tracks,
+        vectors=vectors.rows,
+        titles=titles_of(read("tracks")),
+        duplicates=groups(read("duplicates")),
     )
     model = model_of(config, fitted.gram, components_alone(_LEVELS), vectors.dimensions)
     tracks = candidates(
@@ -157,14 +167,19 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
         new_below=listeners.new_below,
     )
     tracks = kept.keep(packed_tracks(tracks, model, read("tracks").count()))
-    few = listeners.model_copy(update={"top_n": _CANDIDATES // 2, "new_share": 0.0, "familiar_share": 0.0})
+    few = listeners.model_copy(update={"top_n": _CANDIDATES, "new_share": 0.0, "familiar_share": 0.0})
     found = found_tracks(kept.keep(packed_people(known, model)), tracks, model, few)
     named = shown.select("user_id", "person").distinct()
     liked = hidden.select(F.col("user_id").alias("person"), "track_id", F.lit(True).alias("is_liked"))
+    best = Window.partitionBy("system", "user_id").orderBy(F.col("score").desc(), "code")
+    found = found.withColumn("place", F.row_number().over(best)).where(F.col("place") <= _CANDIDATES)
     rows = found.select("user_id", "track_id", "code", "components", "level").dropDuplicates(
         ["user_id", "track_id"]
     )
-    rows = rows.join(named, "user_id").join(liked, ["person", "track_id"], "left").fillna(False, ["is_liked"])
+    # what the person is known to have heard is no candidate, also where it is not shown
+    heard = half.where(~F.col("is_hidden")).select(F.col("user_id").alias("person"), "track_id")
+    rows = rows.join(named, "user_id").join(heard, ["person", "track_id"], "left_anti")
+    rows = rows.join(liked, ["person", "track_id"], "left").fillna(False, ["is_liked"])
     collected: pd.DataFrame = rows.drop("track_id").toPandas()  # bounded: listeners.blend_sample
     return collected.sort_values(["user_id", "code"], ignore_index=True)
 

@@ -79,7 +79,7 @@ def fit(run: Run, preferences: DataFrame, kept: Kept) -> Fitted:
     return Fitted(
         tracks,
         kept.keep(liked_together(narrow, config)),
-        gram_of(factors),
+        gram_of(factors, config.factors),
         dict(zip(OF_TRACKS, popularity.unheard.tolist(), strict=True)),
     )
 
@@ -100,7 +100,7 @@ def fit_factors(run: Run) -> None:
         of, total = listeners_artefact(run.config), (known.evidence or 0) / _PARTS
         current = run.artefacts.find(of)
         reason = _why_fit(run, current, total)
-        if reason is None or not known.preferences:
+        if reason is None or (current is None and not known.preferences):
             report.unchanged()
             if current is not None:
                 report.count("artefact_version", current.version, of.name)
@@ -133,7 +133,7 @@ def _why_fit(run: Run, current: Artefact | None, evidence: float) -> str | None:
     if versions != {str(current.version)}:
         return "what was fitted is not there any more"
     before = float(current.arrays["evidence"][0])
-    moved = abs(evidence - before) / before if before else 1.0
+    moved = abs(evidence - before) / before if before else float(evidence > 0)
     return f"evidence changed by {moved:.0%}" if moved > run.config.listeners.refit_share else None
 
 

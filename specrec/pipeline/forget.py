@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from specrec.config import Config
 from specrec.errors import SpecrecError, StorageError, TrackError, first_line
-from specrec.events.identity import scheme, stored_ids
+from specrec.events.identity import scheme, scheme_of, stored_ids
 from specrec.events.spark import forgotten_hash_of
 from specrec.pipeline.run import RECORDS, Run, open_run
 from specrec.storage import Location, open_store
@@ -112,8 +112,7 @@ def _stored(run: Run, user_ids: Iterable[str]) -> list[str]:
     SpecrecError
         If nobody is named, or the key is not at hand.
     """
-    state = run.warehouse.states("event_files").get("event_files", "")
-    stored_as = " ".join(state.split(" ")[2:]) or scheme(run.config.listeners.hash_users)
+    stored_as = scheme_of(run.warehouse.states("event_files")) or scheme(run.config.listeners.hash_users)
     found = sorted(set(stored_ids(user_ids, stored_as)))
     if not found:
         raise SpecrecError("nobody is named: give a user_id, or a file of user_ids with --file")

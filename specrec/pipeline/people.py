@@ -38,6 +38,7 @@ from specrec.pipeline.factors import listeners_artefact, unheard_of
 from specrec.pipeline.hashes import people_hash
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
+from specrec.recommend.spark import groups
 from specrec.settings import System
 from specrec.warehouse.schemas import GONE, NEW
 
@@ -114,9 +115,15 @@ def systems_of(config: Config, weights: Float64Array) -> dict[System, Float64Arr
 
 def _known(run: Run, people: DataFrame, count: int, vectors: DataFrame) -> DataFrame:
     read = run.warehouse.read
-    titles = titles_of(read("tracks"))
-    of_tracks = {"tracks": read("track_listeners"), "vectors": vectors, "titles": titles}
-    return known_preferences(read("preferences"), people, count, **of_tracks)
+    return known_preferences(
+        read("preferences"),
+        people,
+        count,
+        tracks=read("track_listeners"),
+        vectors=vectors,
+        titles=titles_of(read("tracks")),
+        duplicates=groups(read("duplicates")),
+    )
 
 
 def _lists(run: Run, kept: Kept, preferences: DataFrame, count: int, model: Model) -> DataFrame:

@@ -60,7 +60,7 @@ def rollback(config: Config, to: str) -> list[str]:
                 report.details[name] = f"as at version {version}"
                 get_logger().info("table_rolled_back", table=name, version=version)
             run.warehouse.create_missing(list(there))  # what was declared since
-            drop_forgotten(run, [name for name in versions if name in PERSONAL])
+            drop_forgotten(run, [name for name in there if name in PERSONAL])
             if not versions:
                 report.unchanged()
     if not versions:

@@ -138,6 +138,24 @@ def test_a_second_night_changes_nothing_and_new_events_change_one_person(
     assert all(row["run_id"] != run for rows in _lists(night).values() for row in rows)
 
 
+def test_two_people_who_like_nothing_have_lists_and_then_nobody_is_left(first_night: Night, tmp_path: Path) -> None:
+    shutil.copytree(first_night.warehouse, tmp_path / "warehouse")
+    (tmp_path / "events").mkdir()
+    rows = ("user_id,track_id,kind,value,ts", "ann,demo-0001,skip,,2025-05-01", "bob,demo-0002,rating,3,2025-05-01")
+    (tmp_path / "events" / "few.csv").write_text("\n".join(rows), encoding="utf-8")
+    settings = (f"listeners.events={tmp_path}/events", "listeners.top_n=6")
+    night = Night(first_night.catalogue, f"{tmp_path}/warehouse", settings)
+    night.run(stages=PEOPLE)
+    lists = _lists(night)
+    assert {user: len(rows) for user, rows in lists.items()} == {"": 6, "ann": 6, "bob": 6}
+    assert "demo-0001" not in {row["track_id"] for row in lists["ann"]}
+    arguments = ["forget", "ann", "bob", "--warehouse", night.warehouse, "--set", "spark.jars_dir=.jars"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    night.run(stages=PEOPLE)
+    assert set(_lists(night)) == {""}
+    assert {row["listeners"] for row in night.reader.rows("track_listeners")} == {0}
+
+
 def test_a_person_is_forgotten_everywhere(with_people: Night, tmp_path: Path) -> None:
     shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
     arguments = ["forget", "listener-002", "--warehouse", f"{tmp_path}/warehouse"]
@@ -160,6 +178,9 @@ def test_the_command_prints_a_person_s_list_and_says_who_is_not_known(with_peopl
     unknown = CliRunner().invoke(main, ["recommend-for", "a stranger", *arguments])
     assert unknown.exit_code == 0
     assert "Nothing is known of a stranger yet" in unknown.output
+    beside = CliRunner().invoke(main, ["show", "demo-0004", "--system", "listeners", *arguments])
+    assert beside.exit_code == 0, beside.output
+    assert "people who like it like this one, too" in " ".join(beside.output.split())
     other = CliRunner().invoke(main, ["recommend-for", "listener-003", "--system", "magic", *arguments])
     assert other.exit_code == 2
     assert "there are no lists of the system 'magic'" in other.output

@@ -31,6 +31,7 @@ class World:
         self.artist = random.integers(0, 6, TRACKS)
         self.similar = np.where(random.random((TRACKS, TRACKS)) < 0.3, random.random((TRACKS, TRACKS)), 0)
         self.is_new = np.arange(TRACKS) >= TRACKS - 3
+        self.group = np.zeros(TRACKS, np.int64)  # no recording is there twice
         self.evidence = np.zeros((len(EVERYBODY), TRACKS))
         for person in range(1, len(EVERYBODY)):
             known = random.choice(TRACKS, size=2 + 3 * person, replace=False)
@@ -56,7 +57,7 @@ class World:
                     ]
                     for row in self.similar
                 ],
-                "duplicate": pa.array([0] * TRACKS, pa.int64()),
+                "duplicate": pa.array(self.group, pa.int64()),
                 "artists": [[int(of)] for of in self.artist],
                 "albums": pa.array([[]] * TRACKS, pa.list_(pa.int64())),
             }
@@ -73,13 +74,16 @@ class World:
                 "als": None if self.is_new[track] else self.als[track].tolist(),
                 "content": self.content[track].tolist(),
                 "title": f"“{track}”",
+                "duplicate": int(self.group[track]),
             }
             for person, track in zip(*np.nonzero(self.evidence), strict=True)
         ]
         rows.append({"block": 0, "user_id": ""})  # of whom nothing is known
         kinds = {"als": pa.list_(pa.float32()), "content": pa.list_(pa.float32()), "evidence": pa.float64()}
         texts = dict.fromkeys(("user_id", "track_id", "title"), pa.string())
-        return pa.Table.from_pylist(rows, pa.schema({"block": pa.int32(), "code": pa.int64(), **kinds, **texts}))
+        return pa.Table.from_pylist(
+            rows, pa.schema({"block": pa.int32(), "code": pa.int64(), "duplicate": pa.int64(), **kinds, **texts})
+        )
 
     def components(self, person: int, track: int) -> list[float]:
         """By the definitions, with a plain solution of the person's normal equations."""
@@ -198,3 +202,47 @@ def test_whoever_nothing_is_known_of_has_a_list_that_is_told_by_what_others_like
 
 def test_nothing_is_chosen_of_nothing() -> None:
     assert choose_lists(FOUND.empty_table(), ListenersConfig(), {}).num_rows == 0
+
+
+def test_a_recording_that_a_person_knows_is_not_recommended_as_another_track() -> None:
+    world = World(6)
+    for person in range(1, len(EVERYBODY)):
+        (known,), (others,) = np.nonzero(world.evidence[person]), np.nonzero(world.evidence[person] == 0)
+        world.group[[known[0], others[0]]] = 77
+        rows = lists(world, ListenersConfig(top_n=30), {"artists": None, "albums": None}).to_pylist()
+        own = {row["track_id"] for row in rows if row["user_id"] == EVERYBODY[person]}
+        assert f"t{others[0]:02}" not in own
+        assert f"t{others[1]:02}" in own
+        world.group[:] = 0
+
+
+def test_nobody_is_told_what_is_said_of_another_and_a_system_without_a_word_says_nothing() -> None:
+    world = World(7)
+    alone = np.tile(np.array(COMPONENTS) == "als", (3, 1)).astype(float)
+    world.model = Model(world.gram, 0.5, 0.1, {"als": alone}, np.array([1, 6]), DIMENSIONS)
+    rows = lists(world, ListenersConfig(top_n=5, new_share=0.0), {"artists": None, "albums": None}).to_pylist()
+    assert {row["user_id"] for row in rows} <= {"ann", "bob", "cyd", "dan"}
+    for row in rows:
+        person = EVERYBODY.index(row["user_id"])
+        likes = {f"t{of:02}" for of in np.flatnonzero(world.evidence[person] > 0)}
+        assert {reason["feature"] for reason in row["reasons"]} - {None} <= likes
+        assert all(reason["contribution"] for reason in row["reasons"])
+
+
+def test_no_people_and_no_vectors_are_no_harm() -> None:
+    world = World(8)
+    world.model = Model(np.zeros((FACTORS, FACTORS)), 0.5, 0.1, {"hybrid": WEIGHTS}, np.array([1, 6]), 0)
+    nothing = pa.array([None] * TRACKS, pa.list_(pa.float32()))
+    tracks = world.tracks().set_column(3, "als", nothing).set_column(4, "content", nothing)
+    preferences = world.preferences().filter(pa.array([False] * (world.preferences().num_rows - 1) + [True]))
+    people = pack_people(preferences, world.model)
+    config = ListenersConfig(top_n=5)
+    found = pa.concat_tables(meet(pack_tracks(tracks, world.model), people, world.model, config))
+    chosen = choose_lists(found, config, {})
+    for name in ("als", "content"):
+        chosen = chosen.append_column(name, pa.array([None] * chosen.num_rows, pa.list_(pa.float32())))
+    for name in ("listeners", "liked"):
+        chosen = chosen.append_column(name, pa.array([3] * chosen.num_rows, pa.int64()))
+    rows = tell(preferences, chosen, world.model).to_pylist()
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert {row["user_id"] for row in rows} == {""}

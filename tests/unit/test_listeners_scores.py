@@ -27,6 +27,8 @@ def _blocks(seed: int, people: int, tracks: int) -> tuple[People, Tracks]:
         owner,
         heard,
         random.normal(size=len(owner)),
+        barred_for=np.arange(people),
+        barred=random.choice(codes, size=people),
     )
     of_tracks = Tracks(
         codes,
@@ -68,7 +70,9 @@ def test_the_best_are_those_of_all_pairs_scored_one_by_one(  # noqa: PLR0917
                 for at, name in enumerate(COMPONENTS)
             )
             for track in range(size)
-            if (heard_too or tracks.codes[track] not in heard) and (only is None or only[track])
+            if (heard_too or tracks.codes[track] not in heard)
+            and (only is None or only[track])
+            and tracks.codes[track] != people.barred[person]
         }
         wanted = sorted(scores, key=lambda track: (-scores[track], tracks.codes[track]))[:top_n]
         own = best.person == person
@@ -101,3 +105,26 @@ def test_it_does_not_matter_how_tracks_and_people_are_cut_into_blocks() -> None:
 def test_nothing_is_found_among_no_tracks() -> None:
     people, tracks = _blocks(0, 2, 6)
     assert len(best_tracks(people, tracks, 3, only=np.zeros(6, bool)).person) == 0
+
+
+def test_who_nothing_is_told_of_gets_nothing_and_ties_do_not_pile_up() -> None:
+    people, tracks = _blocks(5, 3, 40)
+    nothing = People(
+        {name: np.zeros_like(of) for name, of in people.vectors.items()},
+        people.weights,
+        *(np.zeros(0, np.int64),) * 2,
+        np.zeros(0),
+        *(np.zeros(0, np.int64),) * 2,
+    )
+    assert len(best_tracks(nothing, tracks, 3).person) == 0
+    same = Tracks(
+        np.arange(1000, dtype=np.int64)[::-1],
+        {name: np.ones((1000, of.shape[1]), np.float32) for name, of in tracks.vectors.items()},
+        sparse.csr_array((1000, len(tracks.known))),
+        tracks.known,
+        np.zeros(1000, bool),
+    )
+    best = best_tracks(people, same, 3, heard_too=True)
+    for person in range(3):
+        own = same.codes[best.track[best.person == person]]
+        assert own.tolist() == [code for code in range(5) if code != people.barred[person]][:3]
