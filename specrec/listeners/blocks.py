@@ -23,9 +23,9 @@ from scipy import sparse
 
 from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.listeners.config import COMPONENTS, OF_TRACKS, ListenersConfig
-from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks
+from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks, rows_of, values_at
 from specrec.listeners.tastes import Preferences, factors, profiles, share_of_evidence
-from specrec.neighbours.kernel import best_first, unit
+from specrec.neighbours.kernel import best_first, positions, unit
 from specrec.recommend.choose import Limit, choose
 from specrec.recommend.traits import holders
 from specrec.settings import System
@@ -99,7 +99,7 @@ def matrix_of(column: pa.Array, dimensions: int) -> Float32Array:
     >>> matrix_of(pa.array([[1.0, 2.0], None]), 2).tolist()
     [[1.0, 2.0], [0.0, 0.0]]
     """
-    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    lists = _whole(column)
     matrix = np.zeros((len(lists), dimensions), np.float32)
     there = lists.is_valid().to_numpy(zero_copy_only=False)
     values = lists.drop_null().flatten().to_numpy(zero_copy_only=False)
@@ -109,12 +109,11 @@ def matrix_of(column: pa.Array, dimensions: int) -> Float32Array:
 
 def column_of(column: pa.Array | pa.ChunkedArray) -> Any:
     """Return a column's values as an array."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.to_numpy(zero_copy_only=False)
+    return _whole(column).to_numpy(zero_copy_only=False)
 
 
-def _numbers(table: pa.Table, name: str) -> Any:
-    return column_of(table.column(name))
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def pack_tracks(table: pa.Table, model: Model) -> pa.Table:
@@ -132,17 +131,17 @@ def pack_tracks(table: pa.Table, model: Model) -> pa.Table:
     meta: dict[str, Any] = {}
     for name in ("artists", "albums"):
         lists = table.column(name).combine_chunks()
-        meta |= {f"{name}_of": holders(lists), name: lists.flatten().to_numpy(zero_copy_only=False)}
+        meta |= {f"{name}_of": holders(lists), name: column_of(lists.flatten())}
     arrays = {
-        "codes": _numbers(table, "code"),
+        "codes": column_of(table.column("code")),
         "als": matrix_of(table.column("als"), len(model.gram)),
         "content": unit(matrix_of(table.column("content"), model.dimensions)),
-        **{name: _numbers(table, name).astype(np.float32)[:, None] for name in OF_TRACKS},
-        "is_new": _numbers(table, "is_new"),
-        "duplicate": pc.fill_null(table.column("duplicate").combine_chunks(), 0).to_numpy(zero_copy_only=False),
+        **{name: column_of(table.column(name)).astype(np.float32)[:, None] for name in OF_TRACKS},
+        "is_new": column_of(table.column("is_new")),
+        "duplicate": column_of(pc.fill_null(table.column("duplicate"), 0)),
         "similar_of": holders(similar),
-        "similar_code": of_similar.field("code").to_numpy(zero_copy_only=False),
-        **{name: of_similar.field(name).to_numpy(zero_copy_only=False) for name in ("similarity", "both", "liked")},
+        "similar_code": column_of(of_similar.field("code")),
+        **{name: column_of(of_similar.field(name)) for name in ("similarity", "both", "liked")},
         **meta,
     }
     return _packed(table.column("block")[0].as_py(), table.column("track_id").combine_chunks(), arrays)
@@ -166,11 +165,10 @@ def preferences_of(table: pa.Table, model: Model) -> tuple[pa.Array, Preferences
     table = table.combine_chunks().sort_by([("user_id", "ascending"), ("code", "ascending")])
     ids = pc.unique(table.column("user_id").combine_chunks())
     table = table.filter(pc.is_valid(table.column("code"))).combine_chunks()
-    owner = pc.index_in(table.column("user_id"), ids).combine_chunks().to_numpy(zero_copy_only=False)
     found = Preferences(
-        owner=owner.astype(np.int64),
-        track=_numbers(table, "code").astype(np.int64),
-        evidence=_numbers(table, "evidence").astype(np.float64),
+        owner=column_of(pc.index_in(table.column("user_id"), ids)).astype(np.int64),
+        track=column_of(table.column("code")).astype(np.int64),
+        evidence=column_of(table.column("evidence")).astype(np.float64),
         group=column_of(pc.fill_null(table.column("duplicate"), 0)).astype(np.int64),
         als=matrix_of(table.column("als"), len(model.gram)),
         content=unit(matrix_of(table.column("content"), model.dimensions)),
@@ -213,42 +211,58 @@ def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConf
     """
     if not tracks.num_rows:
         return
-    ids, of = _unpacked(tracks, 0)
-    block = Tracks(
-        codes=of["codes"],
-        vectors={name: of[name] for name in DENSE},
-        similar=_sparse(of, len(ids)),
-        known=np.unique(of["similar_code"]),
-        is_new=of["is_new"],
-    )
+    block = _Block.of(*_unpacked(tracks, 0))
     wanted, heard_too = config.candidates, config.most_familiar > 0
+    new_too = config.new_share > 0 and bool(block.tracks.is_new.any())
     for row in range(people.num_rows):
         names, person = _unpacked(people, row)
+        barred = _other_takes(person, block.arrays)
         for system, weights in model.systems.items():
-            of_people = _people(person, weights, of)
-            best = [best_tracks(of_people, block, wanted)]
+            of_people = _people(person, weights, barred)
+            best = [best_tracks(of_people, block.tracks, wanted)]
             if heard_too:
-                best.append(best_tracks(of_people, block, wanted, heard_too=True))
-            if config.new_share and block.is_new.any():
-                best.append(best_tracks(of_people, block, wanted, only=block.is_new))
+                best.append(best_tracks(of_people, block.tracks, wanted, heard_too=True))
+            if new_too:
+                best.append(best_tracks(of_people, block.tracks, wanted, only=block.tracks.is_new))
             for found in best:
-                yield _found(system, names, person, ids=ids, of=of, best=found)
+                yield _found(system, names, person, block=block, best=found, heard_too=heard_too)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block of tracks, unpacked, and what is made of it once for all people.
+
+    Attributes
+    ----------
+    ids : Arrow array of strings, shape (tracks,)
+    arrays : dict of arrays
+        As :func:`pack_tracks` packed them.
+    tracks : Tracks
+    entries : sparse, shape (tracks, known tracks)
+        Where in the arrays that begin with ``similar`` a pair stands, from 1.
+    """
+
+    ids: pa.Array
+    arrays: dict[str, Any]
+    tracks: Tracks
+    entries: sparse.csr_array
+
+    @classmethod
+    def of(cls, ids: pa.Array, arrays: dict[str, Any]) -> _Block:
+        known, column = np.unique(arrays["similar_code"], return_inverse=True)
+        at, shape = (arrays["similar_of"], column), (len(ids), len(known))
+        similar = sparse.csr_array((arrays["similarity"], at), shape=shape)
+        similar.sort_indices()
+        tracks = Tracks(arrays["codes"], {name: arrays[name] for name in DENSE}, similar, known, arrays["is_new"])
+        return cls(ids, arrays, tracks, sparse.csr_array((np.arange(1, len(column) + 1), at), shape=shape))
 
 
 def _unpacked(table: pa.Table, row: int) -> tuple[pa.Array, dict[str, Any]]:
     return table.column("ids")[row].values, unpack(table.column("payload")[row].as_py())
 
 
-def _sparse(of: dict[str, Any], count: int) -> sparse.csr_array:
-    known, column = np.unique(of["similar_code"], return_inverse=True)
-    found = sparse.csr_array((of["similarity"], (of["similar_of"], column)), shape=(count, len(known)))
-    found.sort_indices()
-    return found
-
-
-def _people(person: dict[str, Any], weights: Float64Array, of: dict[str, Any]) -> People:
+def _people(person: dict[str, Any], weights: Float64Array, barred: tuple[Int64Array, Int64Array]) -> People:
     count = len(person["level"])
-    barred_for, barred = _other_takes(person, of)
     return People(
         vectors={
             "als": person["als"],
@@ -259,8 +273,8 @@ def _people(person: dict[str, Any], weights: Float64Array, of: dict[str, Any]) -
         owner=person["owner"],
         track=person["track"],
         evidence=person["evidence"],
-        barred_for=barred_for,
-        barred=barred,
+        barred_for=barred[0],
+        barred=barred[1],
     )
 
 
@@ -280,15 +294,17 @@ def _other_takes(person: dict[str, Any], of: dict[str, Any]) -> tuple[Int64Array
 
 
 def _found(
-    system: str, names: pa.Array, person: dict[str, Any], *, ids: pa.Array, of: dict[str, Any], best: Best
+    system: str, names: pa.Array, person: dict[str, Any], *, block: _Block, best: Best, heard_too: bool
 ) -> pa.Table:
-    codes, count = of["codes"][best.track], len(best.track)
-    heard = pd.MultiIndex.from_arrays([person["owner"], person["track"]])
-    is_heard = pd.MultiIndex.from_arrays([best.person, codes]).isin(heard)
+    of, count = block.arrays, len(best.track)
+    codes, is_heard = of["codes"][best.track], np.zeros(count, bool)
+    if heard_too:
+        heard = pd.MultiIndex.from_arrays([person["owner"], person["track"]])
+        is_heard = pd.MultiIndex.from_arrays([best.person, codes]).isin(heard)
     columns = {
         "system": pa.repeat(pa.scalar(system), count),
         "user_id": names.take(pa.array(best.person)),
-        "track_id": ids.take(pa.array(best.track)),
+        "track_id": block.ids.take(pa.array(best.track)),
         "code": pa.array(codes),
         "score": pa.array(best.score),
         "components": pa.FixedSizeListArray.from_arrays(pa.array(best.components.ravel()), len(COMPONENTS)).cast(
@@ -297,28 +313,20 @@ def _found(
         "level": pa.array(person["level"][best.person], pa.int32()),
         "is_new": pa.array(of["is_new"][best.track]),
         "is_heard": pa.array(is_heard),
-        "together": _together(person, of, best),
+        "together": _together(person, block, best),
         "duplicate": pa.array(of["duplicate"][best.track]),
-        "artists": _lists(of["artists_of"], of["artists"], best.track, len(ids)),
-        "albums": _lists(of["albums_of"], of["albums"], best.track, len(ids)),
+        "artists": _lists(of["artists_of"], of["artists"], best.track, len(block.ids)),
+        "albums": _lists(of["albums_of"], of["albums"], best.track, len(block.ids)),
     }
     return pa.Table.from_pydict(columns, FOUND)
 
 
-def _together(person: dict[str, Any], of: dict[str, Any], best: Best) -> pa.Array:
+def _together(person: dict[str, Any], block: _Block, best: Best) -> pa.Array:
     """Return, of each pair, the tracks that the person knows and that are liked together with it: the strongest."""
-    known, column = np.unique(of["similar_code"], return_inverse=True)
-    entry = np.arange(1, len(column) + 1)
-    entries = sparse.csr_array((entry, (of["similar_of"], column)), shape=(len(of["codes"]), len(known)))
-    place = np.searchsorted(known, person["track"])
-    there = place < len(known)
-    there[there] = known[place[there]] == person["track"][there]
-    evidence = sparse.csr_array(
-        (person["evidence"][there], (person["owner"][there], place[there])),
-        shape=(len(person["level"]), len(known)),
-    )
-    of_pairs = entries[best.track].tocoo()
-    shares = np.asarray(evidence[best.person[of_pairs.row], of_pairs.col]).ravel() if of_pairs.nnz else np.zeros(0)
+    of, count = block.arrays, len(person["level"])
+    evidence = rows_of(person["owner"], person["track"], person["evidence"], block.tracks.known, count)
+    of_pairs = block.entries[best.track].tocoo()
+    shares = values_at(evidence, best.person[of_pairs.row], of_pairs.col)
     used = np.flatnonzero(shares)
     pair, entry = of_pairs.row[used].astype(np.int64), of_pairs.data[used] - 1
     part = shares[used] * of["similarity"][entry]
@@ -344,7 +352,7 @@ def _lists(owner: Int64Array, values: Int64Array, rows: Int64Array, count: int) 
 
 
 def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, int | None]) -> pa.Table:
-    """Return the tracks of people's lists, of those found for them: rows of :data:`FOUND` with ``rank``.
+    """Return the tracks of people's lists, of those found for them: rows of :data:`FOUND`.
 
     A list is filled from the greatest score down. A share of it is kept for new tracks, the best of them; no more
     than a share of it are tracks that the person knows.
@@ -358,36 +366,33 @@ def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, in
     """
     table = table.combine_chunks().sort_by([(name, "ascending") for name in ("system", "user_id", "code")])
     if not table.num_rows:
-        return table.append_column("rank", pa.array([], pa.int32()))
+        return table
     owner = _codes_of(table, "system") * (1 << 32) + _codes_of(table, "user_id")
-    codes = _numbers(table, "code")
+    codes = column_of(table.column("code"))
     first = np.r_[True, (owner[1:] != owner[:-1]) | (codes[1:] != codes[:-1])]  # a new track was found twice
     table, owner = table.filter(pa.array(first)).combine_chunks(), owner[first]
     _, owner = np.unique(owner, return_inverse=True)
-    score, is_new = _numbers(table, "score"), _numbers(table, "is_new")
+    score, is_new = column_of(table.column("score")), column_of(table.column("is_new"))
     kept_for_new = round(config.new_share * config.top_n)
     order = np.lexsort((-score, owner, ~is_new))
     order = order[is_new[order]]
-    place = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
     is_kept = np.zeros(len(owner), bool)
-    is_kept[order[place < kept_for_new]] = True
+    is_kept[order[positions(owner[order]) < kept_for_new]] = True
     # what is kept for new tracks is chosen first, by a score that no other reaches
     chosen_by = np.where(is_kept, score + (score.max() - score.min() + 1), score)
-    every = np.arange(len(owner))
-    duplicate, is_heard = _numbers(table, "duplicate"), _numbers(table, "is_heard")
+    duplicate, is_heard = column_of(table.column("duplicate")), column_of(table.column("is_heard"))
     limits = [Limit(np.flatnonzero(duplicate), duplicate[duplicate != 0], 1)]
     if config.most_familiar:
         limits.append(Limit(np.flatnonzero(is_heard), np.ones(is_heard.sum(), np.int64), config.most_familiar))
     for name, limit in most.items():
         if limit:
             names = table.column(name).combine_chunks()
-            limits.append(Limit(holders(names), names.flatten().to_numpy(zero_copy_only=False), limit))
-    rank = choose(owner.astype(np.int64), chosen_by, np.ones(len(every), bool), config.top_n, limits)
-    table = table.filter(pa.array(rank > 0))
-    return table
+            limits.append(Limit(holders(names), column_of(names.flatten()), limit))
+    rank = choose(owner.astype(np.int64), chosen_by, np.ones(len(owner), bool), config.top_n, limits)
+    return table.filter(pa.array(rank > 0))
 
 
 def _codes_of(table: pa.Table, name: str) -> Int64Array:
     encoded = table.column(name).combine_chunks().dictionary_encode()
-    codes: Int64Array = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    codes: Int64Array = column_of(encoded.indices).astype(np.int64)
     return codes

@@ -117,7 +117,7 @@ def tell(preferences: pa.Table, chosen: pa.Table, model: Model) -> pa.Table:
         *_together(chosen, weights[:, COMPONENTS.index("item_based")], weighted["item_based"]),
         *_of_tracks(chosen, weighted),
     ]
-    return _told(chosen, parts, _titles(preferences), _names(preferences))
+    return _told(chosen, parts, _by_code(preferences, "title"), _by_code(preferences, "track_id"))
 
 
 def _parts_of_vectors(
@@ -323,9 +323,6 @@ def _lists_of(chosen: pa.Table) -> Int64Array:
     return lists
 
 
-def _titles(preferences: pa.Table) -> dict[int, str]:
-    return dict(zip(*(preferences.column(name).to_pylist() for name in ("code", "title")), strict=True))
-
-
-def _names(preferences: pa.Table) -> dict[int, str]:
-    return dict(zip(*(preferences.column(name).to_pylist() for name in ("code", "track_id")), strict=True))
+def _by_code(preferences: pa.Table, column: str) -> dict[int, str]:
+    """Return what a column says of each known track, by its code."""
+    return dict(zip(*(preferences.column(name).to_pylist() for name in ("code", column)), strict=True))

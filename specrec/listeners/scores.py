@@ -144,10 +144,10 @@ def best_tracks(
     names = [name for name in DENSE if name in people.vectors]
     of = {name: COMPONENTS.index(name) for name in COMPONENTS}
     matrix = np.concatenate([tracks.vectors[name][candidates] for name in names], axis=1)
-    likes = _rows(people.owner, people.track, people.evidence, tracks.known, len(people))
-    heard = _rows(people.owner, people.track, np.ones(len(people.owner)), place, len(people))[:, order]
+    likes = rows_of(people.owner, people.track, people.evidence, tracks.known, len(people))
+    heard = rows_of(people.owner, people.track, np.ones(len(people.owner)), place, len(people))[:, order]
     similar = tracks.similar[candidates].T.tocsr()
-    barred = _rows(people.barred_for, people.barred, np.ones(len(people.barred)), place, len(people))[:, order]
+    barred = rows_of(people.barred_for, people.barred, np.ones(len(people.barred)), place, len(people))[:, order]
     heard, barred = heard[:, candidates], barred[:, candidates]
     step = max(_PRODUCTS_AT_ONCE // max(len(candidates), 1), 1)
     found: list[Best] = []
@@ -169,7 +169,7 @@ def best_tracks(
         for name in names:
             mine, theirs = people.vectors[name][some], tracks.vectors[name][candidates]
             components[:, of[name]] = _products(mine, row, theirs, column)
-        components[:, of["item_based"]] = _at(together, row, column)
+        components[:, of["item_based"]] = values_at(together, row, column)
         score = (components * weights[row]).sum(axis=1)
         best = best_first(row, score, tracks.codes[candidates[column]], top_n)
         found.append(Best(row[best] + start, candidates[column[best]], components[best], score[best]))
@@ -182,7 +182,7 @@ def _places(codes: Int64Array) -> tuple[Int64Array, Int64Array]:
     return ascending, np.searchsorted(ascending, codes)
 
 
-def _rows(
+def rows_of(
     owner: Int64Array, code: Int64Array, value: Float64Array, ascending: Int64Array, count: int
 ) -> sparse.csr_array:
     """Return values as a sparse matrix, a row a person and a column a code; other codes are left out."""
@@ -197,7 +197,7 @@ def _rows(
 
 def _add(scores: Float32Array, more: sparse.csr_array, weights: Float64Array) -> None:
     row, column = more.nonzero()
-    scores[row, column] += (_at(more, row, column) * weights[row]).astype(np.float32)
+    scores[row, column] += (values_at(more, row, column) * weights[row]).astype(np.float32)
 
 
 def _exclude(scores: Float32Array, heard: sparse.csr_array) -> None:
@@ -247,7 +247,8 @@ def _products(a: Float32Array, rows: Int64Array, b: Float32Array, columns: Int64
     return found
 
 
-def _at(matrix: sparse.csr_array, rows: Int64Array, columns: Int64Array) -> Float64Array:
+def values_at(matrix: sparse.csr_array, rows: Int64Array, columns: Int64Array) -> Float64Array:
+    """Return the values of a sparse matrix at pairs of a row and a column, shape (pairs,)."""
     if not len(rows) or not matrix.nnz:
         return np.zeros(len(rows))
     return np.asarray(matrix[rows, columns], np.float64).ravel()

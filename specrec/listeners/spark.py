@@ -426,17 +426,15 @@ def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: Lis
     Parameters
     ----------
     people, tracks : DataFrame
-        What :func:`packed_people` and :func:`packed_tracks` returned. Of the tracks, which are some dozen rows for
-        a million, the numbers of the blocks alone are collected.
+        What :func:`packed_people` and :func:`packed_tracks` returned. Of either the last number of a block alone is
+        collected.
     """
-    blocks = [row.block for row in tracks.select("block").distinct().sort("block").collect()]
-    each = F.explode(F.array(*map(F.lit, blocks))) if blocks else F.lit(0)
     group = (F.col("block") / (_PEOPLE_A_TARGET // _PEOPLE_AT_ONCE)).cast("int")
-    groups = [row.of for row in people.select(group.alias("of")).distinct().sort("of").collect()]
-    of_people = people.select(group.alias("people_block"), each.alias("tracks_block"), "block", "ids", "payload")
-    every = F.explode(F.array(*map(F.lit, groups))) if groups else F.lit(0)
+    of_people = people.select(
+        group.alias("people_block"), _each_of(tracks, F.col("block"), "tracks_block"), "block", "ids", "payload"
+    )
     of_tracks = tracks.select(
-        every.alias("people_block"), F.col("block").alias("tracks_block"), "block", "ids", "payload"
+        _each_of(people, group, "people_block"), F.col("block").alias("tracks_block"), "block", "ids", "payload"
     )
     target = ["people_block", "tracks_block"]
 
@@ -447,6 +445,13 @@ def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: Lis
     return (
         of_tracks.groupBy(*target).cogroup(of_people.groupBy(*target)).applyInArrow(score, from_arrow_schema(FOUND))
     )
+
+
+def _each_of(blocks: DataFrame, number: Column, name: str) -> Column:
+    """Return a column that repeats a row for each number of a block, from 0 to the last that there is."""
+    last = blocks.agg(F.max(number).alias("last")).first()
+    assert last is not None
+    return F.explode(F.sequence(F.lit(0), F.lit(last.last or 0))).alias(name)
 
 
 def chosen_tracks(

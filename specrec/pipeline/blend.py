@@ -29,7 +29,7 @@ from specrec.listeners.spark import (
     packed_tracks,
     titles_of,
 )
-from specrec.pipeline.factors import fit
+from specrec.pipeline.factors import Fitted, fit
 from specrec.pipeline.hashes import blend_hash
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run, StageReport
@@ -81,6 +81,35 @@ def allowed_tracks(run: Run) -> DataFrame:
     read = run.warehouse.read
     known = traits(read("tracks"), run.config.recommend).where("allowed").drop("allowed")
     return known.join(groups(read("duplicates")), "track_id", "left")
+
+
+def known_to(
+    run: Run, preferences: DataFrame, people: DataFrame, count: int, *, fitted: Fitted, vectors: Vectors
+) -> DataFrame:
+    """Return the preferences of some people; see :func:`~specrec.listeners.spark.known_preferences`."""
+    read = run.warehouse.read
+    return known_preferences(
+        preferences,
+        people,
+        count,
+        tracks=fitted.tracks,
+        vectors=vectors.rows,
+        titles=titles_of(read("tracks")),
+        duplicates=groups(read("duplicates")),
+    )
+
+
+def packed_candidates(run: Run, fitted: Fitted, vectors: Vectors, model: Model) -> DataFrame:
+    """Return the tracks that may be recommended, packed; see :func:`~specrec.listeners.spark.candidates`."""
+    tracks = candidates(
+        allowed_tracks(run),
+        tracks=fitted.tracks,
+        together=fitted.together,
+        vectors=vectors.rows,
+        unheard=fitted.unheard,
+        new_below=run.config.listeners.new_below,
+    )
+    return packed_tracks(tracks, model, run.warehouse.read("tracks").count())
 
 
 def model_of(config: Config, gram: Float64Array, systems: Mapping[System, Float64Array], dimensions: int) -> Model:
@@ -148,25 +177,9 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
     vectors = vectors_of_content(run)
     everybody = kept.keep(shown.select("user_id").distinct())
     known = shown.where("track_id is not null").drop("person")
-    known = known_preferences(
-        known,
-        everybody,
-        count,
-        tracks=fitted.tracks,
-        vectors=vectors.rows,
-        titles=titles_of(read("tracks")),
-        duplicates=groups(read("duplicates")),
-    )
+    known = known_to(run, known, everybody, count, fitted=fitted, vectors=vectors)
     model = model_of(config, fitted.gram, components_alone(_LEVELS), vectors.dimensions)
-    tracks = candidates(
-        allowed_tracks(run),
-        tracks=fitted.tracks,
-        together=fitted.together,
-        vectors=vectors.rows,
-        unheard=fitted.unheard,
-        new_below=listeners.new_below,
-    )
-    tracks = kept.keep(packed_tracks(tracks, model, read("tracks").count()))
+    tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
     few = listeners.model_copy(update={"top_n": _CANDIDATES, "new_share": 0.0, "familiar_share": 0.0})
     found = found_tracks(kept.keep(packed_people(known, model)), tracks, model, few)
     named = shown.select("user_id", "person").distinct()

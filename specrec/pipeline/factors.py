@@ -86,9 +86,6 @@ def fit(run: Run, preferences: DataFrame, kept: Kept) -> Fitted:
 
 def fit_factors(run: Run) -> None:
     """Fit what listeners tell of tracks, if that is due."""
-    config = run.config.listeners
-    if config.events is None:
-        return
     with run.stage("factors") as report, Kept() as kept:
         preferences = run.warehouse.read("preferences")
         known = preferences.agg(
@@ -137,6 +134,8 @@ def _why_fit(run: Run, current: Artefact | None, evidence: float) -> str | None:
     return f"evidence changed by {moved:.0%}" if moved > run.config.listeners.refit_share else None
 
 
-def unheard_of(fitted: Artefact) -> dict[str, float]:
-    """Return what components are of a track that came since these were fitted."""
-    return dict(zip(OF_TRACKS, fitted.arrays["unheard"].tolist(), strict=True))
+def as_it_stands(run: Run, current: Artefact) -> Fitted:
+    """Return what was fitted, as the tables and its artefact have it."""
+    read, arrays = run.warehouse.read, current.arrays
+    unheard = dict(zip(OF_TRACKS, arrays["unheard"].tolist(), strict=True))
+    return Fitted(read("track_listeners"), read("also_liked"), arrays["gram"], unheard)

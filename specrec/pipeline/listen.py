@@ -72,8 +72,6 @@ def listen(run: Run) -> None:
         If the events cannot be reached, or more of the new ones than ``listeners.max_refused_share`` allows cannot
         be used; nothing was written then.
     """
-    if run.config.listeners.events is None:
-        return
     with run.stage("listen") as report, Kept() as kept:
         before = _Before.of(run)
         files = before.unread(run)

@@ -12,7 +12,7 @@ from specrec.pipeline.ingest import check_catalogue, check_sources
 from specrec.pipeline.listen import check_events
 from specrec.pipeline.maintain import tidy
 from specrec.pipeline.run import open_run
-from specrec.pipeline.stages import STAGES, find_stage, in_order
+from specrec.pipeline.stages import OF_LISTENERS, STAGES, find_stage, in_order
 from specrec.storage import Location
 
 
@@ -53,7 +53,8 @@ def run_stages(
         if refit or not {"ingest", "extract"} & set(chosen):
             raise SpecrecError("--tracks chooses what ingest and extract do: leave --refit and other --stage out")
         check_there(tracks, config.storage)
-    runs = [find_stage(name) for name in chosen]
+    left_out = OF_LISTENERS if config.listeners.events is None else ()
+    runs = [find_stage(name) for name in chosen if name not in left_out]
     if "ingest" in chosen:
         check_sources(config)
     if "listen" in chosen:

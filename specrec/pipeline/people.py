@@ -16,29 +16,27 @@ from specrec.listeners.blocks import Model
 from specrec.listeners.config import NOBODY
 from specrec.listeners.spark import (
     block_of_person,
-    candidates,
     chosen_tracks,
     found_tracks,
-    known_preferences,
     lists_with_reasons,
     packed_people,
-    packed_tracks,
     states_of_people,
-    titles_of,
     with_sound,
 )
 from specrec.pipeline.blend import (
+    Vectors,
     allowed_tracks,
     components_alone,
+    known_to,
     model_of,
     need_blend,
+    packed_candidates,
     vectors_of_content,
 )
-from specrec.pipeline.factors import listeners_artefact, unheard_of
+from specrec.pipeline.factors import Fitted, as_it_stands, listeners_artefact
 from specrec.pipeline.hashes import people_hash
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
-from specrec.recommend.spark import groups
 from specrec.settings import System
 from specrec.warehouse.schemas import GONE, NEW
 
@@ -49,8 +47,6 @@ _ROW = ("system", "user_id", "track_id")
 
 def recommend_to_people(run: Run) -> None:
     """Make the lists of people that are missing or out of date, and delete those of people who are gone."""
-    if run.config.listeners.events is None:
-        return
     with run.stage("people") as report, Kept() as kept:
         fitted = run.artefacts.find(listeners_artefact(run.config))
         if fitted is None:  # nobody did anything yet
@@ -70,7 +66,7 @@ def recommend_to_people(run: Run) -> None:
             return
         systems = systems_of(run.config, blend.arrays["weights"])
         model = model_of(run.config, fitted.arrays["gram"], systems, vectors.dimensions)
-        lists = _lists(run, kept, kept.keep(_known(run, due, count, vectors.rows)), count, model)
+        lists = _lists(run, kept, due, count, fitted=as_it_stands(run, fitted), vectors=vectors, model=model)
         lists = lists.join(due, "user_id").withColumns(run.stamp())
         if count == people:
             run.warehouse.replace(_TABLE, lists)
@@ -113,45 +109,27 @@ def systems_of(config: Config, weights: Float64Array) -> dict[System, Float64Arr
     return {name: every[name] for name in config.listeners.systems}
 
 
-def _known(run: Run, people: DataFrame, count: int, vectors: DataFrame) -> DataFrame:
-    read = run.warehouse.read
-    return known_preferences(
-        read("preferences"),
-        people,
-        count,
-        tracks=read("track_listeners"),
-        vectors=vectors,
-        titles=titles_of(read("tracks")),
-        duplicates=groups(read("duplicates")),
-    )
-
-
-def _lists(run: Run, kept: Kept, preferences: DataFrame, count: int, model: Model) -> DataFrame:
-    """Return the lists of people with reasons.
+def _lists(
+    run: Run, kept: Kept, people: DataFrame, count: int, *, fitted: Fitted, vectors: Vectors, model: Model
+) -> DataFrame:
+    """Return the lists of some people, with reasons.
 
     Parameters
     ----------
-    preferences : DataFrame
-        What :func:`known_preferences` returned.
+    people : DataFrame
+        ``user_id``.
     count : int
-        How many people they are of.
+        How many they are.
     """
     read, config, recommend = run.warehouse.read, run.config.listeners, run.config.recommend
-    tracks, vectors = read("track_listeners"), vectors_of_content(run).rows
-    wanted = candidates(
-        allowed_tracks(run),
-        tracks=tracks,
-        together=read("also_liked"),
-        vectors=vectors,
-        unheard=unheard_of(run.artefacts.need(listeners_artefact(run.config))),
-        new_below=config.new_below,
-    )
-    blocks = kept.keep(packed_tracks(wanted, model, read("tracks").count()))
-    found = found_tracks(kept.keep(packed_people(preferences, model)), blocks, model, config)
+    preferences = known_to(run, read("preferences"), people, count, fitted=fitted, vectors=vectors)
+    preferences = kept.keep(preferences)
+    tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
+    found = found_tracks(kept.keep(packed_people(preferences, model)), tracks, model, config)
     most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
     chosen = chosen_tracks(found, count, config, most)
     chosen = chosen.select("system", "user_id", "track_id", "code", "components", "level", "together")
-    told = tracks.select("track_id", "als", "listeners", "liked")
-    chosen = chosen.join(told, "track_id", "left").join(vectors, "track_id", "left")
+    told = fitted.tracks.select("track_id", "als", "listeners", "liked")
+    chosen = chosen.join(told, "track_id", "left").join(vectors.rows, "track_id", "left")
     told = lists_with_reasons(preferences, chosen.withColumn("block", block_of_person(count)), model)
     return with_sound(told, read("recommendations").where(F.col("system") == config.space))

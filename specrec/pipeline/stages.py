@@ -34,7 +34,7 @@ _FUNCTIONS = {
 #: The names of the stages, in the order of a night.
 STAGES = tuple(_FUNCTIONS)
 
-#: The stages that do nothing, and leave no row in ``runs``, where ``listeners.events`` is not set.
+#: The stages that do not run where ``listeners.events`` is not set.
 OF_LISTENERS = ("listen", "factors", "people")
 
 
