@@ -58,6 +58,8 @@ from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.settings import as_recorded
 from specrec.warehouse.artefacts import NewArtefact, hash_of_rows
+from specrec.warehouse.schemas import GONE
+from specrec.warehouse.schemas import NEW as NEW_ROW
 from specrec.warehouse.tables import by_part, states_of
 
 _KEY = ["space", "track_id"]
@@ -321,14 +323,17 @@ class _Renewed:
 
     Attributes
     ----------
-    standing : DataFrame or None
-        The rows of ``neighbours`` that stay as they are; None: none does.
     lists : DataFrame
         Those that differ from what stood, or are new.
+    standing : DataFrame or None
+        The rows of ``neighbours`` that stay as they are; None: none does.
+    replaced : DataFrame or None
+        ``space, track_id`` of the lists that stood and do not stay; None: whatever there was is replaced.
     """
 
-    standing: DataFrame | None
     lists: DataFrame
+    standing: DataFrame | None = None
+    replaced: DataFrame | None = None
 
 
 def _renew(
@@ -343,9 +348,7 @@ def _renew(
     """
     comparable = [name for name, space in spaces.items() if space.rebuild not in plan.NOTHING_STANDS]
     if not comparable:
-        if there.has_copies:  # read twice
-            found = known.keep(found)
-        return _Renewed(None, with_copies(found, there.copied))
+        return _Renewed(with_copies(known.keep(found), there.copied))
     found, _ = known.count(found)
     vectors.let_go()
     updated = [name for name, space in spaces.items() if not space.rebuild]
@@ -369,7 +372,7 @@ def _renew(
     differing, _ = known.count(renewed.join(unchanged, _KEY, "left_anti"))
     # at its commit Delta plans anew all that is persisted and reads the table
     known.let_go(but=(replaced, differing))
-    return _Renewed(old.join(replaced, _KEY, "left_anti"), differing)
+    return _Renewed(differing, old.join(replaced, _KEY, "left_anti"), replaced)
 
 
 def _in(spaces: Collection[str]) -> Column:
@@ -381,11 +384,13 @@ def _write(
 ) -> dict[str, str | None]:
     """Write the lists; of the spaces whose lists are not worth it, return why, and leave their old ones."""
     hashes = by_part("space", {space: str(neighbours_hash(run.config, space)) for space in spaces})
-    rows = renewed.lists.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
+    lists = renewed.lists.withColumns({"config_hash": hashes, "run_id": F.lit(run.run_id)})
+    rows = lists
     if renewed.standing is not None:
-        rows = renewed.standing.select(*rows.columns).unionByName(rows)
-    if all(space.rebuild for space in spaces.values()):
-        _replace(run, rows, {name: plan.with_cells(changed[name], of) for name, of in spaces.items()})
+        rows = renewed.standing.select(*lists.columns).unionByName(lists)
+    rebuilt = {name: plan.with_cells(changed[name], of) for name, of in spaces.items() if of.rebuild}
+    if len(rebuilt) == len(spaces) or renewed.replaced is None:
+        _replace(run, rows, rebuilt)
         known.let_go()
         _measure(run.warehouse.read("neighbours"), spaces)
         return {}
@@ -394,16 +399,31 @@ def _write(
     again: dict[str, str | None] = {
         name: why for name, space in spaces.items() if (why := plan.why_search_again(space, floor))
     }
-    written = {name: plan.with_cells(changed[name], of) for name, of in spaces.items() if name not in again}
-    if written:
-        _replace(run, rows.where(_in(written)), written)
+    updated = {
+        name: plan.with_cells(changed[name], of)
+        for name, of in spaces.items()
+        if name not in again and name not in rebuilt
+    }
+    if rebuilt:
+        _replace(run, rows.where(_in(rebuilt)), rebuilt)
+    if updated:
+        changes = known.keep(_changes(lists.where(_in(updated)), renewed.replaced.where(_in(updated))))
+        run.warehouse.change("neighbours", changes, _KEY, (), updated, is_list=True)
     for name, reason in again.items():
         get_logger().warning("neighbours_searched_again", space=name, reason=reason)
     return again
 
 
+def _changes(lists: DataFrame, replaced: DataFrame) -> DataFrame:
+    """Return what lists that differ, and those that they replace, change in the table."""
+    gone = replaced.join(lists.select(*_KEY).distinct(), _KEY, "left_anti").withColumn("change", F.lit(GONE))
+    return lists.withColumn("change", F.lit(NEW_ROW)).unionByName(gone, allowMissingColumns=True)
+
+
 def _replace(run: Run, rows: DataFrame, states: Mapping[str, str]) -> None:
-    run.warehouse.replace_parts("neighbours", "space", rows, states)
+    """Write all lists of some spaces, in the order in which later nights change them."""
+    in_order = rows.repartitionByRange(*_KEY).sortWithinPartitions(*_KEY, "rank")
+    run.warehouse.replace_parts("neighbours", "space", in_order, states)
 
 
 def _measure(lists: DataFrame, spaces: Mapping[str, SpacePlan]) -> None:

@@ -560,7 +560,14 @@ TABLES: dict[str, Table] = {
         Table("mel_spectrograms", MEL_SPECTROGRAMS, ("track_id",), made_by="extract", by_rows=True),
         Table("quarantine", QUARANTINE, ("track_id", "stage")),
         Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",), made_by="embed", by_rows=True),
-        Table("neighbours", NEIGHBOURS, ("space", "track_id", "rank"), ("space",), made_by="neighbours"),
+        Table(
+            "neighbours",
+            NEIGHBOURS,
+            ("space", "track_id", "rank"),
+            ("space",),
+            made_by="neighbours",
+            read_by=("track_id", "rank"),
+        ),
         Table(
             "recommendations",
             RECOMMENDATIONS,

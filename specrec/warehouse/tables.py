@@ -31,7 +31,7 @@ from specrec.errors import SpecrecError, StorageError
 from specrec.logs import get_logger
 from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
-from specrec.warehouse.changing import FEW, change_rows, count_changes
+from specrec.warehouse.changing import Changing, change_rows, count_changes
 from specrec.warehouse.history import (
     HISTORY,
     Commit,
@@ -55,9 +55,8 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
 
-#: A task that changes rows writes two files of a part side by side: its rows, and what the change feed says. Were
-#: fewer allowed, Spark would sort the rows, and write one file after the other.
-_FILES_AT_ONCE = 2
+#: A file that grows beyond so many bytes is cut, where nothing else is said.
+FILE_BYTES = 256 << 20
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -578,7 +577,9 @@ class Warehouse:
         moved: Sequence[str],
         states: Mapping[str, str],
         *,
+        is_list: bool = False,
         group_rows: int = 0,
+        file_bytes: int = FILE_BYTES,
     ) -> dict[tuple[str, str], int]:
         """Insert, change and delete rows of a table in one commit that remembers its inputs' states.
 
@@ -592,13 +593,17 @@ class Warehouse:
             which the columns `moved` alone are changed, the others being null here;
             :data:`~specrec.warehouse.schemas.GONE` for one that is deleted. It is read more than once: persist it.
         identity : sequence of str
-            The columns by which a row is told from all others. The files are written anew of each part of the table
-            that a change is of.
+            The columns by which a row is told from all others. The files are written anew that hold such a row, or
+            that a new one belongs into.
         moved : sequence of str
         states : mapping of str to str
             Of each part that the changes are of, the state of what it was computed from.
+        is_list : bool
+            Whether an identity is that of several rows: its new rows take the place of all that there are.
         group_rows : int
-            Rows of a row group, at most; 0: as many as Spark puts in one.
+            Rows of a row group, at most; 0: as many as there are in the old file's.
+        file_bytes : int
+            A file that grows beyond it is cut.
 
         Returns
         -------
@@ -613,28 +618,26 @@ class Warehouse:
         table = TABLES[name]
         part = table.partitioned_by[0] if table.partitioned_by else ""
         mark = Mark(self.states(name) | dict(states))
-        counts = count_changes(changes, identity, part)
+        counts = count_changes(changes, identity, part, is_list=is_list)
         changed = False
         if counts:
             declared = (F.col(f"`{of.name}`").cast(of.dataType) for of in table.schema.fields)
             parts = {value for value, _ in counts}
-            size = self.spark.conf.get("spark.sql.files.maxPartitionBytes", None)
-            own = {
-                "spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(parts)),
-                "spark.sql.files.openCostInBytes": size or str(128 << 20),  # a task reads of one file alone
-            }
-            if group_rows:
-                own["parquet.block.row.count.limit"] = str(group_rows)
-            with self._marked(mark, own):
-                changed = change_rows(
-                    self.path(name),
-                    changes.select("change", *declared),
-                    identity=identity,
-                    moved=moved,
-                    condition=_is_in(part, parts) if part else "true",
-                    order=(*table.partitioned_by, *(table.read_by or table.key)),
-                    are_few=sum(counts.values()) <= FEW,
-                )
+            how = Changing(
+                table=join(self._root, name),
+                storage=self._storage,
+                schema=table.schema,
+                part=part,
+                parts=frozenset(parts if part else ()),
+                identity=tuple(identity),
+                moved=tuple(moved),
+                order=tuple(column for column in table.read_by or table.key if column != part),
+                group_rows=group_rows,
+                file_bytes=file_bytes,
+            )
+            with self._marked(mark):
+                condition = _is_in(part, parts) if part else "true"
+                changed = change_rows(changes.select("change", *declared), how, condition)
         if not changed:  # but for what is remembered
             with self._marked(mark):
                 self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
