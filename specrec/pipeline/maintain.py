@@ -1,8 +1,8 @@
 """Maintain: tables stay fast to read. Their files are put in order, and what they no longer need is deleted.
 
-Nights add to a table and replace some of its rows, so that a track's list may lie in ever more files. Where
-services read a table by a track, its rows are written anew, sorted by it: a list is then in one file, and in one
-row group of it or two. OPTIMIZE with a Z-order does not do: Spark's sorts files and not the rows in them, so that a
+What a first night writes lies in the order in which it was found, so that a track's list may lie in many files.
+Where a table is read by a track, its rows are written anew, sorted by it: a list is then in one file, and in one
+row group of it or two, and later nights keep it so. OPTIMIZE with a Z-order does not do: Spark's sorts files and not the rows in them, so that a
 whole file is read for one list. Elsewhere small files are put together, by delta-rs.
 
 Neither changes a row, and both commits say so, so that followers of the change feed see nothing. Each keeps what

@@ -23,8 +23,9 @@ class MaintainConfig(Section):
     """
 
     files_a_list: PositiveInt = Field(
-        default=3,
-        description="a night puts a part of `recommendations` in order when a track's list may lie in more files",
+        default=2,
+        description="a night puts a part of a table that is sorted, such as a system's recommendations, in order when "
+        "one track's list may lie in more files",
     )
     small_files: Annotated[int, Field(ge=2)] = Field(
         default=100, description="a night puts a table's small files together when a part of it has more of them"
