@@ -1,9 +1,10 @@
 """Maintain: tables stay fast to read. Their files are put in order, and what they no longer need is deleted.
 
-What a first night writes lies in the order in which it was found, so that a track's list may lie in many files.
+A first night writes what it found in the order in which it found it, and a track's list may lie in many files.
 Where a table is read by a track, its rows are written anew, sorted by it: a list is then in one file, and in one
-row group of it or two, and later nights keep it so. OPTIMIZE with a Z-order does not do: Spark's sorts files and not the rows in them, so that a
-whole file is read for one list. Elsewhere small files are put together, by delta-rs.
+row group of it or two, and later nights keep it so. OPTIMIZE with a Z-order does not do: Spark's sorts files and
+not the rows in them, so that a whole file is read for one list. Elsewhere small files are put together, by
+delta-rs.
 
 Neither changes a row, and both commits say so, so that followers of the change feed see nothing. Each keeps what
 the table's last commit said of the states of its input: the newest commit alone says what is known, however short
@@ -20,8 +21,6 @@ from specrec.pipeline.run import Run, StageReport, open_run
 from specrec.warehouse.layout import Part, group_depth, parts_of
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES, Table
-
-_MB = 1 << 20
 
 #: Where rows are sorted, a list is in one row group, or in two at their border.
 _GROUPS_IN_ORDER = 2
@@ -81,7 +80,7 @@ def _finish(report: StageReport) -> None:
 def _parts(run: Run, table: Table) -> list[Part]:
     limits = run.config.maintain
     key = table.read_by[0] if table.read_by else table.key[-1]
-    return parts_of(run.warehouse.table(table.name), key, limits.file_mb * _MB // 4)
+    return parts_of(run.warehouse.table(table.name), key, limits.file_bytes // 4)
 
 
 def _asks(run: Run, table: Table) -> bool:
@@ -120,12 +119,12 @@ def _put_in_order(run: Run, table: Table, *, always: bool) -> list[str]:
         if not any(part.small > most for part in parts):
             return []
         before = sum(part.files for part in parts)
-        after = run.warehouse.put_together(table.name, limits.file_mb * _MB)
+        after = run.warehouse.put_together(table.name, limits.file_bytes)
         return [f"{before} files became {after}"]
     done = []
     for part in parts:
         if part.small > most or _is_slow(run, table, part, always=always):
-            files = max(1, round(part.n_bytes / (limits.file_mb * _MB)))
+            files = max(1, round(part.n_bytes / (limits.file_bytes)))
             run.warehouse.sort_part(table.name, part.value, files, limits.rows_a_group)
             done.append(f"{part.value} sorted: {part.files} files became {files}")
     return done

@@ -404,11 +404,22 @@ def _write(
         for name, of in spaces.items()
         if name not in again and name not in rebuilt
     }
+    if updated:  # made before anything is written: at a commit Delta drops what reads the table
+        changes, _ = known.count(_changes(lists.where(_in(updated)), renewed.replaced.where(_in(updated))))
     if rebuilt:
         _replace(run, rows.where(_in(rebuilt)), rebuilt)
     if updated:
-        changes = known.keep(_changes(lists.where(_in(updated)), renewed.replaced.where(_in(updated))))
-        run.warehouse.change("neighbours", changes, _KEY, (), updated, is_list=True)
+        of = run.config.maintain
+        run.warehouse.change(
+            "neighbours",
+            changes,
+            _KEY,
+            (),
+            updated,
+            is_list=True,
+            group_rows=of.rows_a_group,
+            file_bytes=of.file_bytes,
+        )
     for name, reason in again.items():
         get_logger().warning("neighbours_searched_again", space=name, reason=reason)
     return again

@@ -77,7 +77,8 @@ def recommend_to_people(run: Run) -> None:
         new = kept.keep(lists.withColumn("change", F.lit(NEW)))
         fallen = before.join(new.select(*_ROW), list(_ROW), "left_anti").withColumn("change", F.lit(GONE))
         changes, report.rows_out = kept.count(new.unionByName(fallen, allowMissingColumns=True))
-        run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=run.config.maintain.rows_a_group)
+        of = run.config.maintain
+        run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=of.rows_a_group, file_bytes=of.file_bytes)
 
 
 def _people(run: Run, made_with: list[str]) -> DataFrame:

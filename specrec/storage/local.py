@@ -7,7 +7,7 @@ import fcntl
 import os
 import posixpath
 import stat
-import tempfile
+import uuid
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -245,8 +245,9 @@ def _open_no_link(path: str, flags: int) -> int:
 
 
 def _write_beside(uri: Location, data: bytes) -> str:
-    handle, temporary = tempfile.mkstemp(prefix=f"{Path(uri).name}.", dir=Path(uri).parent)
-    with os.fdopen(handle, "wb") as file:
+    temporary = f"{uri}.{uuid.uuid4().hex}"
+    # unlike a temporary file's, its mode is that of any file that is written: others may be meant to read it
+    with open(temporary, "xb") as file:
         file.write(data)
     return temporary
 

@@ -14,76 +14,42 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote
 
-import deltalake
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import BooleanType, IntegerType, StructField, StructType
 
-from specrec.storage import Location, for_spark
-from specrec.storage.config import StorageConfig
-from specrec.warehouse.rewriting import DONE, FEED, IS_HOME, TARGET, File, Rewriting, file_of, locating, rewriting
+from specrec.logs import get_logger
+from specrec.storage import for_spark
+from specrec.warehouse.rewriting import DONE, FEED, IS_HOME, TARGET, Changing, File, file_of, locating, rewriting
 from specrec.warehouse.schemas import GONE, MOVED, NEW
 
 #: What becomes of a row, beside it: a table has no such columns.
 _KIND, _MOVED_TO = "_what_becomes_of_it", "_where_it_moves"
-#: Properties of tables that ask nothing of whoever writes a file.
+#: What the properties of Delta's own begin with, and those of them that ask nothing of whoever writes a file.
+_OF_DELTA = "delta."
 _HARMLESS = frozenset(
     {
         "delta.checkpointInterval",
-        "delta.dataSkippingNumIndexedCols",
-        "delta.dataSkippingStatsColumns",
         "delta.deletedFileRetentionDuration",
         "delta.enableChangeDataFeed",
         "delta.logRetentionDuration",
     }
 )
+#: A task has all changes of one file in memory, and sends them to each file that may hold their rows. Where there
+#: would be more changes of one file, or so many times more than there are, the table is sorted instead.
+_MOST_OF_A_FILE, _MOST_COPIES = 2_000_000, 4
+#: A task of Spark's that changes rows writes two files of a part side by side: its rows, and what the feed says.
+#: Were fewer allowed, Spark would sort the rows by that first, and not keep their order.
+_FILES_AT_ONCE = 2
 
 
-@dataclass(frozen=True)
-class Changing:
-    """How rows of a table are changed.
-
-    Attributes
-    ----------
-    table : Location
-        The table's folder.
-    storage : StorageConfig
-    schema : StructType
-        The table's, as it is declared.
-    part : str
-        The column that it is partitioned by; empty if there is none.
-    parts : frozenset of str
-        The parts that the changes are of; the files of others are not looked at.
-    identity, moved : tuple of str
-        See :meth:`specrec.warehouse.tables.Warehouse.change`.
-    order : tuple of str
-        What rows are sorted by within a part.
-    group_rows : int
-        Rows of a row group, at most; 0: as it comes.
-    file_bytes : int
-        A file that grows beyond it is cut.
-    """
-
-    table: Location
-    storage: StorageConfig
-    schema: StructType
-    part: str
-    parts: frozenset[str]
-    identity: tuple[str, ...]
-    moved: tuple[str, ...]
-    order: tuple[str, ...]
-    group_rows: int
-    file_bytes: int
-
-
-def change_rows(changes: DataFrame, how: Changing, condition: str) -> bool:
+def change_rows(
+    changes: DataFrame, how: Changing, declared: StructType, counts: Mapping[tuple[str, str], int], condition: str
+) -> bool:
     """Insert, change and delete rows in one commit, and return whether there was anything to change.
 
     Parameters
@@ -91,6 +57,10 @@ def change_rows(changes: DataFrame, how: Changing, condition: str) -> bool:
     changes : DataFrame
         The table's declared columns and ``change``, as :meth:`specrec.warehouse.tables.Warehouse.change` takes
         them; read several times: persist it.
+    declared : StructType
+        The table's schema.
+    counts : mapping of int
+        What :func:`count_changes` returned of them.
     condition : str
         Tells in SQL which parts of the table changes are of.
     """
@@ -102,42 +72,51 @@ def change_rows(changes: DataFrame, how: Changing, condition: str) -> bool:
     standing = _values(transaction.filterFiles(_sequence(jvm, [predicate]), False))
     feed = transaction.metadata().configuration().get("delta.enableChangeDataFeed")
     has_feed = feed.isDefined() and feed.get().lower() == "true"
-    replaced: Sequence[Any]
-    if _is_as_declared(transaction.metadata(), how):
-        statistics = _statistics(spark, transaction.snapshot())
-        replaced, actions = _written_by_arrow(changes, how, standing, statistics, has_feed)
+    why_delta = _why_by_delta(transaction.metadata(), standing, declared)
+    if why_delta is None:
+        files = _files(standing, _statistics(spark, transaction.snapshot()), how, {part for part, _ in counts})
+        located, numbers = _located(changes, how, files, sum(counts.values()))
+        why_delta = (
+            None if numbers is not None else "its files are not sorted, or one of them has very many changes"
+        )
+    if why_delta is None:
+        found = _rewritten(located, how, files, numbers or {}, has_feed=has_feed)
+        replaced = [standing[row.target] for row in found if row.target < len(standing)]
         reader = getattr(getattr(delta.actions, "Action$"), "MODULE$")
-        written = [reader.fromJson(action) for action in actions]
+        written = [reader.fromJson(action) for row in found for action in row.actions]
     else:
-        replaced = standing
-        written = _written_by_spark(changes, how, transaction, condition, has_feed)
-    if not written or (has_feed and not any(file.getClass().getSimpleName() == "AddCDCFile" for file in written)):
+        get_logger().info("written_by_delta", table=how.table, reason=why_delta)
+        replaced, written = standing, _written_by_delta(changes, how, transaction, condition, has_feed=has_feed)
+    if not replaced and not written:
+        return False
+    if has_feed and not any(file.getClass().getSimpleName() == "AddCDCFile" for file in written):
         return False  # a commit without a word for the feed would say that all rows came anew
     now = int(time.time() * 1000)
     removed = [file.removeWithTimestamp(now, True) for file in replaced]
     # of all that Delta records of a write: in which mode, and of which rows
     told = [jvm.org.apache.spark.sql.SaveMode.Overwrite, none, jvm.scala.Option.apply(condition), *[none] * 6]
     transaction.commit(_sequence(jvm, [*removed, *written]), getattr(delta, "DeltaOperations$Write")(*told))
-    spark.catalog.refreshByPath(
-        for_spark(how.table)
-    )  # what Spark keeps of the table as it was is no answer any more
+    # what Spark keeps of the table as it was is no answer any more
+    spark.catalog.refreshByPath(for_spark(how.table))
     return True
 
 
-def _is_as_declared(metadata: Any, how: Changing) -> bool:
-    """Tell whether a table has the columns that it is declared with, and nothing is asked of who writes them."""
-    properties = set(_values(metadata.configuration().keys().toSeq()))
+def _why_by_delta(metadata: Any, files: Sequence[Any], declared: StructType) -> str | None:
+    """Return why Delta has to write a table: somebody asks for what we know nothing of. None: nobody does."""
+    asked = {name for name in _values(metadata.configuration().keys().toSeq()) if name.startswith(_OF_DELTA)}
+    if asked - _HARMLESS:
+        return f"it has the properties {', '.join(sorted(asked - _HARMLESS))}"
     found = StructType.fromJson(json.loads(metadata.schemaString()))
-    known = {field.name: field for field in how.schema.fields}
-    return (
-        properties <= _HARMLESS
-        and known.keys() == set(found.names)
-        and all(
-            field.dataType == known[field.name].dataType
-            and field.metadata.keys() <= known[field.name].metadata.keys()
-            for field in found.fields
-        )
-    )
+    known = {field.name: field for field in declared.fields}
+    if known.keys() != set(found.names):
+        return f"it has the columns {', '.join(sorted(known.keys() ^ set(found.names)))}"
+    for field in found.fields:
+        own = known[field.name]
+        if field.dataType.simpleString() != own.dataType.simpleString() or field.metadata.keys() - {"comment"}:
+            return f"something is asked of its column {field.name}"
+    if any(file.deletionVector() is not None or "://" in file.path() or file.path()[0] == "/" for file in files):
+        return "some of its files lie elsewhere, or some of their rows are deleted"
+    return None
 
 
 def _statistics(spark: SparkSession, snapshot: Any) -> dict[str, str | None]:
@@ -146,80 +125,68 @@ def _statistics(spark: SparkSession, snapshot: Any) -> dict[str, str | None]:
     return {row.path: row.stats for row in files.collect()}  # a row a file, as the commit has it
 
 
-def _written_by_arrow(
-    changes: DataFrame, how: Changing, standing: Sequence[Any], statistics: Mapping[str, str | None], has_feed: bool
-) -> tuple[list[Any], list[str]]:
-    """Write the files anew of which a row changes; return the files that they replace, and what is to be committed.
+def _files(
+    standing: Sequence[Any], statistics: Mapping[str, str | None], how: Changing, parts: Collection[str]
+) -> list[File]:
+    """Return the files of some parts, as they stand, and one that is to be begun of each part that has none."""
 
-    Parameters
-    ----------
-    standing : sequence of AddFile
-        The files of the parts that the changes are of, as Delta knows them.
-    statistics : mapping of str
-        What the log says of the values in each file, by its path.
-    """
+    def part_of(file: Any) -> str | None:
+        return file.partitionValues().get(how.part).get() if how.part else None
+
     files = [
-        file_of(
-            unquote(file.path()),
-            file.size(),
-            file.partitionValues().get(how.part).get() if how.part else None,
-            statistics[file.path()],
-            how.order[0],
-        )
-        for file in standing
+        file_of(file.path(), file.size(), part_of(file), statistics[file.path()], how.order[0]) for file in standing
     ]
-    with_files = {file.part for file in files}
-    files += [
-        File("", 0, part or None, None, None)
-        for part in sorted(how.parts or {""})
-        if (part or None) not in with_files
-    ]
-    arrow = pa.schema(deltalake.Schema.from_json(how.schema.json()).to_arrow())
-    rewrite = Rewriting(
-        table=how.table,
-        storage=how.storage,
-        files=tuple(files),
-        part=how.part,
-        schema=arrow,
-        identity=tuple(name for name in how.identity if name != how.part),
-        moved=how.moved,
-        order=how.order,
-        has_feed=has_feed,
-        group_rows=how.group_rows,
-        file_bytes=how.file_bytes,
-    )
-    sent = StructType(
-        [*changes.schema.fields, StructField(TARGET, IntegerType()), StructField(IS_HOME, BooleanType())]
-    )
-    located = changes.mapInArrow(locating(files, how.part, how.order[0]), sent)
-    done = located.repartitionById(len(files), TARGET).mapInArrow(rewriting(rewrite), from_arrow_schema(DONE))
-    found = sorted(done.collect())  # a row a file, as the commit has it
-    replaced = [standing[row.target] for row in found if row.target < len(standing)]
-    return replaced, [action for row in found for action in row.actions]
+    wanted: set[str | None] = set(parts) if how.part else {None}
+    without = wanted - {file.part for file in files}
+    return files + [File("", 0, part, None, None) for part in sorted(without, key=str)]
 
 
-def _written_by_spark(
-    changes: DataFrame, how: Changing, transaction: Any, condition: str, has_feed: bool
+def _located(
+    changes: DataFrame, how: Changing, files: Sequence[File], count: int
+) -> tuple[DataFrame, dict[int, int] | None]:
+    """Send changes to files; return them, and a number for each file with changes; None if these are too many."""
+    sent = [StructField(TARGET, IntegerType()), StructField(IS_HOME, BooleanType())]
+    located = changes.mapInArrow(locating(how, files), StructType([*changes.schema.fields, *sent]))
+    counts = {row[TARGET]: row["count"] for row in located.groupBy(TARGET).count().collect()}  # a row a file
+    if sum(counts.values()) > _MOST_COPIES * count or max(counts.values(), default=0) > _MOST_OF_A_FILE:
+        return located, None
+    return located, {target: number for number, target in enumerate(sorted(counts))}
+
+
+def _rewritten(
+    located: DataFrame, how: Changing, files: Sequence[File], numbers: Mapping[int, int], *, has_feed: bool
 ) -> list[Any]:
-    """Have Delta write all files of the parts that the changes are of; return what is to be committed."""
+    """Write files anew, each by a task of its own; return rows of ``target, actions``, by target."""
+    if not numbers:
+        return []
+    pairs = [F.lit(value) for pair in numbers.items() for value in pair]
+    of_task = located.withColumn("_task", F.create_map(*pairs)[F.col(TARGET)])
+    of_task = of_task.repartitionById(len(numbers), "_task").drop("_task")
+    done = of_task.mapInArrow(rewriting(how, files, has_feed=has_feed), from_arrow_schema(DONE))
+    return sorted(done.collect())  # a row a file, as the commit has it
+
+
+def _written_by_delta(
+    changes: DataFrame, how: Changing, transaction: Any, condition: str, *, has_feed: bool
+) -> list[Any]:
+    """Have Delta write all files of the parts that the changes are of, sorted; return what is to be committed."""
     spark, path = changes.sparkSession, for_spark(how.table)
     standing = spark.read.format("delta").option("versionAsOf", transaction.snapshot().version()).load(path)
-    order = (*((how.part,) if how.part else ()), *how.order)
-    rows = changed_rows(
-        standing.where(condition), changes, identity=how.identity, moved=how.moved, order=order, has_feed=has_feed
-    )
-    return _values(transaction.writeFiles(rows._jdf))
+    rows = changed_rows(standing.where(condition), changes, how, has_feed=has_feed)
+    wanted = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * 100)}
+    if how.group_rows:
+        wanted["parquet.block.row.count.limit"] = str(how.group_rows)
+    before = {name: spark.conf.get(name, None) for name in wanted}
+    try:
+        for name, value in wanted.items():
+            spark.conf.set(name, value)
+        return _values(transaction.writeFiles(rows._jdf))
+    finally:
+        for name, old in before.items():
+            spark.conf.unset(name) if old is None else spark.conf.set(name, old)
 
 
-def changed_rows(
-    standing: DataFrame,
-    changes: DataFrame,
-    *,
-    identity: Sequence[str],
-    moved: Sequence[str],
-    order: Sequence[str],
-    has_feed: bool,
-) -> DataFrame:
+def changed_rows(standing: DataFrame, changes: DataFrame, how: Changing, *, has_feed: bool) -> DataFrame:
     """Return the rows as they are to be, and with a feed, besides, what it is to say, told by ``_change_type``.
 
     Parameters
@@ -229,15 +196,19 @@ def changed_rows(
     changes : DataFrame
         As in :func:`change_rows`.
     """
+    identity = [*([how.part] if how.part else []), *how.identity]
+    order = [*([how.part] if how.part else []), *how.order]
     declared = [name for name in changes.columns if name != "change"]
     foreign = [name for name in standing.columns if name not in declared]
-    to = F.struct(*(F.col(f"`{name}`") for name in moved)) if moved else F.lit(None)
+    to = F.struct(*(F.col(f"`{name}`") for name in how.moved)) if how.moved else F.lit(None)
     keys = changes.select(*identity, F.col("change").alias(_KIND), to.alias(_MOVED_TO))
-    met = standing.join(keys, list(identity), "left")
+    if how.is_list:  # one of each list, however many rows it has
+        keys = keys.dropDuplicates(identity)
+    met = standing.join(keys, identity, "left")
 
     def row(kind: str | None, is_moved: bool = False) -> Column:
         values = [
-            F.col(f"{_MOVED_TO}.`{name}`").alias(name) if is_moved and name in moved else F.col(f"`{name}`")
+            F.col(f"{_MOVED_TO}.`{name}`").alias(name) if is_moved and name in how.moved else F.col(f"`{name}`")
             for name in standing.columns
         ]
         return F.struct(*values, *([F.lit(kind).cast("string").alias(FEED)] if has_feed else []))
@@ -252,9 +223,11 @@ def changed_rows(
     rows = met.select(F.explode(told).alias("row")).select("row.*")
 
     new = changes.where(F.col("change") == NEW).drop("change")
-    if foreign:  # columns that somebody added: of a row that is replaced, what they say stays
+    if how.is_list:  # of a row in another list nothing is known that somebody said of one in the old
+        new = new.withColumns({name: F.lit(None).cast(standing.schema[name].dataType) for name in foreign})
+    elif foreign:  # columns that somebody added: of a row that is replaced, what they say stays
         said = standing.select(*identity, *(F.col(f"`{name}`") for name in foreign))
-        new = new.join(said, list(identity), "left")
+        new = new.join(said, identity, "left")
     new = new.select(*(F.col(f"`{name}`") for name in standing.columns))
     if has_feed:
         new = new.withColumn(FEED, F.explode(F.array(F.lit(None).cast("string"), F.lit("insert"))))
@@ -269,7 +242,7 @@ def count_changes(
     Parameters
     ----------
     is_list : bool
-        Whether several rows of one identity may be new.
+        Whether several rows of one identity may be new, and none moves.
 
     Raises
     ------
@@ -278,12 +251,14 @@ def count_changes(
     """
     of = F.col(part) if part else F.lit("")
     rows = changes.groupBy(of.alias("part"), *identity)
-    least, greatest = F.min("change"), F.max("change")
-    several = F.when(least == greatest, 1).otherwise(2) if is_list else F.count("*")
-    rows_of = rows.agg(least.alias("kind"), F.count("*").alias("n"), several.alias("changes"))
+    kind = F.coalesce("change", F.lit("none"))
+    least, greatest, count = F.min(kind), F.max(kind), F.count("*")
+    several = F.when((least == greatest) & (least == NEW), 1).otherwise(count) if is_list else count
+    rows_of = rows.agg(least.alias("kind"), count.alias("n"), several.alias("changes"))
     counts = rows_of.groupBy("part", "kind").agg(F.sum("n").alias("rows"), F.max("changes").alias("most"))
     found = counts.collect()  # three rows a part
-    if any(row.kind not in (NEW, MOVED, GONE) or row.most > 1 for row in found):
+    kinds = (NEW, GONE) if is_list else (NEW, MOVED, GONE)
+    if any(row.kind not in kinds or row.most > 1 for row in found):
         raise ValueError("changes of a table must be new, moved or gone, and of each row there must be one")
     return {(row.part, row.kind): row.rows for row in found}
 

@@ -24,8 +24,8 @@ class MaintainConfig(Section):
 
     files_a_list: PositiveInt = Field(
         default=2,
-        description="a night puts a part of a table that is sorted, such as a system's recommendations, in order when "
-        "one track's list may lie in more files",
+        description="a night puts a part of a table that is sorted, such as a system's recommendations, in order "
+        "when one track's list may lie in more files",
     )
     small_files: Annotated[int, Field(ge=2)] = Field(
         default=100, description="a night puts a table's small files together when a part of it has more of them"
@@ -45,3 +45,8 @@ class MaintainConfig(Section):
         default=7,
         description="days that a follower of the change feed may be behind: files are kept at least as long",
     )
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of a file, about."""
+        return self.file_mb << 20

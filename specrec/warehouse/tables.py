@@ -31,7 +31,7 @@ from specrec.errors import SpecrecError, StorageError
 from specrec.logs import get_logger
 from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
-from specrec.warehouse.changing import Changing, change_rows, count_changes
+from specrec.warehouse.changing import change_rows, count_changes
 from specrec.warehouse.history import (
     HISTORY,
     Commit,
@@ -42,6 +42,7 @@ from specrec.warehouse.history import (
     version_after,
 )
 from specrec.warehouse.opening import FAILURES, open_table, patiently, reason
+from specrec.warehouse.rewriting import Changing
 from specrec.warehouse.schemas import KEEPING, TABLES, Table
 
 #: Of Delta's features that a writer must know, those that delta-rs knows; with others, Spark writes all.
@@ -55,8 +56,8 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
 
-#: A file that grows beyond so many bytes is cut, where nothing else is said.
-FILE_BYTES = 256 << 20
+#: The size of a file in bytes, about, where nothing else is said.
+FILE_BYTES = 128 << 20
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -601,9 +602,9 @@ class Warehouse:
         is_list : bool
             Whether an identity is that of several rows: its new rows take the place of all that there are.
         group_rows : int
-            Rows of a row group, at most; 0: as many as there are in the old file's.
+            Rows of a row group, at most; 0: some hundred thousand.
         file_bytes : int
-            A file that grows beyond it is cut.
+            About the size of a file; one that grows far beyond it is cut.
 
         Returns
         -------
@@ -626,18 +627,19 @@ class Warehouse:
             how = Changing(
                 table=join(self._root, name),
                 storage=self._storage,
-                schema=table.schema,
+                schema=pa.schema(_delta_schema(table).to_arrow()),
                 part=part,
-                parts=frozenset(parts if part else ()),
-                identity=tuple(identity),
+                identity=tuple(column for column in identity if column != part),
                 moved=tuple(moved),
                 order=tuple(column for column in table.read_by or table.key if column != part),
+                is_list=is_list,
                 group_rows=group_rows,
                 file_bytes=file_bytes,
             )
             with self._marked(mark):
                 condition = _is_in(part, parts) if part else "true"
-                changed = change_rows(changes.select("change", *declared), how, condition)
+                rows = changes.select("change", *declared)
+                changed = change_rows(rows, how, table.schema, counts, condition)
         if not changed:  # but for what is remembered
             with self._marked(mark):
                 self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))

@@ -65,6 +65,12 @@ def files_of(warehouse: Warehouse, system: str) -> set[str]:
     return {uri for uri in warehouse.table("recommendations").file_uris() if f"system={system}" in uri}
 
 
+def written_by(warehouse: Warehouse, system: str) -> str:
+    """Spark numbers the files that it writes."""
+    (spark,) = {("/part-0" in uri and "-c000" in uri) or ".c000." in uri for uri in files_of(warehouse, system)}
+    return "Delta" if spark else "Arrow"
+
+
 def first_lists() -> Rows:
     return {
         (system, f"t{track:03}", f"r{rank}"): {
@@ -144,6 +150,7 @@ def test_the_table_and_its_feed_say_what_a_hundred_changes_make_of_it(warehouse:
         warehouse.change("recommendations", changes, PAIR, MOVES, states, group_rows=100)
 
         assert there(warehouse) == rows
+        assert written_by(warehouse, "hybrid") == writer
         assert warehouse.version("recommendations") == version + 1
         assert warehouse.states("recommendations") == {**states, "spectrogram": "1"}
         assert files_of(warehouse, "spectrogram") == others
@@ -253,3 +260,64 @@ def test_changes_that_contradict_each_other_are_refused(warehouse: Warehouse, ki
     with pytest.raises(ValueError, match="of each row there must be one"):
         warehouse.change("recommendations", reduce(DataFrame.unionByName, one), PAIR, MOVES, {"hybrid": "2"})
     assert warehouse.version("recommendations") == version
+
+
+def of_neighbours(warehouse: Warehouse, lists: dict[str, list[str]], run: str) -> DataFrame:
+    given = [(track, rank, other) for track, others in lists.items() for rank, other in enumerate(others, 1)]
+    rows = warehouse.spark.createDataFrame(given, "track_id string, rank int, neighbour_id string")
+    others = {
+        "space": F.lit("features"),
+        "cosine": F.lit(0.5),
+        "euclidean": F.lit(1.0),
+        "input_hash": F.lit("i"),
+        "config_hash": F.lit("c"),
+        "run_id": F.lit(run),
+    }
+    return rows.withColumns(others)
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_lists_take_the_place_of_others_whole(warehouse: Warehouse, foreign: bool) -> None:
+    lists = {f"t{number:02}": ["a", "b", "c"] for number in range(12)}
+    rows = of_neighbours(warehouse, lists, "1").repartitionByRange(3, "track_id").sortWithinPartitions("track_id")
+    warehouse.replace_parts("neighbours", "space", rows, {"features": "1"})
+    if foreign:
+        place = warehouse.path("neighbours")
+        warehouse.spark.sql(f"alter table delta.`{place}` add columns (shelf string)")
+        warehouse.spark.sql(f"update delta.`{place}` set shelf = 'S'")
+    gone = [f"t{number:02}" for number in range(5)]  # the first of three files is left with no row
+    new = {"t07": ["d"], "t11": ["e", "a", "b", "c"], "t99": ["a"]}
+    of_gone = warehouse.spark.createDataFrame(
+        [("features", track, GONE) for track in gone], "space string, track_id string, change string"
+    )
+    changes = of_neighbours(warehouse, new, "2").withColumn("change", F.lit(NEW))
+    changes = changes.unionByName(of_gone, allowMissingColumns=True).persist()
+    warehouse.change("neighbours", changes, ("space", "track_id"), (), {"features": "2"}, is_list=True)
+    wanted = {track: others for track, others in lists.items() if track not in gone} | new
+    found = warehouse.read("neighbours").orderBy("track_id", "rank").collect()
+    assert [(row.track_id, row.rank, row.neighbour_id) for row in found] == [
+        (track, rank, other) for track, others in sorted(wanted.items()) for rank, other in enumerate(others, 1)
+    ]
+    assert warehouse.states("neighbours") == {"features": "2"}
+    moved = changes.where("change = 'gone'").withColumn("change", F.lit(MOVED))
+    with pytest.raises(ValueError, match="new, moved or gone"):
+        warehouse.change("neighbours", moved, ("space", "track_id"), (), {"features": "3"}, is_list=True)
+
+
+def test_what_was_changed_can_be_restored_put_together_and_read_by_others(warehouse: Warehouse) -> None:
+    rows = write_first(warehouse)
+    version = warehouse.version("recommendations")
+    key, gone = ("hybrid", "t000", "r1"), ("hybrid", "t059", "r4")
+    changed = {key: rows[key] | {"rank": 9}, gone: rows[gone]}
+    warehouse.change(
+        "recommendations", of_lists(warehouse, changed, {key: MOVED, gone: GONE}), PAIR, MOVES, {"hybrid": "2"}
+    )
+    table = warehouse.table("recommendations")
+    # by the statistics of their files, other readers find rows, and find none that is not there
+    found = table.to_pyarrow_table(filters=[("system", "=", "hybrid"), ("track_id", "=", "t000")])
+    assert sorted(found["rank"].to_pylist()) == [2, 3, 4, 9]
+    assert warehouse.read("recommendations").where("system = 'hybrid' and track_id = 't059'").count() == 3
+    warehouse.put_together("recommendations", 1 << 20)
+    assert len(there(warehouse)) == len(rows) - 1
+    warehouse.restore("recommendations", version)
+    assert there(warehouse) == rows
