@@ -2,7 +2,8 @@
 
 People's files come from spreadsheets, from pandas and from scripts that were stopped half-way. A reader that makes
 the best of whatever it meets loses rows without a word: one quote too many swallows all rows up to the next. So a
-file is either read whole, or refused in one line that says where it goes wrong.
+file is either read whole, or refused in one line that says where it goes wrong. Two quotes too many, in one column,
+make a row that has as many cells as it should: what gives them away is that the lines of its text are rows.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+from specrec.catalogue.columns import plain_name
+from specrec.catalogue.tags import AUDIO_ENDINGS
 from specrec.errors import CatalogueError, first_line
 from specrec.storage import Location
 
@@ -44,6 +48,8 @@ _BUFFER_BYTES = 4 << 20
 #: Longer than any text of a catalogue, and short enough that a quote which swallows all that follows is noticed.
 _MOST_CHARACTERS = 4 << 20
 _ROWS = 10_000
+#: What names of files end with.
+_ENDING = re.compile(r"\.(\w{1,5})[\s\"]*\Z")
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,9 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
     Raises
     ------
     CatalogueError
-        At the end, if a row has not as many cells as the header; at once where quotes do not match, or bytes are
-        not of the encoding. It says in which line.
+        At the end, if a row has not as many cells as the header, or swallowed others by quotes that are none, or if
+        the file was cut short within its last cell; at once where quotes do not match, or bytes are not of the
+        encoding. It says in which line.
 
     Examples
     --------
@@ -138,21 +145,33 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
     [['1', 'Now, then', 'a.mp3'], ['2', None, 'b.mp3']]
     """
     width, wrong, first_wrong = len(dialect.header), 0, 0
+    swallowed, first_swallowing = 0, 0
+    names = [plain_name(name) for name in dialect.header]
+    audio = names.index("audio") if "audio" in names else None
+    all_have_endings, last_lacks, is_first = audio == width - 1, False, True
     rows: list[list[str | None]] = []
     before = csv.field_size_limit(_MOST_CHARACTERS)
     with _text(file, path, dialect.encoding) as (lines, encoding):
         for _ in range(dialect.lines_before):
             next(lines)
         reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
-        started = lines.count + 1
+        lines.taken.clear()
+        started, is_cut = lines.count + 1, False
         try:
             for row in reader:
                 if not any(cell.strip() for cell in row):
                     pass  # a line without anything
                 elif len(row) == width:
                     rows.append([cell or None for cell in row])
+                    if len(lines.taken) > 1 and (more := _swallowed(lines.taken, dialect.delimiter, width, audio)):
+                        swallowed, first_swallowing = swallowed + more, first_swallowing or started
+                    if all_have_endings:  # those of the rows before this one
+                        is_cut = not lines.taken[-1].endswith(("\n", "\r")) and not is_first
+                        all_have_endings, last_lacks = not last_lacks, not _is_name_of_audio(row[-1])
+                    is_first = False
                 else:
                     wrong, first_wrong = wrong + 1, first_wrong or started
+                lines.taken.clear()
                 started = lines.count + 1
                 if len(rows) == _ROWS:
                     yield rows
@@ -173,6 +192,17 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
             f"{first_wrong}: nothing of it was read. Was it cut short, or is a text with a "
             f"{_called(dialect.delimiter)} not in quotes?"
         )
+    if swallowed:
+        raise CatalogueError(
+            f"{path} has quotes too many: {swallowed} rows of it stand within a text of another row, the first in the "
+            f"row that begins in line {first_swallowing}: nothing of it was read. Correct it: a quote within a text is "
+            "written twice"
+        )
+    if all_have_endings and last_lacks and is_cut:
+        raise CatalogueError(
+            f"{path} was cut short: its last line does not end, nor does the name of the file in it, as those before "
+            "it do: nothing of it was read"
+        )
     if rows:
         yield rows
 
@@ -183,6 +213,8 @@ class _Lines:
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
         self.count = 0
+        #: The lines since the last time that this was emptied.
+        self.taken: list[str] = []
 
     def __iter__(self) -> _Lines:
         return self
@@ -190,7 +222,9 @@ class _Lines:
     def __next__(self) -> str:
         line = next(self._text)
         self.count += 1
-        return line.lstrip("\ufeff") if self.count == 1 else line
+        line = line.lstrip("\ufeff") if self.count == 1 else line
+        self.taken.append(line)
+        return line
 
 
 @contextmanager
@@ -247,6 +281,45 @@ class _Unpacked(io.BufferedIOBase):
             raise CatalogueError(
                 f"{self._path} is packed by gzip, and damaged or cut short: {first_line(error)}"
             ) from None
+
+
+def _swallowed(lines: Sequence[str], delimiter: str, width: int, audio: int | None) -> int:
+    """Return how many rows a row over several lines swallowed, as a text that a stray quote begins and another ends.
+
+    A text may well go on in another line. That it looks like a row by chance, cell for cell, happens: so most lines
+    must, and where the row's own audio file has an ending, those of the others must have one, too.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        Of one row.
+    audio : int or None
+        Which column names the audio.
+
+    Examples
+    --------
+    >>> _swallowed(['1,"Abba,a.mp3', "2,Can,b.mp3", '3,Blur",c.mp3'], ",", 3, 2)
+    2
+    >>> _swallowed(['1,"Hello, you', 'and you, too",c.mp3'], ",", 3, 2)
+    0
+    """
+    cells = [line.rstrip("\r\n").split(delimiter) for line in lines if line.strip()]
+    has_ending = audio is not None and len(cells[-1]) == width and bool(_ENDING.search(cells[-1][audio]))
+
+    def is_row(of: Sequence[str]) -> bool:
+        if len(of) != width or width < 2 or (audio is not None and not of[audio].strip()):
+            return False
+        return not has_ending or bool(_ENDING.search(of[cast(int, audio)]))
+
+    whole = sum(map(is_row, cells))
+    if not is_row(cells[0]) or (len(cells) < 3 and not has_ending):
+        return 0
+    return whole - 1 if whole * 2 > len(cells) else 0
+
+
+def _is_name_of_audio(cell: str) -> bool:
+    found = _ENDING.search(cell)
+    return found is not None and found[1].lower() in AUDIO_ENDINGS
 
 
 def _first_line(lines: _Lines) -> str | None:
