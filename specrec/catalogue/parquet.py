@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
@@ -38,9 +39,11 @@ def merge_schemas(
 ) -> tuple[pa.Schema, dict[str, str]]:
     """Return the schema of all parts of a catalogue together, and which columns were left out, and why.
 
-    A part may lack a column, and numbers may be narrower in one than in another. A column in which every value is
-    missing, in all parts, is as good as none. Columns that Spark cannot read, or on whose type parts disagree, are
-    left out where nobody needs them.
+    A part may lack a column, and numbers may be narrower in one than in another. Numbers that are whole in one part
+    and not in another, as pandas writes a column beside a missing value, are read as text, so that none loses a
+    digit: :func:`own_schema` says as what each part is read. A name is the same whatever its case, as for Spark. A
+    column in which every value is missing, in all parts, is as good as none. Columns that Spark cannot read, that
+    are there twice, or on whose type parts disagree, are left out where nobody needs them.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ def merge_schemas(
     Raises
     ------
     CatalogueError
-        If such a column cannot be read, or the parts disagree on it.
+        If such a column cannot be read or is there twice, or the parts disagree on it.
 
     Examples
     --------
@@ -65,13 +68,25 @@ def merge_schemas(
     (['track_id', 'audio'], {'added': 'timestamp[ns]'})
     """
     types: dict[str, list[pa.DataType]] = {}
+    names: dict[str, str] = {}
+    twice: dict[str, str] = {}
     for schema in schemas:
         for field in schema:
-            of = types.setdefault(field.name, [])
+            low = field.name.lower()
+            of = types.setdefault(names.setdefault(low, field.name), [])
             if field.type not in of:
                 of.append(field.type)
-    fields, left_out = [], {}
+        for low, count in Counter(name.lower() for name in schema.names).items():
+            if count > 1:
+                twice[names[low]] = "there twice"
+    fields, left_out = [], dict(twice)
     for name, of in types.items():
+        if name in twice:
+            if plain_name(name) in needed:
+                raise CatalogueError(
+                    f"the catalogue {path} has the column {plain_name(name)!r} twice: leave one of them out"
+                )
+            continue
         if all(_says_nothing(kind) for kind in of):
             continue
         readable = [found for of_part in of if (found := _readable(of_part)) is not None]
@@ -82,6 +97,9 @@ def merge_schemas(
                     f"the column {name!r} of the catalogue {path} is {written}, which cannot be read: make it text"
                 )
             left_out[name] = written
+            continue
+        if len(readable) > 1 and all(map(_is_number, readable)) and not _are_of_one_kind(readable):
+            fields.append(pa.field(name, pa.string()))
             continue
         try:
             parts = [pa.schema({name: of_part}) for of_part in readable]
@@ -94,6 +112,40 @@ def merge_schemas(
                 ) from None
             left_out[name] = written
     return pa.schema(fields), left_out
+
+
+def own_schema(part: pa.Schema, merged: pa.Schema) -> pa.Schema:
+    """Return by what schema a part is read; where that is not the type of all parts, its values are made text.
+
+    Parameters
+    ----------
+    part : Schema
+        Of the part.
+    merged : Schema
+        What :func:`merge_schemas` returned.
+
+    Examples
+    --------
+    >>> merged = pa.schema({"track_id": pa.string(), "audio": pa.string()})
+    >>> own_schema(pa.schema({"Track_ID": pa.int64()}), merged).types
+    [DataType(int64), DataType(string)]
+    """
+    own = {field.name.lower(): _readable(field.type) for field in part}
+
+    def kind(field: pa.Field) -> pa.DataType:
+        found = own.get(field.name.lower())
+        return found if found is not None and pa.types.is_string(field.type) and _is_number(found) else field.type
+
+    return pa.schema([pa.field(field.name, kind(field)) for field in merged])
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_signed_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _are_of_one_kind(kinds: Sequence[pa.DataType]) -> bool:
+    """Tell whether Spark reads numbers of one of these types as the widest of them."""
+    return all(map(pa.types.is_signed_integer, kinds)) or all(map(pa.types.is_floating, kinds))
 
 
 def _says_nothing(kind: pa.DataType) -> bool:
