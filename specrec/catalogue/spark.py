@@ -651,18 +651,34 @@ def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFr
 
 
 def places_that_fail(listed: DataFrame, root: Location) -> DataFrame:
-    """Return ``track_id, audio_uri, code, message`` of the files and folders that a folder catalogue cannot use.
+    """Return ``track_id, audio_uri, code, message`` of the files and folders that cannot be used.
 
     Parameters
     ----------
     listed : DataFrame
-        What :func:`audio_files` returned.
+        What :func:`audio_files` or :func:`unread_places` returned.
     root : Location
         The folder; a path below it stands for the track that there would be.
     """
     path = F.substr(F.col("audio_uri"), F.lit(len(join(root, "")) + 1))
     failing = listed.where("code is not null").select(path.alias("track_id"), "audio_uri", "code", "message")
     return failing.dropDuplicates(["track_id"])
+
+
+def unread_places(listed: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Return what was not read of where a catalogue's tracks lie: folders, and files of tracks.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        What :func:`fingerprints` returned. What else lies in a folder is nobody's concern.
+    tracks : DataFrame
+        What :func:`with_files` returned. What was known of them is kept, so nothing of theirs says that they were not
+        looked at.
+    """
+    unread = listed.where(F.col("code").isin(*_UNREAD))
+    files = unread.where("code <> 'unreadable_folder'").join(tracks.select("audio_uri"), "audio_uri", "left_semi")
+    return unread.where("code = 'unreadable_folder'").unionByName(files)
 
 
 def counted(values: DataFrame, column: str) -> dict[str, int]:
