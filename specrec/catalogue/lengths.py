@@ -18,6 +18,7 @@ _SMALL_BYTES = 1 << 18
 _PLACE_BYTES = 1 << 16
 #: Sound is looked for so far from where it should be, and a file in which all frames are counted is read so far.
 _LOST_BYTES, _COUNTED_BYTES = 1 << 18, 256 << 20
+_COUNTED_FRAMES = 2_000_000  # half a day
 _TOLERATED = 1.5  # how much a header's mean length of a frame may differ from that of the places that are read
 _OGG_PLACES, _OGG_TOLERATED = 4, 1.05  # so much longer than its pages tell, a file is of one stream
 _FEWEST = 4  # in a file of frames these make up a quarter of it or more
@@ -482,6 +483,7 @@ def _frames(window: _Window, at: int, stop: int) -> Iterator[tuple[int, Frame]]:
             at, lost, kind = at + frame.size, 0, frame.kind
         elif head[:3] == b"ID3" and len(head) == 10 and max(head[6:10]) < 0x80:
             at += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+            lost += 10
         else:
             piece = window.read(at + 1, min(4_096, stop - at - 1))
             near = piece.find(b"\xff")
@@ -517,12 +519,12 @@ def _mpeg(file: BinaryIO, start: int, size: int) -> float | None:
 def _counted(window: _Window, begun: int, stop: int) -> float | None:
     """Return the length of all frames, and of the bytes beyond what is read; None if there are but a few."""
     seconds, end, sound = 0.0, begun, 0
-    for at, frame in _frames(window, begun, stop):
+    for count, (at, frame) in enumerate(_frames(window, begun, stop), start=1):
         if not _said(window.read(at, min(frame.size, 64))):
             seconds += frame.samples / frame.rate
         end = at + frame.size
         sound += frame.size
-        if end - begun > _COUNTED_BYTES:
+        if end - begun > _COUNTED_BYTES or count == _COUNTED_FRAMES:
             seconds *= (stop - begun) / (end - begun)
             break
     return seconds if sound * _FEWEST > end - begun else None

@@ -1,6 +1,8 @@
 import io
 import struct
 import time
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import av
@@ -189,6 +191,51 @@ def test_of_a_long_ogg_file_the_ends_are_read():
     file = Counted(whole[:last] + b"page" * 1_000_000 + whole[last:])
     assert without_duration(read_tags(file, "long.ogg")) == TAGGED
     assert file.total < 500_000
+
+
+def _atom(name, content):
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def _bomb():
+    """Frames of ID3v2.4 that are zeros, packed; a thousandth of what they say."""
+    packed = zlib.compress(b"\0" + b"x" * (1 << 20))
+    frame = b"TPE1" + bytes([0, 0, len(packed) >> 7, len(packed) & 0x7F, 0, 0x08]) + packed
+    body = frame * 4_000
+    size = bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0\0" + size + body
+
+
+LISTS = chunk(b"RIFF\0\0\0\0WAVE", b"LIST", b"INFO" + (b"INAM" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20)) * 100)
+HOSTILE = {
+    "tags after tags": b"ID3\x04" + bytes(6) + b"ID3\x03" + bytes(6),
+    "pages of nothing": b"OggS\0\x02" + bytes(21) + b"OggS\0\0" + bytes(8) + b"\x01" + bytes(12),
+    "frames of nothing": b"\xff\xf1\x50\x00\x00\xe0\x00",
+    "atoms in atoms": _atom(b"moov", _atom(b"trak", _atom(b"mdia", b"")) * 10_000),
+    "texts after texts": LISTS,
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "a bomb"])
+def test_a_file_that_is_made_to_keep_its_reader_busy_does_not(name):
+    """What is read and kept is bounded, whatever a file says of itself."""
+    content = _bomb() if name == "a bomb" else HOSTILE[name] * max((16 << 20) // len(HOSTILE[name]), 1)
+    file = Counted(content)
+    start = time.monotonic()
+    assert all(len(str(value)) <= 1 << 20 for value in read_tags(file, "a.mp3").values())
+    assert file.total < 640 << 20
+    assert time.monotonic() - start < 60  # a few seconds: hours, were there no bound
+
+
+def test_a_bomb_takes_no_memory():
+    content = _bomb()
+    tracemalloc.start()
+    try:
+        read(content)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 256 << 20  # of four thousand
 
 
 class Ranges(io.RawIOBase):
