@@ -83,9 +83,13 @@ class Undone:
     commits: list[Commit]
     version: int
 
+    @property
+    def what(self) -> str:
+        """What was done, in words."""
+        return ", ".join(f"{commit.operation} (version {commit.version})" for commit in reversed(self.commits))
+
     def __str__(self) -> str:
-        what = ", ".join(f"{commit.operation} (version {commit.version})" for commit in reversed(self.commits))
-        return f"{what} undone: as it was at version {self.version}"
+        return f"{self.what} undone: as it was at version {self.version}"
 
 
 class Warehouse:
