@@ -55,9 +55,7 @@ def check_catalogue(spark: SparkSession, config: Config) -> None:
 
 
 def _read(spark: SparkSession, config: Config, kind: str) -> Source:
-    catalogue = config.catalogue
-    written = {"encoding": catalogue.encoding, "delimiter": catalogue.delimiter}
-    return read_table(spark, catalogue.path, kind, config.storage, **written)
+    return read_table(spark, config.catalogue.path, kind, config.storage, **config.catalogue.written)
 
 
 def ingest(run: Run) -> None:

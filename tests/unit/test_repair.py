@@ -18,7 +18,9 @@ from click.testing import CliRunner, Result
 from deltalake import DeltaTable
 
 from specrec.cli import main
+from specrec.cli.tables import map_points
 from specrec.errors import SpecrecError, TrackError
+from specrec.pipeline.run import as_specrec_error
 from specrec.storage import Location, locate
 from specrec.storage.config import StorageConfig
 from specrec.storage.local import LocalStore
@@ -265,6 +267,24 @@ def test_a_wrong_name_and_a_wrong_place_are_told_and_nothing_is_written(root: Pa
     assert nowhere.exit_code == 2
     assert f"there is no table {tmp_path}/nowhere/runs" in nowhere.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_map_that_is_read_in_passing_tells_damage_in_one_line(tmp_path: Path) -> None:
+    row = {"space": "hybrid", "track_id": "a", "pca_x": 0.0, "pca_y": 1.0, "cluster": 1, "cluster_name": "one"}
+    deltalake.write_deltalake(tmp_path / "map", pa.Table.from_pylist([row]))
+    reader = Reader(str(tmp_path), StorageConfig())
+    points, count = map_points(reader, "pca", 10)
+    assert (points[["x", "y"]].to_numpy().tolist(), count) == ([[0.0, 1.0]], 1)
+    cut_file(tmp_path, "map")
+    with pytest.raises(SpecrecError, match="`specrec repair map") as told:
+        map_points(reader, "pca", 10)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), ConnectionResetError(), BrokenPipeError()], ids=repr)
+def test_a_pipe_that_is_broken_is_not_java_that_ended(error: OSError) -> None:
+    told = as_specrec_error(error)
+    assert ("Java process ended" in str(told)) == (not isinstance(error, BrokenPipeError))
 
 
 def test_altered_bytes_of_a_page_with_a_checksum_are_told(tmp_path: Path) -> None:
