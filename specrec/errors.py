@@ -81,7 +81,7 @@ def innermost(error: BaseException | str) -> str:
 
     Examples
     --------
-    >>> innermost("An error occurred.\n: java.io.IOException: no\n\tat a.B\nCaused by: java.lang.Error: full\n\tat c.D")
+    >>> innermost("An error\n: java.io.IOException: no\n\tat a.B\nCaused by: java.lang.Error: full\n\tat c.D")
     'java.lang.Error: full'
     """
     causes = re.findall(r"^\s*(?:Caused by: |: )?([\w.$]+(?:Error|Exception)\b.*)$", str(error), re.MULTILINE)

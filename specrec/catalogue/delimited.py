@@ -144,33 +144,20 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
     >>> next(read_rows(io.BytesIO(text), Location("/music/tracks.csv"), dialect))
     [['1', 'Now, then', 'a.mp3'], ['2', None, 'b.mp3']]
     """
-    width, wrong, first_wrong = len(dialect.header), 0, 0
-    swallowed, first_swallowing = 0, 0
-    names = [plain_name(name) for name in dialect.header]
-    audio = names.index("audio") if "audio" in names else None
-    all_have_endings, last_lacks, is_first = audio == width - 1, False, True
     rows: list[list[str | None]] = []
+    wrong = _Wrong(path, dialect)
     before = csv.field_size_limit(_MOST_CHARACTERS)
     with _text(file, path, dialect.encoding) as (lines, encoding):
         for _ in range(dialect.lines_before):
             next(lines)
         reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
         lines.taken.clear()
-        started, is_cut = lines.count + 1, False
+        started = lines.count + 1
         try:
             for row in reader:
-                if not any(cell.strip() for cell in row):
-                    pass  # a line without anything
-                elif len(row) == width:
+                # a line without anything is none
+                if any(cell.strip() for cell in row) and wrong.is_whole(row, started, lines.taken):
                     rows.append([cell or None for cell in row])
-                    if len(lines.taken) > 1 and (more := _swallowed(lines.taken, dialect.delimiter, width, audio)):
-                        swallowed, first_swallowing = swallowed + more, first_swallowing or started
-                    if all_have_endings:  # those of the rows before this one
-                        is_cut = not lines.taken[-1].endswith(("\n", "\r")) and not is_first
-                        all_have_endings, last_lacks = not last_lacks, not _is_name_of_audio(row[-1])
-                    is_first = False
-                else:
-                    wrong, first_wrong = wrong + 1, first_wrong or started
                 lines.taken.clear()
                 started = lines.count + 1
                 if len(rows) == _ROWS:
@@ -186,25 +173,64 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
             ) from None
         finally:
             csv.field_size_limit(before)
-    if wrong:
-        raise CatalogueError(
-            f"{wrong} rows of {path} have not the {width} cells of its header, the first in line "
-            f"{first_wrong}: nothing of it was read. Was it cut short, or is a text with a "
-            f"{_called(dialect.delimiter)} not in quotes?"
-        )
-    if swallowed:
-        raise CatalogueError(
-            f"{path} has quotes too many: {swallowed} rows of it stand within a text of another row, the first in the "
-            f"row that begins in line {first_swallowing}: nothing of it was read. Correct it: a quote within a text is "
-            "written twice"
-        )
-    if all_have_endings and last_lacks and is_cut:
-        raise CatalogueError(
-            f"{path} was cut short: its last line does not end, nor does the name of the file in it, as those before "
-            "it do: nothing of it was read"
-        )
+    wrong.tell()
     if rows:
         yield rows
+
+
+class _Wrong:
+    """What is wrong with the rows of a file, counted as they are read.
+
+    Parameters
+    ----------
+    path : Location
+        What the file is called in messages.
+    dialect : Dialect
+        How it is written.
+    """
+
+    def __init__(self, path: Location, dialect: Dialect) -> None:
+        self._path, self._dialect = path, dialect
+        names = [plain_name(name) for name in dialect.header]
+        self._audio = names.index("audio") if "audio" in names else None
+        self._lacking, self._first_lacking = 0, 0
+        self._swallowed, self._first_swallowing = 0, 0
+        # whether all rows but the last end with the name of an audio file, whether that does, and ends its line
+        self._named = self._audio == len(names) - 1
+        self._last_is_named = self._last_is_ended = True
+
+    def is_whole(self, row: Sequence[str], started: int, lines: Sequence[str]) -> bool:
+        """Tell whether a row, which begins in a line and was read of so many, has all of its cells."""
+        width = len(self._dialect.header)
+        if len(row) != width:
+            self._lacking, self._first_lacking = self._lacking + 1, self._first_lacking or started
+            return False
+        if len(lines) > 1 and (more := _swallowed(lines, self._dialect.delimiter, width, self._audio)):
+            self._swallowed, self._first_swallowing = self._swallowed + more, self._first_swallowing or started
+        self._named = self._named and self._last_is_named
+        self._last_is_named = not self._named or _is_name_of_audio(row[-1])
+        self._last_is_ended = started == self._dialect.lines_before + 1 or lines[-1].endswith(("\n", "\r"))
+        return True
+
+    def tell(self) -> None:
+        """Raise CatalogueError if anything was wrong."""
+        if self._lacking:
+            raise CatalogueError(
+                f"{self._lacking} rows of {self._path} have not the {len(self._dialect.header)} cells of its "
+                f"header, the first in line {self._first_lacking}: nothing of it was read. Was it cut short, or is a text "
+                f"with a {_called(self._dialect.delimiter)} not in quotes?"
+            )
+        if self._swallowed:
+            raise CatalogueError(
+                f"{self._path} has quotes too many: {self._swallowed} rows of it stand within a text of another "
+                f"row, the first in the row that begins in line {self._first_swallowing}: nothing of it was read. "
+                "Correct it: a quote within a text is written twice"
+            )
+        if not self._last_is_named and not self._last_is_ended:
+            raise CatalogueError(
+                f"{self._path} was cut short: its last line does not end, nor does the name of the file in it, as "
+                "those before it do: nothing of it was read"
+            )
 
 
 class _Lines:
@@ -284,10 +310,10 @@ class _Unpacked(io.BufferedIOBase):
 
 
 def _swallowed(lines: Sequence[str], delimiter: str, width: int, audio: int | None) -> int:
-    """Return how many rows a row over several lines swallowed, as a text that a stray quote begins and another ends.
+    """Return how many rows a row over several lines swallowed, as a text between two stray quotes.
 
-    A text may well go on in another line. That it looks like a row by chance, cell for cell, happens: so most lines
-    must, and where the row's own audio file has an ending, those of the others must have one, too.
+    A text may well go on in another line. That it looks like a row by chance, cell for cell, happens: so most
+    lines must, and where the row's own audio file has an ending, those of the others must have one, too.
 
     Parameters
     ----------

@@ -355,8 +355,8 @@ def _all(data: bytes, marker: bytes) -> Iterator[int]:
 def _flac_played(file: BinaryIO, size: int, block: int) -> int | None:
     """Return the number of the last sample by the header of the last frame; None if there is none near the end.
 
-    In a thousandth of all files some bytes near the end look like a header, checksum included. So a frame counts if it
-    begins where another ends, or is the first of all.
+    In a thousandth of all files some bytes near the end look like a header, checksum included. So a frame counts if
+    it begins where another ends, or is the first of all.
     """
     for places in (2, 8):  # a frame of many channels and of a high rate fills a place
         file.seek(max(size - places * _PLACE_BYTES, 0))
@@ -378,7 +378,7 @@ def _flac_played(file: BinaryIO, size: int, block: int) -> int | None:
 
 
 def _flac_frame(head: bytes, block: int) -> tuple[int, int] | None:
-    """Return the numbers of a frame's first sample and of the one after its last, by its header; None if it is none."""
+    """Return the numbers of a frame's first sample and of that after its last, by its header; None: it is none."""
     if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:
         return None
     number, at = _long_number(head, 4)

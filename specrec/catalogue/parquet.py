@@ -67,26 +67,14 @@ def merge_schemas(
     >>> schema.names, left_out
     (['track_id', 'audio'], {'added': 'timestamp[ns]'})
     """
-    types: dict[str, list[pa.DataType]] = {}
-    names: dict[str, str] = {}
-    twice: dict[str, str] = {}
-    for schema in schemas:
-        for field in schema:
-            low = field.name.lower()
-            of = types.setdefault(names.setdefault(low, field.name), [])
-            if field.type not in of:
-                of.append(field.type)
-        for low, count in Counter(name.lower() for name in schema.names).items():
-            if count > 1:
-                twice[names[low]] = "there twice"
-    fields, left_out = [], dict(twice)
+    types, twice = _columns_of(schemas)
+    for name in twice:
+        if plain_name(name) in needed:
+            raise CatalogueError(
+                f"the catalogue {path} has the column {plain_name(name)!r} twice: leave one of them out"
+            )
+    fields, left_out = [], dict.fromkeys(twice, "there twice")
     for name, of in types.items():
-        if name in twice:
-            if plain_name(name) in needed:
-                raise CatalogueError(
-                    f"the catalogue {path} has the column {plain_name(name)!r} twice: leave one of them out"
-                )
-            continue
         if all(_says_nothing(kind) for kind in of):
             continue
         readable = [found for of_part in of if (found := _readable(of_part)) is not None]
@@ -112,6 +100,21 @@ def merge_schemas(
                 ) from None
             left_out[name] = written
     return pa.schema(fields), left_out
+
+
+def _columns_of(schemas: Sequence[pa.Schema]) -> tuple[dict[str, list[pa.DataType]], list[str]]:
+    """Return which types each column has in the parts, and the names of those that a part has twice."""
+    types: dict[str, list[pa.DataType]] = {}
+    names: dict[str, str] = {}
+    twice: list[str] = []
+    for schema in schemas:
+        for field in schema:
+            of = types.setdefault(names.setdefault(field.name.lower(), field.name), [])
+            if field.type not in of:
+                of.append(field.type)
+        counts = Counter(name.lower() for name in schema.names)
+        twice += [names[low] for low, count in counts.items() if count > 1]
+    return {name: of for name, of in types.items() if name not in twice}, twice
 
 
 def own_schema(part: pa.Schema, merged: pa.Schema) -> pa.Schema:
@@ -140,7 +143,7 @@ def own_schema(part: pa.Schema, merged: pa.Schema) -> pa.Schema:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_signed_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return any(is_of(kind) for is_of in (pa.types.is_signed_integer, pa.types.is_floating, pa.types.is_decimal))
 
 
 def _are_of_one_kind(kinds: Sequence[pa.DataType]) -> bool:

@@ -229,7 +229,10 @@ def _parquet_rows(
     rows = rows.toDF(*(f"c{place}" for place in range(len(kinds))))  # a name may hold anything
     pairs = zip(rows.columns, kinds.items(), strict=True)
     return rows.select(
-        *((as_text(rows[column], kind) if name in other else rows[column]).alias(name) for column, (name, kind) in pairs)
+        *(
+            (as_text(rows[column], kind) if name in other else rows[column]).alias(name)
+            for column, (name, kind) in pairs
+        )
     )
 
 
@@ -673,8 +676,8 @@ def unread_places(listed: DataFrame, tracks: DataFrame) -> DataFrame:
     listed : DataFrame
         What :func:`fingerprints` returned. What else lies in a folder is nobody's concern.
     tracks : DataFrame
-        What :func:`with_files` returned. What was known of them is kept, so nothing of theirs says that they were not
-        looked at.
+        What :func:`with_files` returned. What was known of them is kept, so nothing of theirs says that they were
+        not looked at.
     """
     unread = listed.where(F.col("code").isin(*_UNREAD))
     files = unread.where("code <> 'unreadable_folder'").join(tracks.select("audio_uri"), "audio_uri", "left_semi")

@@ -41,8 +41,8 @@ for _names in (
 
 #: Tags and headers are smaller; a damaged file is not searched for them from end to end.
 _MOST_BYTES = 4 << 20
-#: So many bytes are read, in so many pieces, for all tags of a file, and for its length; of a file that asks for more,
-#: as only one does that is made to, the rest is not known. A text that is longer is none.
+#: So many bytes are read, in so many pieces, for all tags of a file, and for its length; of a file that asks for
+#: more, as only one does that is made to, the rest is not known. A text that is longer is none.
 _OF_TAGS, _OF_LENGTH = (64 << 20, 50_000), (512 << 20, 200_000)
 _LONGEST_TEXT = 1 << 20
 

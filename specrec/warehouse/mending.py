@@ -19,7 +19,6 @@ from specrec.storage import Location, Store, join, parent
 from specrec.warehouse.history import read_commit
 from specrec.warehouse.opening import FAILURES
 
-
 #: Before the run's name, in that of the folder of what it set aside; and what says that it had not ended.
 _ASIDE, _UNFINISHED = "_set_aside_", "_unfinished"
 
@@ -61,9 +60,9 @@ class Mender:
     def set_log_aside(self) -> int:
         """Set the whole log aside, so that the table is none any more; return how many files it had.
 
-        All is copied before anything is deleted, and checkpoints are deleted before commits, and these from the first
-        on: what is left if that ends half-way is no log of an older state. When what takes its place is whole,
-        :meth:`finish` says so.
+        All is copied before anything is deleted, and checkpoints are deleted before commits, and these from the
+        first on: what is left if that ends half-way is no log of an older state. When what takes its place is
+        whole, :meth:`finish` says so.
         """
         files = [file.uri for file in self._store.list(self._log)]
         for file in files:
@@ -87,7 +86,9 @@ class Mender:
             mark = join(folder, _UNFINISHED)
             if not folder.startswith(join(self._table, _ASIDE)) or not self._store.exists(mark):
                 continue
-            copies = {file.uri.rpartition("/")[2]: file.uri for file in self._store.list(join(folder, "_delta_log"))}
+            copies = {
+                file.uri.rpartition("/")[2]: file.uri for file in self._store.list(join(folder, "_delta_log"))
+            }
             there = {file.uri.rpartition("/")[2]: file.uri for file in self._store.list(self._log)}
             others = {
                 name: place

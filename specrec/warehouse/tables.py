@@ -257,8 +257,8 @@ class Warehouse:
     def foreign_changes(self, stages: Iterable[str]) -> list[Undone]:
         """Return what is to be undone of the tables that these stages make, or go by.
 
-        Rows that were only deleted, from a table whose rows are looked for one by one, are not put back but made anew:
-        that is what they were deleted for.
+        Rows that were only deleted, from a table whose rows are looked for one by one, are not put back but made
+        anew: that is what they were deleted for.
         """
         chosen = set(stages)
         tables = (table for table in TABLES.values() if chosen & {table.made_by, *table.believed_by})

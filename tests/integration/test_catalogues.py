@@ -17,10 +17,13 @@ from pyspark.sql import functions as F
 from tagged import vorbis_comments
 
 from specrec.catalogue.spark import bytes_in, conform, count_rows, one_row_a_track, read_table, with_audio_uri
+from specrec.config import load
 from specrec.demo import render_clip
 from specrec.errors import CatalogueError
+from specrec.pipeline.query_many import _files
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.spark import traits
+from specrec.storage import locate
 from specrec.storage.config import StorageConfig
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -121,10 +124,20 @@ def test_parts_are_read_together_whatever_their_columns(spark: SparkSession, tmp
         part.to_pandas().to_csv(f"{tmp_path}/tracks.csv/part-{number}.csv", index=False)
     for kind in ("parquet", "csv"):
         rows = conform(read_table(spark, f"{tmp_path}/tracks.{kind}", kind, STORAGE).rows)
-        found = {row.track_id: (row.audio, row.tempo, row.popularity, *row.extra.values()) for row in rows.collect()}
-        assert {row[:3] for row in found.values()} == {("0.flac", None, 1), ("1.flac", None, 2), ("2.flac", 120.0, 3)}
+        found = {
+            row.track_id: (row.audio, row.tempo, row.popularity, *row.extra.values()) for row in rows.collect()
+        }
+        assert {row[:3] for row in found.values()} == {
+            ("0.flac", None, 1),
+            ("1.flac", None, 2),
+            ("2.flac", 120.0, 3),
+        }
         assert set(found) == {"a", "b", "c"}
-        years = {"a": "1999", "b": "2000", "c": "2001" if kind == "parquet" else "2001.0"}  # in a CSV, as it is written
+        years = {
+            "a": "1999",
+            "b": "2000",
+            "c": "2001" if kind == "parquet" else "2001.0",
+        }  # in a CSV, as it is written
         assert {name: row[3:] for name, row in found.items()} == {name: (year,) for name, year in years.items()}
     pq.write_table(pa.table({"track_id": ["d"], "audio": [2.5]}), f"{tmp_path}/tracks.parquet/part-2.parquet")
     with pytest.raises(CatalogueError, match=r"disagree on the column 'audio', which is (string|double) and"):
@@ -140,6 +153,13 @@ def test_a_name_is_no_pattern(spark: SparkSession, tmp_path: Path, name: str) ->
     (tmp_path / name).write_text("track_id,audio\nown,0.flac\n")
     rows = read_table(spark, f"{tmp_path}/{name}", "csv", STORAGE).rows
     assert [row.track_id for row in rows.collect()] == ["own"]
+
+
+def test_a_list_of_queries_is_read_as_the_catalogue_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes("title^audio\nZoë^Zoë.flac\n".encode("cp1252"))
+    config = load(None, ["catalogue.encoding=cp1252", "catalogue.delimiter=^"], needs_catalogue=False)
+    _, files = _files(spark, locate(f"{tmp_path}/list.csv"), config)
+    assert [row.audio_uri for row in files.collect()] == [f"{tmp_path}/Zoë.flac"]
 
 
 def test_a_damaged_catalogue_ends_the_night_in_one_line_and_nothing_is_lost(second_night: Night) -> None:

@@ -82,7 +82,7 @@ def test_a_night_places_what_is_new_and_moves_nothing_else(second_night):
         centre = new.mean(axis=0)
         turned = ((new - centre) * turn + centre for turn in ([-1, 1], [1, -1], [-1, -1]))
         assert all(moved < np.linalg.norm(old - other, axis=1).mean() for other in turned)
-        # what neighbours have no part in is the same; how far UMAP moves 24 tracks hangs on last digits of the machine
+        # what neighbours have no part in is the same; how far UMAP moves 24 tracks hangs on last digits
         if of == "pca":
             assert _alike(old, new) > 0.999
         # of both axes together: of 24 tracks the shorter one alone is not certain

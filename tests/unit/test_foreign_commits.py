@@ -139,7 +139,9 @@ def test_what_spark_cannot_put_back_is_told_as_well(
     table: Callable[[], DeltaTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_spark() -> Any:
-        raise PySparkException("An error occurred.\n: java.io.FileNotFoundException: part-1.parquet\n\tat a.b(C.java)")
+        raise PySparkException(
+            "An error occurred.\n: java.io.FileNotFoundException: part-1.parquet\n\tat a.b(C.java)"
+        )
 
     CHANGES["UPDATE"](table())
     monkeypatch.setattr("specrec.warehouse.tables._by_spark", lambda _: True)  # as of a table that is clustered

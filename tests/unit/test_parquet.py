@@ -101,7 +101,9 @@ def test_numbers_of_two_types_are_never_a_contradiction(kind, other):
 
 
 def test_names_are_the_same_whatever_their_case():
-    found, left_out = _merged({"Track_ID": pa.int32(), "X": pa.string()}, {"track_id": pa.int64(), "x": pa.string()})
+    found, left_out = _merged(
+        {"Track_ID": pa.int32(), "X": pa.string()}, {"track_id": pa.int64(), "x": pa.string()}
+    )
     assert found == {"Track_ID": pa.int64(), "X": pa.string()}
     assert left_out == {}
 

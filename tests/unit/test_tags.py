@@ -206,7 +206,9 @@ def _bomb():
     return b"ID3\x04\0\0" + size + body
 
 
-LISTS = chunk(b"RIFF\0\0\0\0WAVE", b"LIST", b"INFO" + (b"INAM" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20)) * 100)
+LISTS = chunk(
+    b"RIFF\0\0\0\0WAVE", b"LIST", b"INFO" + (b"INAM" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20)) * 100
+)
 HOSTILE = {
     "tags after tags": b"ID3\x04" + bytes(6) + b"ID3\x03" + bytes(6),
     "pages of nothing": b"OggS\0\x02" + bytes(21) + b"OggS\0\0" + bytes(8) + b"\x01" + bytes(12),
