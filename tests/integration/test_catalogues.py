@@ -157,7 +157,8 @@ def test_a_name_is_no_pattern(spark: SparkSession, tmp_path: Path, name: str) ->
 
 def test_a_list_of_queries_is_read_as_the_catalogue_is_written(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes("title^audio\nZoë^Zoë.flac\n".encode("cp1252"))
-    config = load(None, ["catalogue.encoding=cp1252", "catalogue.delimiter=^"], needs_catalogue=False)
+    own = ["catalogue.encoding=cp1252", "catalogue.delimiter=^", f"warehouse={tmp_path}/w"]
+    config = load(None, own, needs_catalogue=False)
     _, files = _files(spark, locate(f"{tmp_path}/list.csv"), config)
     assert [row.audio_uri for row in files.collect()] == [f"{tmp_path}/Zoë.flac"]
 
