@@ -356,6 +356,15 @@ def test_what_misses_a_threshold_or_a_floor_by_the_last_digit_is_left_out():
     np.testing.assert_array_equal(entering.rows[np.argsort(entering.columns)], pairs.argmax(axis=0))
 
 
+def test_an_opposite_is_found_where_there_is_no_other():
+    """Its product in float32 may be less than -1."""
+    vectors, alone = _vectors(200, 16), np.arange(200)
+    queries = _queries(vectors, np.full(200, -1), (alone, alone))
+    nearest, _ = search(queries, _items(-2 * vectors, _ids(200), alone.astype(np.int32)), 3)
+    assert nearest.rows.tolist() == nearest.columns.tolist() == alone.tolist()
+    np.testing.assert_allclose(nearest.cosines, -1, atol=1e-12)
+
+
 @pytest.mark.parametrize("dimensions", [2, 64, 512, 2048])
 def test_products_of_unit_vectors_err_by_less_than_what_is_allowed_for(dimensions):
     random = np.random.default_rng(dimensions)
