@@ -25,6 +25,7 @@ from specrec.audio.spark import extract as extract_files
 from specrec.catalogue.sources import audio_root
 from specrec.errors import ExtractionError
 from specrec.pipeline.chosen import among, check_settings, chosen_tracks
+from specrec.pipeline.kept import FEW, here
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.reader import Reader
@@ -248,10 +249,15 @@ class _Survey:
         """Delete what was extracted of tracks that are gone, or whose audio is."""
         for what, table in (("orphaned", "mel_spectrograms"), ("removed", "audio_features")):
             if self.counts[what]:
-                self._warehouse.delete(table, self._rows.where(what).select("track_id"))
+                self._warehouse.delete(table, self._which(what))
         if self.counts["forgiven"]:
             stage = F.lit("extract").alias("stage")
-            self._warehouse.delete("quarantine", self._rows.where("forgiven").select("track_id", stage))
+            self._warehouse.delete("quarantine", self._which("forgiven").select("track_id", stage))
+
+    def _which(self, what: str) -> DataFrame:
+        """Return ``track_id`` of those of whom one of :data:`~specrec.audio.spark.SURVEYED` is true."""
+        tracks = self._rows.where(what).select("track_id")
+        return here(tracks) if self.counts[what] <= FEW else tracks
 
     def files_due(self, only: DataFrame | None) -> DataFrame:
         """Return the files that are to be read: of the chosen tracks, if the run is about some only."""
