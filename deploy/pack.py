@@ -13,6 +13,10 @@ The environment is a copy of the part of this interpreter's packages that execut
 pickle agree, and nothing is downloaded. It holds no interpreter: every worker needs the same Python, at the path it
 has here or at $WORKER_PYTHON. It holds no Spark either: an executor imports pyspark from the Spark of its worker.
 
+Nights need no PyTorch, so it is not packed: with what it brings for GPUs it is six times as large as all else. But
+`specrec train-encoder --workers N` trains on the executors. With --train, what that needs is packed, too, into an
+archive of its own, specrec-train-env.tar.gz, to be named in --archives instead.
+
 It is not compressed unless asked for (--compress): over a fast network, and on one machine, that takes longer than
 it saves. The name still ends in .tar.gz, and gzip it is: of a plain .tar Spark keeps neither permissions nor times,
 and by its source's time Python tells whether byte code is of use.
@@ -36,7 +40,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 
 import click
@@ -45,17 +49,26 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / "build" / "specrec-env.tar.gz"
+TRAINING = ROOT / "build" / "specrec-train-env.tar.gz"
 PACKAGE = ROOT / "build" / "specrec.zip"
 
 #: Left out, with what only these need.
-DRIVER_ONLY = {"pyspark", "delta-spark", "deltalake"}
+OF_THE_WORKER = {"pyspark", "delta-spark"}
+#: The same where executors train no model: those that do read the spectrograms by themselves.
+DRIVER_ONLY = OF_THE_WORKER | {"deltalake"}
 #: specrec's modules may import delta's small Python part; its Spark is the worker's.
 WITHOUT_THEIR_NEEDS = {"delta-spark"}
 NO_USE_AT_RUN_TIME = {".pyx", ".pxd"}  # *.pyi stay: librosa reads its own to import lazily
 
 
-def wanted(requirements: list[str]) -> dict[str, Distribution]:
-    """Return, by name, the installed distributions that requirements ask for, and what these ask for."""
+def wanted(requirements: list[str], left_out: set[str]) -> dict[str, Distribution]:
+    """Return, by name, the installed distributions that requirements ask for but some, and what these ask for.
+
+    Raises
+    ------
+    SystemExit
+        If one of them is not installed.
+    """
     found: dict[str, Distribution] = {}
     asked: set[tuple[str, str]] = set()
 
@@ -67,12 +80,17 @@ def wanted(requirements: list[str]) -> dict[str, Distribution]:
         for of in ("", *sorted(requirement.extras)):
             if (name, of) not in asked:
                 asked.add((name, of))
-                found[name] = distribution(name)
+                try:
+                    found[name] = distribution(name)
+                except PackageNotFoundError:
+                    raise SystemExit(
+                        f"{name} is not installed here: `make setup`, or `make train` for --train"
+                    ) from None
                 for need in found[name].requires or ():
                     ask(need, of)
 
     for requirement in requirements:
-        if canonicalize_name(Requirement(requirement).name) not in DRIVER_ONLY:
+        if canonicalize_name(Requirement(requirement).name) not in left_out:
             ask(requirement, "")
     return found | {name: distribution(name) for name in WITHOUT_THEIR_NEEDS}
 
@@ -89,10 +107,10 @@ def files_of(package: Distribution) -> Iterator[tuple[PurePosixPath, Path]]:
             yield PurePosixPath(file), here
 
 
-def pack_environment(packages: dict[str, Distribution], python: str, level: int) -> None:
+def pack_environment(archive_path: Path, packages: dict[str, Distribution], python: str, level: int) -> None:
     """Write the archive of an environment with these packages, whose interpreter is `python`."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    part = ENVIRONMENT.with_suffix(".part")
+    part = archive_path.with_suffix(".part")
     with tarfile.open(part, "w:gz", compresslevel=level) as archive:
         lines = (
             f"home = {Path(python).parent}",
@@ -113,7 +131,7 @@ def pack_environment(packages: dict[str, Distribution], python: str, level: int)
                 entry = archive.gettarinfo(here.resolve(), f"lib/python{version}/site-packages/{name}")
                 with here.open("rb") as file:
                     archive.addfile(entry, file)
-    part.replace(ENVIRONMENT)
+    part.replace(archive_path)
 
 
 def pack_package() -> None:
@@ -137,13 +155,17 @@ def main() -> None:
     parser.add_argument(
         "--compress", type=int, default=0, metavar="LEVEL", help="gzip's, 1 to 9; 0, the default: not"
     )
-    level = parser.parse_args().compress
+    parser.add_argument("--train", action="store_true", help="pack what executors train an encoder with, too")
+    options = parser.parse_args()
+    level, train = options.compress, options.train
+    environment = TRAINING if train else ENVIRONMENT
     python = os.environ.get("WORKER_PYTHON") or getattr(sys, "_base_executable", sys.executable)
-    ENVIRONMENT.parent.mkdir(exist_ok=True)
-    with (ENVIRONMENT.parent / "pack.lock").open("w") as lock:
+    environment.parent.mkdir(exist_ok=True)
+    with (environment.parent / "pack.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        packages = wanted(project["dependencies"])
+        needs = project["dependencies"] + (project["optional-dependencies"]["train"] if train else [])
+        packages = wanted(needs, OF_THE_WORKER if train else DRIVER_ONLY)
         made_of = [
             *sorted(f"{name}=={package.version}" for name, package in packages.items()),
             python,
@@ -153,16 +175,16 @@ def main() -> None:
             Path(__file__).read_text(),
         ]
         state = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
-        stamp = ENVIRONMENT.parent / "env.stamp"
-        if ENVIRONMENT.exists() and stamp.exists() and stamp.read_text() == state:
-            click.echo(f"{ENVIRONMENT.relative_to(ROOT)}: up to date")
+        stamp = environment.with_suffix(".stamp")
+        if environment.exists() and stamp.exists() and stamp.read_text() == state:
+            click.echo(f"{environment.relative_to(ROOT)}: up to date")
         else:
             started = time.monotonic()
             stamp.unlink(missing_ok=True)
-            pack_environment(packages, python, level)
+            pack_environment(environment, packages, python, level)
             stamp.write_text(state)
             took = f"{len(packages)} packages, packed in {time.monotonic() - started:.0f} s"
-            click.echo(f"{ENVIRONMENT.relative_to(ROOT)}: {ENVIRONMENT.stat().st_size >> 20} MB, {took}")
+            click.echo(f"{environment.relative_to(ROOT)}: {environment.stat().st_size >> 20} MB, {took}")
         pack_package()
         click.echo(f"{PACKAGE.relative_to(ROOT)}: {PACKAGE.stat().st_size >> 10} kB")
 

@@ -148,6 +148,8 @@ def session_settings(config: Config) -> dict[str, str]:
         "spark.sql.unionOutputPartitioning": "false",
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # else each expression asks Java half a dozen times, only to name its line where it fails
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         # by default a batch has ten thousand rows: of spectrograms, these are 1.6 GB
         "spark.sql.execution.arrow.maxBytesPerBatch": str(32 << 20),
         # by default 4,096 rows are read into one array: with fewer, embedding takes a tenth less time

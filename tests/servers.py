@@ -123,7 +123,7 @@ def _wait_until(
     while time.monotonic() < deadline:
         ended = [process.args for process in processes if process.poll() is not None]
         if ended:
-            raise ServerDidNotStart(f"{ended[0]} ended while starting; {log} ends:\n{tail(log)}")
+            raise ServerDidNotStart(f"{ended[0]!r} ended while starting; {log} ends:\n{tail(log)}")
         if ready():
             return
         time.sleep(0.1)
@@ -198,7 +198,7 @@ class S3Server:
             objects = self.folder / "objects"
             objects.mkdir(parents=True, exist_ok=True)
             address = f"{LOOPBACK}:{port}"
-            command = [binary, "--port", address, "--region", self.region, "posix", objects]
+            command: list[PathLike] = [binary, "--port", address, "--region", self.region, "posix", objects]
         else:
             self.kind = "moto"
             command = [sys.executable, "-c", _MOTO, LOOPBACK, str(port)]
@@ -403,7 +403,11 @@ class SparkCluster:
         self.stop()
 
     def _start(self, daemon: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [SPARK_HOME / "bin" / "spark-class", f"org.apache.spark.deploy.{daemon}", *arguments]
+        command: list[PathLike] = [
+            SPARK_HOME / "bin" / "spark-class",
+            f"org.apache.spark.deploy.{daemon}",
+            *arguments,
+        ]
         self.folder.mkdir(parents=True, exist_ok=True)
         return start(command, self.log, env=self.environment(), cwd=self.folder)
 
@@ -472,7 +476,7 @@ class SparkCluster:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     if not busy or runs_python(executor):
                         executor.kill()
-                        return executor.pid
+                        return int(executor.pid)
             time.sleep(0.1)
         raise TimeoutError(f"no {'busy ' if busy else ''}executor within {timeout:.0f} s")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from specrec.config import Config
-from specrec.encoder.make import make_model
+from specrec.encoder.make import NEEDED, make_model
+from specrec.errors import SpecrecError
 from specrec.warehouse.reader import Reader
 
 
@@ -40,14 +42,42 @@ def make_in_group(
     -------
     dict
         The model card.
+
+    Raises
+    ------
+    SpecrecError
+        If the executors of a cluster lack what training needs.
     """
     import torch  # noqa: PLC0415
     from pyspark.ml.torch.distributor import TorchDistributor  # noqa: PLC0415
 
     local = (spark.sparkContext.master or "").startswith("local")
+    if not local:
+        check_executors(spark, (*NEEDED, "deltalake"))
     gpu = torch.cuda.is_available() if local else "spark.task.resource.gpu.amount" in config.spark.conf
     distributor = TorchDistributor(num_processes=workers, local_mode=local, use_gpu=gpu)
     return distributor.run(_make_in_process, config.model_dump_json(), dict(versions), str(out), resume) or {}
+
+
+def check_executors(spark: SparkSession, needed: Sequence[str]) -> None:
+    """Raise a SpecrecError in one line if executors lack modules; the environment that nights need is smaller.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    needed : sequence of str
+        Names of modules.
+    """
+
+    def missing(name: str) -> bool:
+        return find_spec(name) is None
+
+    lacking = spark.sparkContext.parallelize(needed, 1).filter(missing).collect()
+    if lacking:
+        raise SpecrecError(
+            f"the executors lack {', '.join(lacking)}, which training needs: ship them what "
+            "`deploy/pack.py --train` packs"
+        )
 
 
 def _make_in_process(config_json: str, versions: dict[str, int], out: str, resume: bool) -> dict[str, Any]:

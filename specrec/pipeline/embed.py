@@ -17,14 +17,13 @@ from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spark import embed as embed_rows
 from specrec.embedding.spark import embed_audio, input_hashes, of_heard, side_by_side
+from specrec.pipeline.kept import FEW, here
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run
 from specrec.warehouse.artefacts import Artefact
 
 #: Spectrograms of more runs than these are looked for in the whole table.
 _MOST_RUNS = 50
-#: So many changes of vectors are few: their ids are brought to this process, and sent from there to every task.
-_FEW = 100_000
 
 
 def embed(run: Run) -> None:
@@ -51,8 +50,8 @@ def embed(run: Run) -> None:
         removed = max((row.gone for row in found.values()), default=0)
         report.count("removed", removed)
         changed = compared.where(gone | stale)
-        if 0 < sum(row.gone + row.stale for row in found.values()) <= _FEW:
-            changed = _here(changed)
+        if 0 < sum(row.gone + row.stale for row in found.values()) <= FEW:
+            changed = here(changed)
         if any(row.gone or row.replaced for row in found.values()):
             warehouse.delete("embeddings", changed.where(there).select("space", "track_id"))
         todo = changed.where(stale)
@@ -151,11 +150,6 @@ def _wanted_and_there(run: Run, hashes: Mapping[str, Sequence[Column]]) -> DataF
         is_gone.alias("is_gone"),
         (~is_gone & ~is_current).alias("is_stale"),
     )
-
-
-def _here(rows: DataFrame) -> DataFrame:
-    """Return few rows from this process: what they were made of is then not read again whenever they are needed."""
-    return rows.sparkSession.createDataFrame(rows.toArrow(), rows.schema)
 
 
 def _spectrograms(run: Run, stale: DataFrame) -> DataFrame:

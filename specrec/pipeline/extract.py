@@ -25,6 +25,7 @@ from specrec.audio.spark import extract as extract_files
 from specrec.catalogue.sources import audio_root
 from specrec.errors import ExtractionError
 from specrec.pipeline.chosen import among, check_settings, chosen_tracks
+from specrec.pipeline.kept import FEW, here
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.reader import Reader
@@ -75,7 +76,10 @@ def extract(run: Run) -> None:
         for portion in range(portions.count):
             run.lock.check()
             mine = warehouse.read("to_extract").where(F.col("portion") == portion)
-            done = _extract_portion(run, mine, portions.size_of(portion), portions.is_known(portion), decoders)
+            count, is_known = portions.size_of(portion), portions.is_known(portion)
+            done = _extract_portion(
+                run, mine, count, is_known=is_known, had_failed=found.counts["failing"] > 0, decoders=decoders
+            )
             same_content += done.same
             report.count("decoded", portions.files - same_content)
             report.count("same_content", same_content)
@@ -149,7 +153,9 @@ class _Done:
     tried: Tried
 
 
-def _extract_portion(run: Run, files: DataFrame, count: int, is_known: bool, decoders: str) -> _Done:
+def _extract_portion(
+    run: Run, files: DataFrame, count: int, *, is_known: bool, had_failed: bool, decoders: str
+) -> _Done:
     """Analyse files and write what was found.
 
     Parameters
@@ -158,6 +164,8 @@ def _extract_portion(run: Run, files: DataFrame, count: int, is_known: bool, dec
         About how many files they are.
     is_known : bool
         Whether the tables may have rows of their tracks.
+    had_failed : bool
+        Whether a track was in quarantine when the night began: else none of these is.
     """
     tables = run.warehouse
     cores = tables.spark.sparkContext.defaultParallelism
@@ -179,15 +187,16 @@ def _extract_portion(run: Run, files: DataFrame, count: int, is_known: bool, dec
         failed = _stamped(run, bad, decoders)
         write = tables.merge if is_known else tables.append
         if n_bad and is_known:
-            before = tables.read("quarantine").where("stage = 'extract'").select("track_id")
-            n_anew -= bad.join(before, "track_id", "left_semi").count()
+            if had_failed:
+                before = tables.read("quarantine").where("stage = 'extract'").select("track_id")
+                n_anew -= bad.join(before, "track_id", "left_semi").count()
             for table in ("audio_features", "mel_spectrograms"):
                 tables.delete(table, bad.select("track_id"))
         if n_bad:  # last of these: a file that is in quarantine is not looked at again
             quarantine(run, failed, is_new=not is_known)
         if n_good:
             write("mel_spectrograms", good)
-            if is_known:
+            if is_known and had_failed:
                 healed = tables.read("quarantine").where("stage = 'extract'").select("track_id", "stage")
                 tables.delete("quarantine", healed.join(good.select("track_id"), "track_id", "left_semi"))
             write("audio_features", good)
@@ -240,10 +249,15 @@ class _Survey:
         """Delete what was extracted of tracks that are gone, or whose audio is."""
         for what, table in (("orphaned", "mel_spectrograms"), ("removed", "audio_features")):
             if self.counts[what]:
-                self._warehouse.delete(table, self._rows.where(what).select("track_id"))
+                self._warehouse.delete(table, self._which(what))
         if self.counts["forgiven"]:
             stage = F.lit("extract").alias("stage")
-            self._warehouse.delete("quarantine", self._rows.where("forgiven").select("track_id", stage))
+            self._warehouse.delete("quarantine", self._which("forgiven").select("track_id", stage))
+
+    def _which(self, what: str) -> DataFrame:
+        """Return ``track_id`` of those of whom one of :data:`~specrec.audio.spark.SURVEYED` is true."""
+        tracks = self._rows.where(what).select("track_id")
+        return here(tracks) if self.counts[what] <= FEW else tracks
 
     def files_due(self, only: DataFrame | None) -> DataFrame:
         """Return the files that are to be read: of the chosen tracks, if the run is about some only."""

@@ -7,6 +7,14 @@ from collections.abc import Collection
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
+#: So many rows of names and hashes are few: they are brought to this process, and sent from there to every task.
+FEW = 100_000
+
+
+def here(rows: DataFrame) -> DataFrame:
+    """Return few rows from this process: what they were made of is then not read again whenever they are needed."""
+    return rows.sparkSession.createDataFrame(rows.toArrow(), rows.schema)
+
 
 class Kept:
     """Rows that are kept on executors' disks until the block ends, or they are let go.

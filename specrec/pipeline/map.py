@@ -20,6 +20,7 @@ from specrec.errors import SpecrecError
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
 from specrec.map.spark import drawn_and_due, key_of_vector, place_tracks
 from specrec.pipeline.hashes import map_hash
+from specrec.pipeline.kept import FEW, here
 from specrec.pipeline.run import Run, StageReport
 from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact, hash_of_rows
 
@@ -56,10 +57,13 @@ def make_map(run: Run) -> None:
         if reason or counts.stale == counts.wanted > 0:
             warehouse.replace("map", _placed(run, compared.where(~gone), fitted))
         else:  # deleted, then appended: a run that dies in between leaves tracks missing, which the next run finds
+            changed = compared.where(gone | stale)
+            if counts.gone + counts.stale <= FEW:
+                changed = here(changed)
             if counts.gone or counts.replaced:
-                warehouse.delete("map", compared.where(gone | (stale & replaced)).select("track_id"))
+                warehouse.delete("map", changed.where(gone | (stale & replaced)).select("track_id"))
             if counts.stale:
-                warehouse.append("map", _placed(run, compared.where(stale), fitted))
+                warehouse.append("map", _placed(run, changed.where(stale), fitted))
         report.rows_out = counts.wanted if reason else counts.stale
         if fitted is not None:
             told = f"version {fitted.version}" + (f" ({reason})" if reason else "")

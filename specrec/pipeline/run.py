@@ -27,8 +27,8 @@ from specrec.details import keep
 from specrec.errors import SpecrecError, innermost
 from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
-from specrec.pipeline.metrics import METRICS
 from specrec.pipeline.progress import Progress
+from specrec.pipeline.run_metrics import RUN_METRICS
 from specrec.session import get_spark
 from specrec.storage import Location, join, uri_for_delta_rs
 from specrec.warehouse.artefacts import ArtefactStore, NewArtefact, pack
@@ -61,7 +61,7 @@ class StageReport:
     details : dict
         What else it has to say to people, by name.
     numbers : dict of float
-        What it counted or measured, by metric and part: see :mod:`specrec.pipeline.metrics`.
+        What it counted or measured, by metric and part: see :mod:`specrec.pipeline.run_metrics`.
     """
 
     status: str = "done"
@@ -77,7 +77,7 @@ class StageReport:
         Parameters
         ----------
         metric : str
-            A name in :data:`~specrec.pipeline.metrics.METRICS`.
+            A name in :data:`~specrec.pipeline.run_metrics.RUN_METRICS`.
         part : str
             What it is of, such as a space; empty: the stage as a whole.
 
@@ -86,8 +86,8 @@ class StageReport:
         ValueError
             If the metric is not declared.
         """
-        if metric not in METRICS:
-            raise ValueError(f"the metric {metric!r} is not declared: name it in specrec.pipeline.metrics")
+        if metric not in RUN_METRICS:
+            raise ValueError(f"the metric {metric!r} is not declared: name it in specrec.pipeline.run_metrics")
         self.numbers[metric, part] = float(value)
 
     def count(self, metric: str, value: float, part: str = "", *, told: str | None = None) -> None:
@@ -110,7 +110,7 @@ class StageReport:
         {'hybrid': '240 rows, 3 lists not full', 'groups': '4'}
         """
         self.record(metric, value, part)
-        words = METRICS[metric].words.format(value=value, part=part) if told is None else told
+        words = RUN_METRICS[metric].words.format(value=value, part=part) if told is None else told
         said = self.details.get(part) if part else None
         self.details[part or metric] = f"{said}, {words}" if said else words
 
@@ -127,7 +127,7 @@ class StageReport:
         for part, value in values.items():
             self.record(metric, value, part)
         if values:
-            words = METRICS[metric].words
+            words = RUN_METRICS[metric].words
             self.details[metric] = ", ".join(words.format(value=of, part=part) for part, of in values.items())
 
     def parts(self, written: Collection[str], counts: dict[str, int], of: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from specrec.settings import System
 
 
 @dataclass(frozen=True)
-class Source:
+class ProfileColumns:
     """Columns of a table that are part of a profile.
 
     Attributes
@@ -37,16 +37,16 @@ class Source:
     required: bool = True
 
 
-def profile_of(explainer: Explainer, systems: Collection[System]) -> list[Source]:
+def profile_of(explainer: Explainer, systems: Collection[System]) -> list[ProfileColumns]:
     """Return what explaining the lists of some systems needs of a track.
 
     A track that is in the lists of one system need not be in those of another: what not all of them need is null
     where the track has no vector.
     """
     needed = {system: explainer.needed(system) for system in systems}
-    sources = [
-        Source("audio_features", {name: name for name in COLUMNS}),
-        Source("tracks", {f"catalogue_{name}": name for name in ATTRIBUTES}),
+    found = [
+        ProfileColumns("audio_features", {name: name for name in COLUMNS}),
+        ProfileColumns("tracks", {f"catalogue_{name}": name for name in ATTRIBUTES}),
     ]
     for space, parts in explainer.parts.items():
         has_vector = any(space in of for of in needed.values())
@@ -56,24 +56,24 @@ def profile_of(explainer: Explainer, systems: Collection[System]) -> list[Source
             columns |= parts.columns
         if columns:
             required = space in explainer.beside or all(space in of for of in needed.values())
-            sources.append(Source("embeddings", columns, space, required))
-    return sources
+            found.append(ProfileColumns("embeddings", columns, space, required))
+    return found
 
 
-def profiles_of(tables: Mapping[str, pd.DataFrame], profile: Sequence[Source]) -> pd.DataFrame:
+def profiles_of(tables: Mapping[str, pd.DataFrame], profile: Sequence[ProfileColumns]) -> pd.DataFrame:
     """Return the profiles of a few tracks, by track_id.
 
     Parameters
     ----------
     tables : dict of DataFrame
         By the name of the table, the rows of these tracks, with ``track_id`` and, of ``embeddings``, ``space``.
-    profile : sequence of Source
+    profile : sequence of ProfileColumns
         As :func:`profile_of` returns it.
 
     Examples
     --------
     >>> vectors = pd.DataFrame({"space": ["a", "b", "a"], "track_id": ["t", "t", "u"], "vector": [[1], [2], [3]]})
-    >>> both = [Source("embeddings", {f"vector_{of}": "vector"}, of) for of in ("a", "b")]
+    >>> both = [ProfileColumns("embeddings", {f"vector_{of}": "vector"}, of) for of in ("a", "b")]
     >>> profiles_of({"embeddings": vectors}, both).to_dict("index")
     {'t': {'vector_a': [1], 'vector_b': [2]}}
     """

@@ -21,7 +21,7 @@ from specrec.recommend.choose import OWNER, choose_batches
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.explain import Explainer, explain_batch
 from specrec.recommend.hubs import PARTS_OF_ONE
-from specrec.recommend.profiles import Source
+from specrec.recommend.profiles import ProfileColumns
 from specrec.recommend.traits import IN_EXTRA, columns_for, traits_of
 from specrec.settings import System
 from specrec.warehouse.schemas import GONE, MOVED, NEW, RECOMMENDATIONS
@@ -312,14 +312,14 @@ def choose_lists(
     return own.mapInArrow(choose_batches(config), _CHOSEN)
 
 
-def profiles(tables: Mapping[str, DataFrame], profile: Sequence[Source]) -> DataFrame:
+def profiles(tables: Mapping[str, DataFrame], profile: Sequence[ProfileColumns]) -> DataFrame:
     """Return what explanations need of a track, one row a track.
 
     Parameters
     ----------
     tables : dict of DataFrame
         By name: ``audio_features``, ``embeddings`` and ``tracks``.
-    profile : sequence of Source
+    profile : sequence of ProfileColumns
         As :func:`~specrec.recommend.profiles.profile_of` returns it.
     """
     found: DataFrame | None = None

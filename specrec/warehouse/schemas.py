@@ -490,7 +490,7 @@ RUN_METRICS = T.StructType(
         _field(
             "part", _TEXT, "what it is of: a space, system, code, …; empty: the stage as a whole", nullable=False
         ),
-        _field("metric", _TEXT, "one of specrec.pipeline.metrics.METRICS", nullable=False),
+        _field("metric", _TEXT, "one of specrec.pipeline.run_metrics.RUN_METRICS", nullable=False),
         _field("value", _DOUBLE, "the number", nullable=False),
         _field("recorded_at", _TIME, "when the stage ended (UTC)", nullable=False),
     ]

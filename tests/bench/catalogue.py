@@ -107,7 +107,8 @@ def _lists(matrix: npt.NDArray[Any]) -> pa.Array:
 
 
 def _unit(matrix: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return matrix / np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    found: npt.NDArray[Any] = matrix / np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    return found
 
 
 def _write(like: Path, warehouse: Path, table: str, tracks: int, make: Callable[[slice], pa.Table]) -> None:

@@ -183,7 +183,12 @@ def main(rows: int, out: Path) -> None:
         write_model(folder / "encoder.onnx", config.audio.n_mels)
         write_table(config, heard, rows)
         model = load_model("encoder", config)
-        results = {"rows": rows, "cpu": cpu_model(), "versions": versions(), **measure_alone(model, heard)}
+        results: dict[str, Any] = {
+            "rows": rows,
+            "cpu": cpu_model(),
+            "versions": versions(),
+            **measure_alone(model, heard),
+        }
         results |= measure_spark(config, model, rows)
         results["spark_efficiency"] = results["spark_rate"] / (CORES * results["onnxruntime_rate"])
     write(results, out)

@@ -346,13 +346,14 @@ def rebuilt(
     before, errors = (
         measure(of, data, judged_by, settings.patch_frames, settings.seed) for of in (start, objective)
     )
-    return {
+    found = {
         "clips": len(chosen),
         "epochs": state.epoch,
         "kept": state.kept_epoch,
         "seconds": state.seconds,
         "mse_of_linear_code": before["mse"],
-    } | errors
+    }
+    return {**found, **errors}
 
 
 def curve(
@@ -493,9 +494,9 @@ def main(
         pool, judged_by = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
         errors = curve(data, config, pool, judged_by, sizes=SIZES, name="real", fresh=fresh)
         if rendered:
-            clips, own = rendered_clips(rendered, config)
+            clips, own_config = rendered_clips(rendered, config)
             pool, judged_by = np.flatnonzero(~clips.held_out), np.flatnonzero(clips.held_out)
-            errors += curve(clips, own, pool, judged_by, sizes=[rendered], name="rendered", fresh=fresh)
+            errors += curve(clips, own_config, pool, judged_by, sizes=[rendered], name="rendered", fresh=fresh)
         results["autoencoder"] = errors
         _print_errors(errors)
     else:

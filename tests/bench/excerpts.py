@@ -109,13 +109,16 @@ def _mel(power: Array) -> Array:
 def _chroma_of(chroma: Array) -> Array:
     length, first = round(SECONDS * FRAME_RATE), starts(chroma.shape[1], FRAME_RATE, SECONDS)
     means = np.stack([chroma[:, start : start + length].mean(axis=1) for start in first])
-    return means - means.mean(axis=1, keepdims=True)
+    deviations: Array = means - means.mean(axis=1, keepdims=True)
+    return deviations
 
 
 def _cosines(a: Array, b: Array) -> Array:
     a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+        of_a, of_b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
+        found: Array = of_a @ of_b.T
+    return found
 
 
 def _ms(work: Callable[[], object]) -> float:

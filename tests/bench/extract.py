@@ -53,7 +53,7 @@ from specrec.audio.isolated import Analyst, keep_freed_memory
 from specrec.audio.spark import extract as extract_files
 from specrec.config import Config, load
 from specrec.session import get_spark
-from specrec.storage import parent
+from specrec.storage import locate, parent
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "bench"
@@ -125,7 +125,7 @@ def cpu_seconds() -> float:
     """Return what this process and its children have had of the processor so far, in seconds."""
     own = psutil.Process()
     times = [process.cpu_times() for process in (own, *own.children())]
-    return sum(time.user + time.system for time in times)
+    return float(sum(time.user + time.system for time in times))
 
 
 def time_clips(who: dict[str, Contestant], clips: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -240,7 +240,7 @@ def job(spark: SparkSession, uris: Sequence[str], config: Config) -> tuple[DataF
     files = spark.createDataFrame(rows, "audio_uri string, audio_fingerprint string, track_ids array<string>")
     tasks = max(-(-len(uris) // config.extract.files_per_task), min(len(uris), 4 * CORES))
     seen = Observation()
-    extracted = extract_files(files, config, tasks, parent(uris[0]))
+    extracted = extract_files(files, config, tasks, parent(locate(uris[0])))
     return extracted.observe(seen, F.count("code").alias("failed")), seen
 
 

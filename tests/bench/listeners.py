@@ -27,13 +27,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import results
 from scipy import sparse
 
-from specrec.arrays import BoolArray, Float64Array, Int64Array
+from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from specrec.listeners.als import fold_in
 from specrec.listeners.blend import learn_weights, learn_weights_that_help
 from specrec.listeners.popularity import fit_popularity
@@ -179,10 +180,11 @@ def factors(told: Float64Array, size: int = 16, regularisation: float = 1.0, rou
     for _ in range(rounds):
         people = _folded(tracks, evidence, regularisation)
         tracks = _folded(people, evidence.T, regularisation)
-    return _folded(tracks, evidence, regularisation).astype(float) @ tracks.T.astype(float)
+    scores: Scores = _folded(tracks, evidence, regularisation).astype(float) @ tracks.T.astype(float)
+    return scores
 
 
-def _folded(vectors: Float64Array, evidence: Float64Array, regularisation: float) -> Float64Array:
+def _folded(vectors: Float32Array, evidence: Float64Array, regularisation: float) -> Float32Array:
     gram = vectors.astype(float).T @ vectors.astype(float)
     rows = [np.flatnonzero(row) for row in evidence]
     found = [
@@ -213,7 +215,7 @@ def blend(of: Split, *, inner: int = 3, candidates: int = 100, few: int = 5) -> 
     """
     owner, track = np.nonzero(of.told)
     part = np.random.default_rng(of.seed).permutation(len(owner)) % inner
-    rows: list[tuple[Float64Array, BoolArray, Int64Array, Int64Array]] = []
+    rows = []
     for number in range(inner):
         hidden = part == number
         told, held = of.told.copy(), np.zeros(of.told.shape, bool)
@@ -224,21 +226,21 @@ def blend(of: Split, *, inner: int = 3, candidates: int = 100, few: int = 5) -> 
         person, place = np.nonzero((told[:, among] == 0) & held[:, among].any(axis=1, keepdims=True))
         at = (person, among[place])
         rows.append((values[at], held[at], person + number * len(told), _level(told, few)[person]))
-    known = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    values, is_liked, owner, level = (np.concatenate(column) for column in zip(*rows, strict=True))
     of_all = np.array([True, True, False, False])
     crowd_alone = np.zeros((3, len(of_all)))
-    crowd_alone[:, of_all] = learn_weights(known[0][:, of_all], *known[1:], levels=3)
+    crowd_alone[:, of_all] = learn_weights(values[:, of_all], is_liked, owner, level, 3)
     weights = {
-        "hybrid": learn_weights_that_help(*known, levels=3, of_all=of_all),
-        "always": learn_weights(*known, levels=3),
+        "hybrid": learn_weights_that_help(values, is_liked, owner, level, 3, of_all=of_all),
+        "always": learn_weights(values, is_liked, owner, level, 3),
         "never": crowd_alone,
     }
-    found, level = components(of.told, of.artist), _level(of.told, few)
-    return {name: np.einsum("ptc,pc->pt", found, of_level[level]) for name, of_level in weights.items()}
+    found, now = components(of.told, of.artist), _level(of.told, few)
+    return {name: np.einsum("ptc,pc->pt", found, of_level[now]) for name, of_level in weights.items()}
 
 
 def _level(told: Float64Array, few: int) -> Int64Array:
-    return np.searchsorted([1, few], (told > 0).sum(axis=1), side="right")
+    return np.asarray(np.searchsorted([1, few], (told > 0).sum(axis=1), side="right"))
 
 
 # --- beside ---------------------------------------------------------------------------------------------------
@@ -270,17 +272,18 @@ def ease(of: Split, penalty: float) -> Scores:
     inverse = np.linalg.inv(likes.T @ likes + penalty * np.eye(likes.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    return likes @ weights
+    scores: Scores = likes @ weights
+    return scores
 
 
-def of_implicit(of: Split, model: Callable[[], object]) -> Scores:
+def of_implicit(of: Split, model: Callable[[], Any]) -> Scores:
     """A model of the library `implicit`, of the likes."""
     likes = sparse.csr_matrix((of.told >= RELEVANT).astype(np.float32))
     fitted = model()
     fitted.fit(likes, show_progress=False)
     if hasattr(fitted, "similarity"):
-        return (likes @ fitted.similarity).toarray()
-    return fitted.user_factors @ fitted.item_factors.T
+        return np.asarray((likes @ fitted.similarity).toarray())
+    return np.asarray(fitted.user_factors @ fitted.item_factors.T)
 
 
 #: A method returns scores, or those of some variants by their names.
@@ -323,7 +326,7 @@ class Sums:
 
     @property
     def mean(self) -> Float64Array:
-        return self.values.sum(axis=1) / self.splits.sum(axis=1)
+        return np.asarray(self.values.sum(axis=1) / self.splits.sum(axis=1))
 
 
 def interval(of: Sums, less: Sums | None = None) -> Float64Array:

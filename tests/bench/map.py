@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import normalized_mutual_info_score
 
-from specrec.config import load
+from specrec.config import Config, load
 from specrec.embedding.statistics import COLUMNS
 from specrec.map.clusters import assign
 from specrec.map.fit import ATTRIBUTES, BEFORE, fit_map
@@ -23,8 +25,10 @@ SHARES = (0.01, 0.1)
 DRAWS = 3
 SEED = 0
 
+Array = npt.NDArray[Any]
 
-def read(config) -> pd.DataFrame:
+
+def read(config: Config) -> pd.DataFrame:
     """The tracks of a warehouse, as a map is fitted on."""
     reader = Reader(config.warehouse, config.storage)
 
@@ -43,7 +47,7 @@ def read(config) -> pd.DataFrame:
     return before(tracks, None)
 
 
-def before(tracks: pd.DataFrame, arrays: dict | None) -> pd.DataFrame:
+def before(tracks: pd.DataFrame, arrays: dict[str, Array] | None) -> pd.DataFrame:
     """The tracks with the map that was there: that of `arrays`, of some of them."""
     tracks = tracks.assign(**{f"old_{name}": None if name == "cluster_name" else np.nan for name in BEFORE})
     if arrays is not None:
@@ -57,16 +61,17 @@ def before(tracks: pd.DataFrame, arrays: dict | None) -> pd.DataFrame:
     return tracks
 
 
-def spread(points: np.ndarray) -> float:
+def spread(points: Array) -> float:
     """How large a map is: the root mean square distance from its middle."""
     return float(np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean()))
 
 
-def numbers_at(points: np.ndarray, arrays: dict) -> np.ndarray:
-    return arrays["numbers"][assign(points, arrays["centroids"])[0]]
+def numbers_at(points: Array, arrays: dict[str, Array]) -> Array:
+    found: Array = arrays["numbers"][assign(points, arrays["centroids"])[0]]
+    return found
 
 
-def found_again(vectors: np.ndarray, points: np.ndarray, new: np.ndarray, count: int = 15) -> float:
+def found_again(vectors: Array, points: Array, new: Array, count: int = 15) -> float:
     """Of the nearest of each new track in the space, the share that are among its nearest on the map."""
     nearest = []
     for of in (unit(vectors), points):
@@ -107,7 +112,7 @@ def main(warehouse: str) -> None:
         )
 
 
-def compare(tracks: pd.DataFrame, vectors: np.ndarray, config, share: float, draw: int) -> dict[str, float]:
+def compare(tracks: pd.DataFrame, vectors: Array, config: Config, share: float, draw: int) -> dict[str, float]:
     """Fit a map without some tracks, place these, and compare with a map that was fitted with them."""
     from umap import UMAP
 

@@ -93,10 +93,10 @@ def real_embeddings() -> Vectors:
         ]
     ).astype(np.float32)
     _, _, axes = np.linalg.svd(joined, full_matrices=False)
-    joined = joined @ axes[:DIMENSIONS].T
+    turned: Vectors = joined @ axes[:DIMENSIONS].T
     kept.parent.mkdir(parents=True, exist_ok=True)
-    np.save(kept, joined)
-    return joined
+    np.save(kept, turned)
+    return turned
 
 
 def _analyse(path: Path) -> tuple[dict[str, Any], npt.NDArray[np.float32]]:
@@ -197,7 +197,7 @@ def hnsw(library: str, file: Path, sample: npt.NDArray[np.int64], truth: npt.NDA
         index.add_items(vectors, num_threads=CORES)
 
         def ask(rows: Vectors, ef: int) -> npt.NDArray[Any]:
-            return 1 - index.query(rows, TOP_N + 1, num_threads=CORES, query_ef=ef)[1]
+            return np.asarray(1 - index.query(rows, TOP_N + 1, num_threads=CORES, query_ef=ef)[1])
 
     else:
         import hnswlib
@@ -208,7 +208,7 @@ def hnsw(library: str, file: Path, sample: npt.NDArray[np.int64], truth: npt.NDA
 
         def ask(rows: Vectors, ef: int) -> npt.NDArray[Any]:
             index.set_ef(ef)
-            return 1 - index.knn_query(rows, TOP_N + 1, num_threads=CORES)[1]
+            return np.asarray(1 - index.knn_query(rows, TOP_N + 1, num_threads=CORES)[1])
 
     built = time.perf_counter() - began
     ef, found = TOP_N + 6, 0.0

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from copies import encoded, wav
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema, write_deltalake
 from nights import LISTED, Night, write_csv
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
@@ -172,18 +173,18 @@ class Planted:
             | {"run_id": "r", "updated_at": now}
             for name, (_, title, _) in tracks.items()
         }
-        self._warehouse.replace("tracks", self._frame("tracks", list(rows.values())))
+        self._overwrite("tracks", list(rows.values()))
         files = [
             {"track_id": name, "content_hash": f"{sound} {rate}", **stamp}
             for name, (sound, _, rate) in tracks.items()
         ]
-        self._warehouse.replace("audio_features", self._frame("audio_features", files))
+        self._overwrite("audio_features", files)
         heard = []
         for file, (sound, _, rate) in zip(files, tracks.values(), strict=True):
             mel = _mel(sound)
             shape = {"n_mels": len(mel), "n_frames": mel.shape[1], "sample_rate": rate, "hop_length": 512}
             heard.append(file | shape | {"mel": encode_mel(mel)})
-        self._warehouse.replace("mel_spectrograms", self._frame("mel_spectrograms", heard))
+        self._overwrite("mel_spectrograms", heard)
         lists = self._frame("neighbours", self._lists(tracks, seed, copies_searched))
         state = f"{seed}:{copies_searched}:{sorted(tracks.items())}"
         self._warehouse.replace_parts("neighbours", "space", lists, {"spectrogram": state})
@@ -215,6 +216,11 @@ class Planted:
                 for rank, (cosine, other) in enumerate(sorted(near)[:30], 1)
             ]
         return lists
+
+    def _overwrite(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Make a table hold these rows, without Spark; what they do not say is null."""
+        schema = pa.schema(Schema.from_json(TABLES[table].schema.json()).to_arrow())
+        write_deltalake(f"{self.night.warehouse}/{table}", pa.Table.from_pylist(rows, schema), mode="overwrite")
 
     def _frame(self, table: str, rows: list[dict[str, Any]]) -> DataFrame:
         fields = TABLES[table].schema.fields

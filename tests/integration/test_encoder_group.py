@@ -10,9 +10,19 @@ from spectrograms import some_tracks, write_warehouse
 
 from specrec.config import load
 from specrec.encoder.make import CARD, MODEL
+from specrec.encoder.spark import check_executors
+from specrec.errors import SpecrecError
 from specrec.pipeline.train_encoder import train_encoder
 
 pytest.importorskip("torch", reason="pip install 'specrec[train]'")
+
+
+def test_executors_without_pytorch_are_told_in_one_line(spark):
+    check_executors(spark, ["torch", "deltalake"])
+    with pytest.raises(
+        SpecrecError, match=r"^the executors lack no_such_module, .* `deploy/pack\.py --train` packs$"
+    ):
+        check_executors(spark, ["torch", "no_such_module"])
 
 
 @pytest.mark.slow

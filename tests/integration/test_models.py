@@ -165,13 +165,15 @@ def _ask(night: Night, settings: tuple[str, ...], folder: Path) -> None:
     write_csv(folder / "songs.csv", [{"audio": f"songs/{Path(uri).name}"} for uri in uris])
     shutil.copytree(Path(next(iter(uris))).parent, folder / "songs")
     (folder / "songs" / "text.wav").write_text("no music")
-    for system in ("heard", "hybrid"):
+    answers = {}
+    with Analyst(config.audio, config.extract) as analyst:
+        for system in ("heard", "hybrid"):
+            answers[system] = dict(query([*uris, str(folder / "songs" / "text.wav")], config, analyst, system, 5))
+    for system, asked in answers.items():
         lists: dict[str, list[dict[str, object]]] = {}
         for row in sorted(night.rows("recommendations"), key=lambda row: row["rank"]):
             if row["system"] == system:
                 lists.setdefault(row["track_id"], []).append(row)
-        with Analyst(config.audio, config.extract) as analyst:
-            asked = dict(query([*uris, str(folder / "songs" / "text.wav")], config, analyst, system, 5))
         assert asked.pop(str(folder / "songs" / "text.wav")).code == "undecodable"
         for uri, answer in asked.items():
             first, *rest = answer.recommendations

@@ -19,7 +19,7 @@ from specrec.embedding.config import SYSTEMS
 from specrec.embedding.excerpts import encode, pitch_classes
 from specrec.errors import CatalogueError, ExtractionError
 from specrec.pipeline.hashes import results_hash
-from specrec.pipeline.metrics import METRICS
+from specrec.pipeline.run_metrics import RUN_METRICS
 from specrec.warehouse.artefacts import unpack
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
@@ -139,7 +139,7 @@ def test_the_numbers_of_a_night_are_declared_and_those_that_its_words_say(first_
     said = {row["stage"]: row for row in first_night.rows("runs")}
     numbers = {(row["stage"], row["part"], row["metric"]): row["value"] for row in first_night.rows("run_metrics")}
     assert len(numbers) == len(first_night.rows("run_metrics"))
-    assert {metric for _, _, metric in numbers} <= METRICS.keys()
+    assert {metric for _, _, metric in numbers} <= RUN_METRICS.keys()
     for stage, row in said.items():
         for name in ("seconds", "rows_in", "rows_out", "rows_failed"):
             assert numbers.get((stage, "", name)) == row[name], (stage, name)

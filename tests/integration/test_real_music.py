@@ -1,4 +1,4 @@
-"""A third of the real music in ../shared, through the whole job: three nights on disk, and a rebuild on S3."""
+"""A third of the real music in ../shared, through the whole job: two nights on disk, and a rebuild on S3."""
 
 from __future__ import annotations
 
@@ -42,18 +42,15 @@ def test_real_music_from_disk_and_s3_and_after_a_change(tmp_path: Path, s3: S3Se
         said = Counter(row["explanation"] for row in night.rows("recommendations") if row["system"] == system)
         assert max(said.values()) <= 0.03 * count, said.most_common(1)
 
-    second = night.run()
-    assert night.stage(second, "extract")["details"]["decoded"] == "0"
-
     removed, changed, kept = rows[:4], rows[4:7], rows[4:]
     for row in changed:
         path = tmp_path / "music" / row["audio"]
         path.unlink()
         shutil.copy(MUSIC / removed[0]["audio"], path)
     write_csv(catalogue, [*kept, *held_back])
-    third = night.run()
-    extract = night.stage(third, "extract")["details"]
-    assert (extract["decoded"], extract["removed"]) == ("8", "4")
+    second = night.run()
+    extract = night.stage(second, "extract")["details"]
+    assert (extract["decoded"], extract["removed"]) == ("8", "4")  # what did not change is not decoded again
 
     # all of it anew, from and to an object store, comes to what the changes came to on the disk
     bucket = s3.create_bucket("real-music")

@@ -341,6 +341,41 @@ def test_a_threshold_that_is_equalled_is_reached_and_others_have_none():
     np.testing.assert_array_equal(some.columns, whole.columns[(best < 3) | (whole.rows % 2 > 0)])
 
 
+def test_what_misses_a_threshold_or_a_floor_by_the_last_digit_is_left_out():
+    """Products in float32, by which candidates are chosen, tell no such digits apart."""
+    vectors, ids = _vectors(30, 6), _ids(30)
+    whole, _ = search(_queries(vectors, np.arange(30)), _items(vectors, ids), 5)
+    third = np.nextafter(whole.cosines.reshape(30, 5)[:, 2], 2)
+    some, _ = search(_queries(vectors, np.arange(30), thresholds=third), _items(vectors, ids), 5)
+    assert np.bincount(some.rows).tolist() == [2] * 30
+    others = _vectors(5, 6, seed=1)
+    pairs = cosine(others[np.repeat(np.arange(5), 30)], vectors[np.tile(np.arange(30), 5)]).reshape(5, 30)
+    floors = np.nextafter(np.sort(pairs, axis=0)[3], 2)  # just above the second nearest of the queries
+    _, entering = search(_queries(others, np.full(5, -1), is_new=True), _items(vectors, ids, None, floors), 3)
+    np.testing.assert_array_equal(np.sort(entering.columns), np.arange(30))
+    np.testing.assert_array_equal(entering.rows[np.argsort(entering.columns)], pairs.argmax(axis=0))
+
+
+def test_an_opposite_is_found_where_there_is_no_other():
+    """Its product in float32 may be less than -1."""
+    vectors, alone = _vectors(200, 16), np.arange(200)
+    queries = _queries(vectors, np.full(200, -1), (alone, alone))
+    nearest, _ = search(queries, _items(-2 * vectors, _ids(200), alone.astype(np.int32)), 3)
+    assert nearest.rows.tolist() == nearest.columns.tolist() == alone.tolist()
+    np.testing.assert_allclose(nearest.cosines, -1, atol=1e-12)
+
+
+@pytest.mark.parametrize("dimensions", [2, 64, 512, 2048])
+def test_products_of_unit_vectors_err_by_less_than_what_is_allowed_for(dimensions):
+    random = np.random.default_rng(dimensions)
+    for a in (random.standard_normal((16, dimensions)), random.uniform(0, 1, (16, dimensions))):
+        vectors = np.concatenate([a, a * (1 + 1e-3 * random.standard_normal(a.shape))]).astype(np.float32)
+        products = unit(vectors) @ unit(vectors).T
+        rows, columns = np.indices(products.shape)
+        exact = cosines_of(vectors, rows.ravel(), vectors, columns.ravel()).reshape(products.shape)
+        assert np.abs(products - exact).max() < kernel._SLACK / 2  # two of them are compared
+
+
 def test_the_least_ids_of_copies_win_in_every_cell():
     vectors, cells, probes = _in_cells()
     for cell in range(1, 4):  # in each but the first, all but five are copies
@@ -479,6 +514,22 @@ def test_nearest_cells_are_those_of_the_highest_cosine(probes):
     for row in range(200):
         cosines = cosine(np.tile(vectors[row], (20, 1)), centroids)
         assert found[row].tolist() == sorted(np.lexsort((np.arange(20), -cosines))[:probes].tolist())
+
+
+@pytest.mark.parametrize("probes", [1, 4, 29])
+def test_nearest_cells_are_told_apart_where_float32_cannot(probes):
+    random = np.random.default_rng(2)
+    vectors = _vectors(40, 16)
+    centroids = (_vectors(1, 16) * (1 + 3e-7 * random.standard_normal((30, 16)))).astype(np.float32)
+    found = np.sort(nearest_cells(vectors, centroids, probes), axis=1)
+    for row, vector in zip(found, vectors, strict=True):
+        cosines = cosine(np.tile(vector, (30, 1)), centroids)
+        assert row.tolist() == sorted(np.lexsort((np.arange(30), -cosines))[:probes].tolist())
+
+
+def test_more_probes_than_cells_are_all_cells():
+    found = nearest_cells(_vectors(3, 4), _vectors(2, 4, seed=1), 5)
+    assert found.tolist() == [[0, 1]] * 3
 
 
 def test_nearest_cells_do_not_depend_on_what_else_is_asked():

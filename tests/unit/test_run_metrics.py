@@ -2,8 +2,8 @@
 
 import pytest
 
-from specrec.pipeline.metrics import METRICS
 from specrec.pipeline.run import StageReport
+from specrec.pipeline.run_metrics import RUN_METRICS
 
 
 def test_a_number_is_recorded_and_said():
@@ -34,8 +34,8 @@ def test_a_number_that_is_not_declared_is_refused():
         StageReport().count("unheard_of", 1)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", RUN_METRICS)
 def test_each_metric_has_a_meaning_of_one_sentence_and_words(name):
-    metric = METRICS[name]
+    metric = RUN_METRICS[name]
     assert metric.meaning.endswith(".")
     assert "1" in metric.words.format(value=1, part="part")

@@ -29,7 +29,7 @@ class Metric:
 
 
 #: Every metric that ``run_metrics`` may hold, by name.
-METRICS: dict[str, Metric] = {
+RUN_METRICS: dict[str, Metric] = {
     # of every stage
     "seconds": Metric("The wall-clock time that the stage took."),
     "rows_in": Metric("How many rows the stage had to deal with."),
