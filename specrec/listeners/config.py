@@ -31,7 +31,7 @@ COMPONENTS = ("als", "content", "popularity", "average", "item_based")
 OF_TRACKS = ("popularity", "average")
 
 #: Raised when preferences come to something else from the same events, or a default of theirs changes.
-PREFERENCES_VERSION = 1
+PREFERENCES_VERSION = 2
 
 #: The settings that preferences depend on, besides the events.
 OF_PREFERENCES = (
