@@ -160,7 +160,8 @@ def _shares_listened(events: pa.Table) -> Floats:
     Where a play does not say how long it was, it lasted until the same person's next play or skip, within the same
     session where sessions are named, if that came before the track was over. Of two at one time nothing is known.
     """
-    people, kind, ts = _codes(events["user_id"])[0], _kinds(events["kind"]), _integers(events["ts"].cast(pa.int64()))
+    people, _ = _codes(events["user_id"])
+    kind, ts = _kinds(events["kind"]), _integers(events["ts"].cast(pa.int64()))
     listened, duration = _doubles(events["listened_ms"]), _doubles(events["duration_ms"])
     sessions, _ = _codes(pc.fill_null(events["session_id"], ""))
     is_heard = (kind == KINDS.index("play")) | (kind == KINDS.index("skip"))

@@ -199,7 +199,9 @@ def pack_people(table: pa.Table, model: Model) -> pa.Table:
     return _packed(table.column("block")[0].as_py(), ids, arrays)
 
 
-def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConfig) -> Iterator[pa.Table]:
+def meet(
+    tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConfig, *, times: int = 1
+) -> Iterator[pa.Table]:
     """Yield the tracks of a block that may come into the lists of people, as :data:`FOUND`.
 
     Parameters
@@ -208,11 +210,13 @@ def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConf
         One row of :func:`pack_tracks`.
     people : Table
         Rows of :func:`pack_people`.
+    times : int
+        So many times more tracks than usual are looked at for each person.
     """
     if not tracks.num_rows:
         return
     block = _Block.of(*_unpacked(tracks, 0))
-    wanted, heard_too = config.candidates, config.most_familiar > 0
+    wanted, heard_too = config.candidates * times, config.most_familiar > 0
     new_too = config.new_share > 0 and bool(block.tracks.is_new.any())
     for row in range(people.num_rows):
         names, person = _unpacked(people, row)

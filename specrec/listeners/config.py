@@ -41,7 +41,7 @@ OF_PREFERENCES = (
 )  # fmt: skip
 
 #: Raised when lists of people come to something else from the same preferences, or a default of theirs changes.
-LISTENERS_VERSION = 1
+LISTENERS_VERSION = 2
 
 #: The settings that what is fitted to all listeners depends on.
 _OF_FIT = (
@@ -175,9 +175,9 @@ class ListenersConfig(Section):
     )
     refit_share: PositiveFloat = Field(
         default=0.1,
-        description="what all listeners tell of tracks is fitted anew, and all people's lists with it, once the "
-        "evidence changed by more than this share; until then new events change only the lists of those whose they "
-        "are",
+        description="what all listeners tell of tracks is fitted anew, and all people's lists with it, once more "
+        "than this share of the evidence came or went, added up track by track; until then new events change only "
+        "the lists of those whose they are",
     )
     systems: tuple[System, ...] = Field(
         default=(HYBRID,),

@@ -40,7 +40,7 @@ _RATINGS_A_BLOCK, _FEWEST_BLOCKS, _MOST_BLOCKS = 500_000, 2, 1_000
 #: So many iterations of ALS go by between two checkpoints.
 _ITERATIONS_AT_ONCE = 2
 #: Sums are of so many parts of 1.
-_WHOLE = 1_000_000
+_WHOLE, _THOUSAND = 1_000_000, 1_000
 #: What is believed of a track before anybody is heard is fitted to about so many tracks.
 _TRACKS_OF_A_PRIOR = 10_000
 #: Likes whose pairs are counted at once.
@@ -60,19 +60,44 @@ def code_of(track_id: str = "track_id") -> Column:
 
 
 def summaries_of_tracks(preferences: DataFrame) -> DataFrame:
-    """Return ``track_id, listeners, liked, disliked, liking, squares``: what people's opinions of a track come to.
+    """Return what people's opinions of each track come to.
 
-    ``liking`` is the sum of how much each likes it, 0 to 1, and ``squares`` that of the squares; in whole
-    millionths, so that they do not depend on the order.
+    ``track_id, listeners, liked, disliked, liking, squares, evidence_for, evidence_against``: ``liking`` is the sum
+    of how much each likes it, 0 to 1, and ``squares`` that of the squares, in whole millionths; the last two are
+    what the evidence for and against it adds up to, in whole thousandths. So they do not depend on the order.
     """
-    liking = (1 + F.col("preference")) / 2
+    liking, weight = (1 + F.col("preference")) / 2, F.round(evidence() * _THOUSAND).cast("long")
     return preferences.groupBy("track_id").agg(
         F.count("*").alias("listeners"),
         F.count_if(F.col("preference") > 0).alias("liked"),
         F.count_if(F.col("preference") < 0).alias("disliked"),
         F.sum(F.round(liking * _WHOLE).cast("long")).alias("liking"),
         F.sum(F.round(liking * liking * _WHOLE).cast("long")).alias("squares"),
+        F.sum(F.greatest(weight, F.lit(0))).alias("evidence_for"),
+        F.sum(F.greatest(-weight, F.lit(0))).alias("evidence_against"),
     )
+
+
+def share_changed(then: DataFrame, now: DataFrame) -> float:
+    """Return how much of the evidence came or went, as a share of what there was; 1 if there was none, and is some.
+
+    It is added up track by track, for and against: what one person adds does not hide what another took away.
+
+    Parameters
+    ----------
+    then, now : DataFrame
+        ``track_id, evidence_for, evidence_against``; a track that is not there has none.
+    """
+    columns = ("evidence_for", "evidence_against")
+    before = then.select("track_id", *(F.col(name).alias(f"was_{name}") for name in columns))
+    both = now.join(before, "track_id", "full_outer").fillna(0)
+    apart = sum((F.abs(F.col(name) - F.col(f"was_{name}")) for name in columns), F.lit(0))
+    sums = both.agg(
+        F.sum(apart).alias("changed"), F.sum(sum((F.col(f"was_{name}") for name in columns), F.lit(0))).alias("was")
+    ).first()
+    assert sums is not None
+    changed, was = sums.changed or 0, sums.was or 0
+    return changed / was if was else float(changed > 0)
 
 
 def counted_tracks(summaries: DataFrame, catalogue: DataFrame) -> DataFrame:
@@ -106,7 +131,7 @@ def with_popularity(counted: DataFrame, popularity: Popularity) -> DataFrame:
     They are the logarithms of how many people are believed to know a track, and of how much they like it, against
     those of the mean track: 0 is usual. All tracks of an artist meet in one task.
     """
-    columns = ["track_id", "listeners", "liked", "disliked"]
+    columns = ["track_id", "listeners", "liked", "disliked", "evidence_for", "evidence_against"]
     blocks = F.pmod(F.xxhash64(_owner()), F.lit(-(-counted.count() // _TRACKS_A_TARGET) or 1))
 
     def of_block(table: pa.Table) -> pa.Table:
@@ -117,7 +142,8 @@ def with_popularity(counted: DataFrame, popularity: Popularity) -> DataFrame:
             "average", pa.array(parts[:, 1])
         )
 
-    schema = "track_id string, listeners long, liked long, disliked long, popularity double, average double"
+    schema = ", ".join([f"{columns[0]} string", *(f"{name} long" for name in columns[1:])])
+    schema += ", popularity double, average double"
     return counted.groupBy(blocks).applyInArrow(of_block, schema)
 
 
@@ -420,7 +446,9 @@ def packed_people(preferences: DataFrame, model: Model) -> DataFrame:
     return preferences.groupBy("block").applyInArrow(pack, from_arrow_schema(PACKED))
 
 
-def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: ListenersConfig) -> DataFrame:
+def found_tracks(
+    people: DataFrame, tracks: DataFrame, model: Model, config: ListenersConfig, *, times: int = 1
+) -> DataFrame:
     """Return the tracks that may come into people's lists: every block of people meets every block of tracks.
 
     Parameters
@@ -428,6 +456,9 @@ def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: Lis
     people, tracks : DataFrame
         What :func:`packed_people` and :func:`packed_tracks` returned. Of either the last number of a block alone is
         collected.
+    times : int
+        So many times more tracks than usual are looked at for each person; blocks of people should be smaller by as
+        much.
     """
     group = (F.col("block") / (_PEOPLE_A_TARGET // _PEOPLE_AT_ONCE)).cast("int")
     of_people = people.select(
@@ -439,7 +470,7 @@ def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: Lis
     target = ["people_block", "tracks_block"]
 
     def score(left: pa.Table, right: pa.Table) -> pa.Table:
-        found = list(meet(left, right, model, config))
+        found = list(meet(left, right, model, config, times=times))
         return pa.concat_tables(found) if found else FOUND.empty_table()
 
     return (
@@ -501,6 +532,34 @@ def with_sound(told: DataFrame, recommendations: DataFrame) -> DataFrame:
     both = told.join(of_pairs, ["sounds_like", "track_id"], "left")
     sentence = F.concat_ws(" ", "explanation", "sound")  # which leaves out what is null
     return both.withColumn("explanation", sentence).drop("sound", "sounds_like")
+
+
+def short_lists(lists: DataFrame, top_n: int) -> DataFrame:
+    """Return ``system, user_id`` of lists that hold something, and less than they might.
+
+    Parameters
+    ----------
+    lists : DataFrame
+        ``system, user_id``, a row for each track.
+    """
+    return lists.groupBy("system", "user_id").count().where(F.col("count") < top_n).drop("count")
+
+
+def words_of_tracks(choice: DataFrame, spoken: DataFrame, titles: DataFrame, vectors: DataFrame) -> DataFrame:
+    """Return ``track_id, words``: a code of all that people's lists depend on, and say, of a track.
+
+    Parameters
+    ----------
+    choice, spoken : DataFrame
+        What :func:`specrec.recommend.spark.choices` and :func:`specrec.recommend.spark.stated` returned.
+    titles : DataFrame
+        What :func:`titles_of` returned.
+    vectors : DataFrame
+        ``track_id, input_hash``: what each track's vector is made of.
+    """
+    rows = choice.join(spoken, "track_id").join(titles, "track_id").join(vectors, "track_id", "left")
+    told = F.xxhash64("choice", "stated", "title", F.coalesce("input_hash", F.lit("")))
+    return rows.select("track_id", told.alias("words"))
 
 
 def states_of_people(preferences: DataFrame, made_with: Collection[str]) -> DataFrame:

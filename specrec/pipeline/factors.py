@@ -19,10 +19,10 @@ from specrec.listeners.config import OF_TRACKS
 from specrec.listeners.spark import (
     checkpoints,
     counted_tracks,
-    evidence,
     fit_popularity_to,
     gram_of,
     liked_together,
+    share_changed,
     summaries_of_tracks,
     train_factors,
     with_popularity,
@@ -35,8 +35,6 @@ from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact
 LISTENERS = "listeners"
 #: The folder, beside the tables, that what is fitted is written to on its way.
 _SCRATCH = "_scratch"
-#: Evidence is added up in whole thousandths: the sum does not depend on the order.
-_PARTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -88,16 +86,11 @@ def fit_factors(run: Run) -> None:
     """Fit what listeners tell of tracks, if that is due."""
     with run.stage("factors") as report, Kept() as kept:
         preferences = run.warehouse.read("preferences")
-        known = preferences.agg(
-            F.count("*").alias("preferences"),
-            F.sum(F.round(F.abs(evidence()) * _PARTS).cast("long")).alias("evidence"),
-        ).first()
-        assert known is not None
-        report.rows_in = known.preferences
-        of, total = listeners_artefact(run.config), (known.evidence or 0) / _PARTS
+        report.rows_in = preferences.count()
+        of = listeners_artefact(run.config)
         current = run.artefacts.find(of)
-        reason = _why_fit(run, current, total)
-        if reason is None or (current is None and not known.preferences):
+        reason = _why_fit(run, current, preferences)
+        if reason is None or (current is None and not report.rows_in):
             report.unchanged()
             if current is not None:
                 report.count("artefact_version", current.version, of.name)
@@ -110,7 +103,7 @@ def fit_factors(run: Run) -> None:
         # last: until it is there, the tables are those of no version, and are made again
         report.rows_out = run.warehouse.read("track_listeners").count()
         unheard = np.array([fitted.unheard[name] for name in OF_TRACKS])
-        arrays = {"gram": fitted.gram, "evidence": np.array([total]), "unheard": unheard}
+        arrays = {"gram": fitted.gram, "unheard": unheard}
         run.publish([NewArtefact(of, arrays, report.rows_out, None, reason)])
         report.count("artefact_version", version, of.name, told=f"version {version} ({reason})")
 
@@ -120,7 +113,7 @@ def listeners_artefact(config: Config) -> ArtefactId:
     return ArtefactId(LISTENERS, config.listeners.fit_hash)
 
 
-def _why_fit(run: Run, current: Artefact | None, evidence: float) -> str | None:
+def _why_fit(run: Run, current: Artefact | None, preferences: DataFrame) -> str | None:
     """Return why all is to be fitted anew; None if what there is will do."""
     if current is None:
         return "first"
@@ -129,8 +122,7 @@ def _why_fit(run: Run, current: Artefact | None, evidence: float) -> str | None:
     versions = {run.warehouse.states(name).get(name) for name in ("also_liked", "track_listeners")}
     if versions != {str(current.version)}:
         return "what was fitted is not there any more"
-    before = float(current.arrays["evidence"][0])
-    moved = abs(evidence - before) / before if before else float(evidence > 0)
+    moved = share_changed(run.warehouse.read("track_listeners"), summaries_of_tracks(preferences))
     return f"evidence changed by {moved:.0%}" if moved > run.config.listeners.refit_share else None
 
 

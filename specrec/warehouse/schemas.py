@@ -271,6 +271,8 @@ TRACK_LISTENERS = T.StructType(
             nullable=False,
         ),
         _field("als", _FLOATS, "its factors by alternating least squares; null: nobody likes or dislikes it"),
+        _field("evidence_for", _LONG, "what the preferences above 0 for it weigh together, in thousandths"),
+        _field("evidence_against", _LONG, "what those below 0 weigh together, in thousandths"),
         _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
         _RUN_ID,
     ]
@@ -312,6 +314,28 @@ USER_RECOMMENDATIONS = T.StructType(
         _field("input_hash", _TEXT, "what the person's lists were made from, in short", nullable=False),
         _RUN_ID,
         _COMPUTED_AT,
+    ]
+)
+
+TOLD_TRACKS = T.StructType(
+    [
+        _TRACK_ID,
+        _field(
+            "words",
+            _LONG,
+            "code of what people's lists depend on, and say, of the track: its vector, title, attributes, and "
+            "beside which others it is recommended",
+            nullable=False,
+        ),
+        _RUN_ID,
+    ]
+)
+
+PEOPLE_WITHOUT_LIST = T.StructType(
+    [
+        _field("user_id", _TEXT, "somebody who knows all that might be recommended", nullable=False),
+        _field("input_hash", _TEXT, "what the lists would have been made from, in short", nullable=False),
+        _RUN_ID,
     ]
 )
 
@@ -587,6 +611,8 @@ TABLES: dict[str, Table] = {
             properties=(("delta.enableChangeDataFeed", "true"),),
             read_by=("user_id", "rank"),
         ),
+        Table("told_tracks", TOLD_TRACKS, ("track_id",), made_by="people"),
+        Table("people_without_list", PEOPLE_WITHOUT_LIST, ("user_id",), made_by="people"),
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),
         # what is skipped by is told by the log: of the people in a file it shall say nothing
         Table("events", EVENTS, ("event_id",), made_by="listen", properties=(_SKIPPED_BY_TIME,)),

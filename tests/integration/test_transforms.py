@@ -23,6 +23,7 @@ from specrec.catalogue.spark import (
 )
 from specrec.embedding.spark import MEASURING, sample_apart, sample_tracks
 from specrec.evaluate.spark import count_lengths, count_surplus, count_times, in_recordings
+from specrec.listeners.spark import share_changed
 from specrec.map.spark import drawn_and_due
 from specrec.neighbours.search import NEW, SETTLED, STALE
 from specrec.neighbours.spark import (
@@ -436,6 +437,16 @@ def test_a_survey_says_of_each_track_what_the_tables_hold(rows: Any) -> None:
     assert {row.audio_uri: row.is_known for row in files_due(surveyed).collect()} == {
         "h": True, "o": True, "n": False,
     }  # fmt: skip
+
+
+def test_evidence_that_comes_does_not_hide_what_goes(rows: Any) -> None:
+    schema = "track_id string, evidence_for long, evidence_against long"
+    then = rows(schema, ("a", 60, 0), ("b", 30, 10))
+    assert share_changed(then, then) == 0
+    assert share_changed(then, rows(schema, ("a", 30, 0), ("b", 60, 10))) == 0.6
+    assert share_changed(then, rows(schema, ("a", 0, 60), ("c", 40, 0))) == 2.0
+    assert share_changed(then.limit(0), then) == 1
+    assert share_changed(then.limit(0), then.limit(0)) == 0
 
 
 def test_lists_are_counted_by_recordings(rows: Any) -> None:

@@ -110,9 +110,9 @@ class World:
         return float(WEIGHTS[self.level(person)] @ self.components(person, track))
 
 
-def lists(world: World, config: ListenersConfig, most: dict[str, int | None]) -> pa.Table:
+def lists(world: World, config: ListenersConfig, most: dict[str, int | None], times: int = 1) -> pa.Table:
     tracks, people = pack_tracks(world.tracks(), world.model), pack_people(world.preferences(), world.model)
-    found = pa.concat_tables(meet(tracks, people, world.model, config))
+    found = pa.concat_tables(meet(tracks, people, world.model, config, times=times))
     chosen = choose_lists(found, config, most)
     of_track = {code: number for number, code in enumerate(world.codes.tolist())}
     number = [of_track[code] for code in chosen.column("code").to_pylist()]
@@ -175,6 +175,20 @@ def test_no_artist_has_more_than_the_limit_and_new_tracks_their_share() -> None:
         assert np.bincount(world.artist[own]).max() <= 2
         open_to = world.is_new & (world.evidence[EVERYBODY.index(name)] == 0)
         assert world.is_new[own].sum() >= min(2, open_to.sum(), 2 * len(set(world.artist[open_to])))
+
+
+def test_whose_list_one_artist_would_leave_short_has_a_full_one_after_a_deeper_search() -> None:
+    world, config = World(2), ListenersConfig(top_n=3, new_share=0.0)
+    for person, name in enumerate(EVERYBODY):
+        open_to = np.flatnonzero(world.evidence[person] == 0)
+        best = open_to[np.argsort([-world.score(person, of) for of in open_to])]
+        world.artist = np.arange(TRACKS)
+        world.artist[best[: config.candidates]] = 77
+        sizes = [
+            sum(row["user_id"] == name for row in lists(world, config, {"artists": 1}, times).to_pylist())
+            for times in (1, 4)
+        ]
+        assert sizes == [1, min(3, 1 + max(0, len(best) - config.candidates))]
 
 
 def test_known_tracks_come_only_up_to_their_share() -> None:
