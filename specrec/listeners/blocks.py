@@ -3,7 +3,8 @@
 The steps, each inside one task, between which :mod:`specrec.listeners.spark` brings together what has one target:
 
 1. *pack tracks*: some ten thousand tracks become one row;
-2. *pack people*: the preferences of some hundred people become what they like, as vectors, in one row;
+2. *pack people*: the preferences of some hundred people become what they like, as vectors, in one row, with what
+   those like who are near to them;
 3. *meet*: each block of people is scored against each block of tracks, and of each person the best remain;
 4. *choose*: of a person's best tracks in all blocks, the list is filled within its limits;
 5. *tell*: the score of each chosen track is split into its reasons.
@@ -23,6 +24,7 @@ from scipy import sparse
 
 from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.listeners.config import COMPONENTS, OF_TRACKS, ListenersConfig
+from specrec.listeners.crowd import Crowd, liked_nearby
 from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks, rows_of, values_at
 from specrec.listeners.tastes import Preferences, factors, profiles, share_of_evidence
 from specrec.neighbours.kernel import best_first, positions, unit
@@ -53,6 +55,8 @@ FOUND = pa.schema(
         "is_new": pa.bool_(),
         "is_heard": pa.bool_(),
         "together": pa.list_(TOGETHER),
+        "near_liked": pa.int64(),  # so many of those who are near to the person like it
+        "near": pa.int64(),  # of so many
         "duplicate": pa.int64(),
         "artists": pa.list_(pa.int64()),
         "albums": pa.list_(pa.int64()),
@@ -176,7 +180,7 @@ def preferences_of(table: pa.Table, model: Model) -> tuple[pa.Array, Preferences
     return ids, found
 
 
-def pack_people(table: pa.Table, model: Model) -> pa.Table:
+def pack_people(table: pa.Table, model: Model, crowd: Crowd) -> pa.Table:
     """Return a block of people as one packed row: what they like, as vectors.
 
     Parameters
@@ -185,7 +189,7 @@ def pack_people(table: pa.Table, model: Model) -> pa.Table:
         As :func:`preferences_of` takes it, with ``block``.
     """
     ids, of = preferences_of(table, model)
-    count = len(ids)
+    count, near = len(ids), liked_nearby(ids, of, crowd)
     level = model.level_of(np.bincount(of.owner, minlength=count))
     arrays = {
         "als": factors(of, count, model.gram, model.alpha, model.regularisation),
@@ -195,6 +199,11 @@ def pack_people(table: pa.Table, model: Model) -> pa.Table:
         "track": of.track,
         "evidence": share_of_evidence(of.owner, of.evidence, count),
         "group": of.group,
+        "near_for": near.owner,
+        "near": near.track,
+        "near_value": near.value,
+        "near_liked": near.liked,
+        "near_size": near.size,
     }
     return _packed(table.column("block")[0].as_py(), ids, arrays)
 
@@ -277,6 +286,9 @@ def _people(person: dict[str, Any], weights: Float64Array, barred: tuple[Int64Ar
         owner=person["owner"],
         track=person["track"],
         evidence=person["evidence"],
+        near_for=person["near_for"],
+        near=person["near"],
+        near_value=person["near_value"],
         barred_for=barred[0],
         barred=barred[1],
     )
@@ -318,6 +330,8 @@ def _found(
         "is_new": pa.array(of["is_new"][best.track]),
         "is_heard": pa.array(is_heard),
         "together": _together(person, block, best),
+        "near_liked": pa.array(_near_liked(person, codes, best.person)),
+        "near": pa.array(person["near_size"][best.person]),
         "duplicate": pa.array(of["duplicate"][best.track]),
         "artists": _lists(of["artists_of"], of["artists"], best.track, len(block.ids)),
         "albums": _lists(of["albums_of"], of["albums"], best.track, len(block.ids)),
@@ -347,6 +361,13 @@ def _together(person: dict[str, Any], block: _Block, best: Best) -> pa.Array:
     )
     ends = np.searchsorted(pair, np.arange(len(best.track) + 1))
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
+
+
+def _near_liked(person: dict[str, Any], codes: Int64Array, owner: Int64Array) -> Int64Array:
+    """Return how many of those who are near to a person like a track, for pairs of the two."""
+    ascending, column = np.unique(codes, return_inverse=True)
+    liked = rows_of(person["near_for"], person["near"], person["near_liked"], ascending, len(person["level"]))
+    return values_at(liked, owner, column).astype(np.int64)
 
 
 def _lists(owner: Int64Array, values: Int64Array, rows: Int64Array, count: int) -> pa.Array:

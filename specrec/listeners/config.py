@@ -25,8 +25,9 @@ from specrec.storage import Place
 NOBODY = ""
 
 #: What a person's score for a track is made of: factors of alternating least squares, how the track sounds, how
-#: many people know it, how many of these like it, and what is liked together with it.
-COMPONENTS = ("als", "content", "popularity", "average", "item_based")
+#: many people know it, how many of these like it, what is liked together with it, and how many like it of those who
+#: are near to the person.
+COMPONENTS = ("als", "content", "popularity", "average", "item_based", "user_based")
 #: The components that are of a track alone, whoever it is for.
 OF_TRACKS = ("popularity", "average")
 
@@ -46,7 +47,7 @@ LISTENERS_VERSION = 2
 #: The settings that what is fitted to all listeners depends on.
 _OF_FIT = (
     "factors", "als_alpha", "als_regularisation", "als_iterations", "min_together", "together_shrinkage",
-    "together_top_n",
+    "together_top_n", "crowd", "nearest",
 )  # fmt: skip
 #: The settings that people's lists depend on, besides.
 _OF_LISTS = (
@@ -164,14 +165,24 @@ class ListenersConfig(Section):
     )
     als_iterations: PositiveInt = Field(default=10, description="how often ALS goes through people and tracks")
     min_together: PositiveInt = Field(
-        default=2, description="two tracks are liked together if at least so many people like both"
+        default=2,
+        description="two tracks are liked together if at least so many people like both, and two people are near "
+        "to each other if they like at least so many of the same tracks",
     )
     together_shrinkage: Annotated[float, Field(ge=0)] = Field(
         default=5.0,
-        description="how little is believed of tracks that few people like together: with so many who do, half",
+        description="how little is believed of tracks that few people like together: with so many who do, half; "
+        "likewise of people who both like few tracks",
     )
     together_top_n: PositiveInt = Field(
         default=50, description="of each track, so many that are liked together with it are kept"
+    )
+    crowd: PositiveInt = Field(
+        default=20_000,
+        description="people, at most, among whom those are found who are near to a person; they are chosen by lot",
+    )
+    nearest: PositiveInt = Field(
+        default=50, description="so many people, the nearest, tell what else a person might like"
     )
     refit_share: PositiveFloat = Field(
         default=0.1,

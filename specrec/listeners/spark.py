@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from specrec.arrays import Float64Array, Int64Array
 from specrec.listeners.blocks import FOUND, PACKED, Model, choose_lists, meet, pack_people, pack_tracks
 from specrec.listeners.config import OF_TRACKS, ListenersConfig
+from specrec.listeners.crowd import Crowd
 from specrec.listeners.popularity import Popularity, fit_popularity
 from specrec.listeners.reasons import TOLD, tell
 from specrec.listeners.together import pairs_liked
@@ -45,8 +46,8 @@ _WHOLE, _THOUSAND = 1_000_000, 1_000
 _TRACKS_OF_A_PRIOR = 10_000
 #: Likes whose pairs are counted at once.
 _LIKES_AT_ONCE = 50_000
-#: Of each person so many liked tracks, those with the most evidence, tell what is liked together.
-_LIKED_TOGETHER = 200
+#: Of each person so many liked tracks, those with the most evidence, tell what is liked together, and by whom.
+_MOST_LIKES = 200
 
 
 def evidence() -> Column:
@@ -283,15 +284,45 @@ def gram_of(factors: DataFrame, size: int) -> Float64Array:
     return gram
 
 
+def _strongest_likes(preferences: DataFrame) -> DataFrame:
+    """Return the preferences above 0, of each person no more than tell something."""
+    most = Window.partitionBy("user_id").orderBy(evidence().desc(), "track_id")
+    liked = preferences.where("preference > 0").withColumn("place", F.row_number().over(most))
+    return liked.where(F.col("place") <= _MOST_LIKES).drop("place")
+
+
+def likes_of_crowd(preferences: DataFrame, config: ListenersConfig, seed: int) -> DataFrame:
+    """Return ``user_id, track_id``: what some people like, who are chosen by lot among those who like enough.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        ``user_id, track_id, preference, confidence``.
+    """
+    liked = _strongest_likes(preferences).select("user_id", "track_id")
+    people = liked.groupBy("user_id").count().where(F.col("count") >= config.min_together)
+    lot = F.xxhash64(F.lit(seed), F.lit("crowd"), "user_id")
+    return liked.join(people.orderBy(lot, "user_id").limit(config.crowd), "user_id", "left_semi")
+
+
+def crowd_of(likes: DataFrame, config: ListenersConfig) -> Crowd:
+    """Return the crowd of :func:`likes_of_crowd`, on the driver: ``listeners.crowd`` bounds it.
+
+    Parameters
+    ----------
+    likes : DataFrame
+        ``user_id, track_id``.
+    """
+    return Crowd.of(likes.select("user_id", code_of().alias("code")).toArrow(), config)
+
+
 def liked_together(preferences: DataFrame, config: ListenersConfig) -> DataFrame:
     """Return ``track_id, rank, other_id, similarity, both, liked``: of each track those that the same people like.
 
     The similarity is the cosine of who likes the two, shrunk where few like both. Pairs are counted a block of
     people at a time, and a person's pairs are bounded: those who like everything tell little.
     """
-    most = Window.partitionBy("user_id").orderBy(evidence().desc(), "track_id")
-    liked = preferences.where("preference > 0").withColumn("place", F.row_number().over(most))
-    liked = liked.where(F.col("place") <= _LIKED_TOGETHER).select("user_id", "track_id", code_of().alias("code"))
+    liked = _strongest_likes(preferences).select("user_id", "track_id", code_of().alias("code"))
     names = liked.groupBy("code").agg(F.min("track_id").alias("track_id"), F.count("*").alias("liked"))
     names = names.where(F.col("liked") >= config.min_together)
     pairs = (
@@ -437,11 +468,11 @@ def block_of_person(people: int) -> Column:
     return F.pmod(F.xxhash64("user_id"), F.lit(-(-people // _PEOPLE_AT_ONCE) or 1)).cast("int").alias("block")
 
 
-def packed_people(preferences: DataFrame, model: Model) -> DataFrame:
+def packed_people(preferences: DataFrame, model: Model, crowd: Crowd) -> DataFrame:
     """Return blocks of people, packed; see :func:`~specrec.listeners.blocks.pack_people`, which says of what."""
 
     def pack(table: pa.Table) -> pa.Table:
-        return pack_people(table, model)
+        return pack_people(table, model, crowd)
 
     return preferences.groupBy("block").applyInArrow(pack, from_arrow_schema(PACKED))
 

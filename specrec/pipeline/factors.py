@@ -1,8 +1,8 @@
 """Factors: ``preferences`` become what listeners tell of tracks: ``track_listeners`` and ``also_liked``.
 
-Both are fitted to all listeners together, and kept from night to night: new events change what is known of a
-person, and the lists of that person alone. They are fitted anew, and with them all lists of people, once enough
-evidence came or went.
+These, and the ``crowd`` that people are compared with, are fitted to all listeners together, and kept from night to
+night: new events change what is known of a person, and the lists of that person alone. They are fitted anew, and
+with them all lists of people, once enough evidence came or went.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from specrec.listeners.spark import (
     fit_popularity_to,
     gram_of,
     liked_together,
+    likes_of_crowd,
     share_changed,
     summaries_of_tracks,
     train_factors,
@@ -43,8 +44,8 @@ class Fitted:
 
     Attributes
     ----------
-    tracks, together : DataFrame
-        The columns of ``track_listeners`` and ``also_liked``, but for those of the version and the run.
+    tracks, together, crowd : DataFrame
+        The columns of ``track_listeners``, ``also_liked`` and ``crowd``, but for those of the version and the run.
     gram : float64, shape (factors, factors)
         The sum of the outer products of all tracks' factors.
     unheard : dict of float
@@ -53,6 +54,7 @@ class Fitted:
 
     tracks: DataFrame
     together: DataFrame
+    crowd: DataFrame
     gram: Float64Array
     unheard: dict[str, float]
 
@@ -77,6 +79,7 @@ def fit(run: Run, preferences: DataFrame, kept: Kept) -> Fitted:
     return Fitted(
         tracks,
         kept.keep(liked_together(narrow, config)),
+        kept.keep(likes_of_crowd(narrow, config, run.config.fit.seed)),
         gram_of(factors, config.factors),
         dict(zip(OF_TRACKS, popularity.unheard.tolist(), strict=True)),
     )
@@ -98,7 +101,8 @@ def fit_factors(run: Run) -> None:
         fitted = fit(run, preferences, kept)
         version = run.artefacts.last_version(of.name) + 1
         stamp = {"version": F.lit(version), "run_id": F.lit(run.run_id)}
-        for name, rows in (("also_liked", fitted.together), ("track_listeners", fitted.tracks)):
+        tables = {"also_liked": fitted.together, "crowd": fitted.crowd, "track_listeners": fitted.tracks}
+        for name, rows in tables.items():
             run.warehouse.replace(name, rows.withColumns(stamp), str(version))
         # last: until it is there, the tables are those of no version, and are made again
         report.rows_out = run.warehouse.read("track_listeners").count()
@@ -119,7 +123,7 @@ def _why_fit(run: Run, current: Artefact | None, preferences: DataFrame) -> str 
         return "first"
     if run.refit:
         return "requested"
-    versions = {run.warehouse.states(name).get(name) for name in ("also_liked", "track_listeners")}
+    versions = {run.warehouse.states(name).get(name) for name in ("also_liked", "crowd", "track_listeners")}
     if versions != {str(current.version)}:
         return "what was fitted is not there any more"
     moved = share_changed(run.warehouse.read("track_listeners"), summaries_of_tracks(preferences))
@@ -130,4 +134,4 @@ def as_it_stands(run: Run, current: Artefact) -> Fitted:
     """Return what was fitted, as the tables and its artefact have it."""
     read, arrays = run.warehouse.read, current.arrays
     unheard = dict(zip(OF_TRACKS, arrays["unheard"].tolist(), strict=True))
-    return Fitted(read("track_listeners"), read("also_liked"), arrays["gram"], unheard)
+    return Fitted(read("track_listeners"), read("also_liked"), read("crowd"), arrays["gram"], unheard)

@@ -21,6 +21,7 @@ from specrec.listeners.config import NOBODY
 from specrec.listeners.spark import (
     block_of_person,
     chosen_tracks,
+    crowd_of,
     found_tracks,
     lists_with_reasons,
     packed_people,
@@ -177,7 +178,8 @@ def _lists(
     model = model_of(config, of_all.gram, systems_of(config, blend.arrays["weights"]), vectors.dimensions)
     preferences = kept.keep(known_to(run, read("preferences"), people, count, fitted=of_all, vectors=vectors))
     chosen = _chosen(run, kept, preferences, count, fitted=of_all, vectors=vectors, model=model)
-    chosen = chosen.select("system", "user_id", "track_id", "code", "components", "level", "together")
+    of_pairs = ("components", "level", "together", "near_liked", "near")
+    chosen = chosen.select("system", "user_id", "track_id", "code", *of_pairs)
     told = of_all.tracks.select("track_id", "als", "listeners", "liked")
     chosen = chosen.join(told, "track_id", "left").join(vectors.rows, "track_id", "left")
     lists = lists_with_reasons(preferences, chosen.withColumn("block", block_of_person(count)), model)
@@ -203,7 +205,8 @@ def _chosen(
     config, recommend = run.config.listeners, run.config.recommend
     tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
     most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
-    found = found_tracks(kept.keep(packed_people(preferences, model)), tracks, model, config)
+    crowd = crowd_of(fitted.crowd, config)
+    found = found_tracks(kept.keep(packed_people(preferences, model, crowd)), tracks, model, config)
     chosen = kept.keep(chosen_tracks(found, count, config, most))
     if run.warehouse.read("tracks").count() <= config.candidates:  # all were looked at
         return chosen
@@ -212,7 +215,7 @@ def _chosen(
         return chosen
     blocks = block_of_person(few * _DEEPER)  # smaller ones, as of each person there is more
     theirs = preferences.join(short, "user_id", "left_semi").withColumn("block", blocks)
-    packed = kept.keep(packed_people(kept.keep(theirs), model))
+    packed = kept.keep(packed_people(kept.keep(theirs), model, crowd))
     found = found_tracks(packed, tracks, model, config, times=_DEEPER)
     deeper = chosen_tracks(found, few * _DEEPER, config, most)
     return chosen.join(short, "user_id", "left_anti").unionByName(deeper)

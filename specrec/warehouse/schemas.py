@@ -291,12 +291,21 @@ ALSO_LIKED = T.StructType(
     ]
 )
 
+CROWD = T.StructType(
+    [
+        _field("user_id", _TEXT, "somebody whom others are compared with, chosen by lot", nullable=False),
+        _field("track_id", _TEXT, "what this person likes: no more than the 200 strongest likes", nullable=False),
+        _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
+        _RUN_ID,
+    ]
+)
+
 USER_RECOMMENDATIONS = T.StructType(
     [
         _field(
             "system",
             _TEXT,
-            "als, content, popularity, average, item_based or hybrid; services use hybrid",
+            "als, content, popularity, average, item_based, user_based or hybrid; services use hybrid",
             nullable=False,
         ),
         _field("user_id", _TEXT, "the person; empty: whoever nothing is known of", nullable=False),
@@ -602,6 +611,7 @@ TABLES: dict[str, Table] = {
         Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
         Table("track_listeners", TRACK_LISTENERS, ("track_id",), made_by="factors"),
         Table("also_liked", ALSO_LIKED, ("track_id", "rank"), made_by="factors"),
+        Table("crowd", CROWD, ("user_id", "track_id"), made_by="factors"),
         Table(
             "user_recommendations",
             USER_RECOMMENDATIONS,

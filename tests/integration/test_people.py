@@ -63,6 +63,17 @@ def test_everybody_has_a_list_of_tracks_that_they_do_not_know(with_people: Night
         assert max(Counter(artists[track] for track in tracks).values()) <= 2
 
 
+def _nearest(user: str, preference: dict[tuple[str, str], float], crowd: dict[str, set[str]]) -> list[str]:
+    """The 50 whose likes are nearest to a person's, by the definition."""
+    mine = {track for (of, track), value in preference.items() if of == user and value > 0}
+    near = {}
+    for other, likes in crowd.items():
+        both = len(mine & likes)
+        if other != user and both >= 2:
+            near[other] = both / np.sqrt(len(mine) * len(likes)) * both / (both + 5)
+    return sorted(near, key=lambda other: (-near[other], other))[:50]
+
+
 def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: Night) -> None:
     reader = with_people.reader
     preference = {(row["user_id"], row["track_id"]): row["preference"] for row in reader.rows("preferences")}
@@ -72,6 +83,9 @@ def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: N
             likes[track].add(user)
     knows = Counter(track for _, track in preference)
     title = {row["track_id"]: row["track_name"] for row in reader.rows("tracks")}
+    crowd: dict[str, set[str]] = defaultdict(set)
+    for row in reader.rows("crowd"):
+        crowd[row["user_id"]].add(row["track_id"])
     said: Counter[str] = Counter()
     for row in reader.rows("user_recommendations"):
         assert row["score"] == pytest.approx(sum(of["contribution"] for of in row["reasons"]), abs=1e-6)
@@ -86,10 +100,25 @@ def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: N
                 n, m = int(of["track_value"]), int(of["recommended_value"])
                 assert (n, m) == (len(both), len(likes[of["feature"]]))
                 assert f"{n} of {m} people" in of["statement"]
+            if of["family"] == "user_based":
+                near = _nearest(row["user_id"], preference, crowd)
+                n, m = sum(row["track_id"] in crowd[other] for other in near), len(near)
+                assert (of["track_value"], of["recommended_value"]) == (n, m)
+                assert f"{n} of the {m} people" in of["statement"]
             if of["family"] == "average" and of["track_value"] is not None and knows[row["track_id"]]:
                 n, m = len(likes[row["track_id"]]), knows[row["track_id"]]
                 assert f"{n} of {m} people" in of["statement"]
     assert {"content", "als", "item_based"} <= set(said)
+
+
+def test_each_component_makes_lists_of_its_own(with_people: Night, tmp_path: Path) -> None:
+    shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
+    night = Night(with_people.catalogue, f"{tmp_path}/warehouse", with_people.settings)
+    night.run("listeners.systems=[user_based]", stages=["people"])
+    rows = night.reader.rows("user_recommendations")
+    assert {row["user_id"] for row in rows} > {"listener-001", "listener-002"}
+    assert {of["family"] for row in rows for of in row["reasons"]} == {"user_based"}
+    assert all(0 < row["score"] <= 1 for row in rows)
 
 
 def test_what_people_are_recommended_is_more_of_their_styles_than_by_chance(with_people: Night) -> None:
