@@ -28,7 +28,7 @@ from specrec.listeners.crowd import Crowd, liked_nearby
 from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks, rows_of, values_at
 from specrec.listeners.tastes import Preferences, factors, profiles, share_of_evidence
 from specrec.neighbours.kernel import best_first, positions, unit
-from specrec.recommend.choose import Limit, choose
+from specrec.recommend.choose import Limit, choose, vary
 from specrec.recommend.traits import holders
 from specrec.settings import System
 from specrec.warehouse.artefacts import pack, unpack
@@ -376,11 +376,14 @@ def _lists(owner: Int64Array, values: Int64Array, rows: Int64Array, count: int) 
     return lists.take(pa.array(rows))
 
 
-def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, int | None]) -> pa.Table:
+def choose_lists(
+    table: pa.Table, config: ListenersConfig, most: Mapping[str, int | None], content: pa.Table | None = None
+) -> pa.Table:
     """Return the tracks of people's lists, of those found for them: rows of :data:`FOUND`.
 
     A list is filled from the greatest score down. A share of it is kept for new tracks, the best of them; no more
-    than a share of it are tracks that the person knows.
+    than a share of it are tracks that the person knows. If lists are to be varied, what sounds like a track that is
+    in the list already comes after others.
 
     Parameters
     ----------
@@ -388,6 +391,8 @@ def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, in
         :data:`FOUND`, all rows of each person that is in it.
     most : dict of int or None
         How many tracks of one of the ``artists`` and ``albums`` a list may hold.
+    content : Table or None
+        ``track_id, content`` of these tracks, by which lists are varied; None: they are not.
     """
     table = table.combine_chunks().sort_by([(name, "ascending") for name in ("system", "user_id", "code")])
     if not table.num_rows:
@@ -413,8 +418,24 @@ def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, in
         if limit:
             names = table.column(name).combine_chunks()
             limits.append(Limit(holders(names), column_of(names.flatten()), limit))
-    rank = choose(owner.astype(np.int64), chosen_by, np.ones(len(owner), bool), config.top_n, limits)
-    return table.filter(pa.array(rank > 0))
+    size = config.top_n if content is None else config.candidates
+    chosen = choose(owner.astype(np.int64), chosen_by, np.ones(len(owner), bool), size, limits) > 0
+    if content is not None:
+        (some,) = np.nonzero(chosen)
+        vectors = _vectors_of(table.column("track_id").take(pa.array(some)), content)
+        top_n, variety, of_new = config.top_n, config.variety, is_kept[some]
+        chosen[some] = vary(owner[some], score[some], vectors, top_n, variety=variety, kept=of_new)
+    return table.filter(pa.array(chosen))
+
+
+def _vectors_of(tracks: pa.ChunkedArray, content: pa.Table) -> Float32Array:
+    """Return vectors of length 1, float32, shape (tracks, dimensions); zeros of tracks that have none."""
+    lists = _whole(content.column("content"))
+    vectors = unit(matrix_of(lists, len(lists[0]) if len(lists) else 0))
+    place = column_of(pc.fill_null(pc.index_in(tracks, content.column("track_id")), -1))
+    found = np.zeros((len(place), vectors.shape[1]), np.float32)
+    found[place >= 0] = vectors[place[place >= 0]]
+    return found
 
 
 def _codes_of(table: pa.Table, name: str) -> Int64Array:

@@ -51,7 +51,7 @@ _OF_FIT = (
 )  # fmt: skip
 #: The settings that people's lists depend on, besides.
 _OF_LISTS = (
-    "space", "systems", "top_n", "few_preferences", "familiar_share", "new_share", "new_below",
+    "space", "systems", "top_n", "few_preferences", "familiar_share", "variety", "new_share", "new_below",
 )  # fmt: skip
 #: All settings that change what is made of listeners.
 OF_RESULTS = (*OF_PREFERENCES, *_OF_FIT, *_OF_LISTS, "blend_sample")
@@ -203,6 +203,11 @@ class ListenersConfig(Section):
     )
     familiar_share: Share = Field(
         default=0.0, description="share of a person's list that may be tracks which the person knows already"
+    )
+    variety: Share = Field(
+        default=0.0,
+        description="how much it counts against a track, for a person's list, that it sounds like one that is in "
+        "the list already: from 0, the score alone counts, to 1, the sound alone does",
     )
     new_share: Share = Field(
         default=0.1, description="share of a person's list that is kept for new tracks, as far as there are any"

@@ -517,16 +517,28 @@ def _each_of(blocks: DataFrame, number: Column, name: str) -> Column:
 
 
 def chosen_tracks(
-    found: DataFrame, people: int, config: ListenersConfig, most: Mapping[str, int | None]
+    found: DataFrame, people: int, config: ListenersConfig, most: Mapping[str, int | None], vectors: DataFrame
 ) -> DataFrame:
-    """Return the tracks of people's lists; see :func:`~specrec.listeners.blocks.choose_lists`."""
-    names = found.columns
+    """Return the tracks of people's lists; see :func:`~specrec.listeners.blocks.choose_lists`.
+
+    Parameters
+    ----------
+    vectors : DataFrame
+        ``track_id, content``. Each block of people gets those of its tracks once, if lists are to be varied.
+    """
+    names, wanted = found.columns, found.withColumn("block", block_of_person(people))
 
     def choose(table: pa.Table) -> pa.Table:
         return choose_lists(table.select(names), config, most)
 
-    wanted = found.withColumn("block", block_of_person(people))
-    return wanted.groupBy("block").applyInArrow(choose, from_arrow_schema(FOUND))
+    def vary(table: pa.Table, content: pa.Table) -> pa.Table:
+        return choose_lists(table.select(names), config, most, content)
+
+    if not config.variety:
+        return wanted.groupBy("block").applyInArrow(choose, from_arrow_schema(FOUND))
+    content = wanted.select("block", "track_id").distinct().join(vectors, "track_id")
+    both = wanted.groupBy("block").cogroup(content.groupBy("block"))
+    return both.applyInArrow(vary, from_arrow_schema(FOUND))
 
 
 def lists_with_reasons(preferences: DataFrame, chosen: DataFrame, model: Model) -> DataFrame:

@@ -207,7 +207,8 @@ def _chosen(
     most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
     crowd = crowd_of(fitted.crowd, config)
     found = found_tracks(kept.keep(packed_people(preferences, model, crowd)), tracks, model, config)
-    chosen = kept.keep(chosen_tracks(found, count, config, most))
+    found = kept.keep(found) if config.variety else found  # which is then read twice
+    chosen = kept.keep(chosen_tracks(found, count, config, most, vectors.rows))
     if run.warehouse.read("tracks").count() <= config.candidates:  # all were looked at
         return chosen
     short, few = kept.count(short_lists(chosen, config.top_n).select("user_id").distinct())
@@ -217,5 +218,5 @@ def _chosen(
     theirs = preferences.join(short, "user_id", "left_semi").withColumn("block", blocks)
     packed = kept.keep(packed_people(kept.keep(theirs), model, crowd))
     found = found_tracks(packed, tracks, model, config, times=_DEEPER)
-    deeper = chosen_tracks(found, few * _DEEPER, config, most)
+    deeper = chosen_tracks(found, few * _DEEPER, config, most, vectors.rows)
     return chosen.join(short, "user_id", "left_anti").unionByName(deeper)

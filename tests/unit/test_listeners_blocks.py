@@ -148,9 +148,10 @@ class World:
 
 
 def lists(world: World, config: ListenersConfig, most: dict[str, int | None], times: int = 1) -> pa.Table:
+    content = pa.table({"track_id": [f"t{of:02}" for of in range(TRACKS)], "content": world.content.tolist()})
     tracks, people = pack_tracks(world.tracks(), world.model), world.packed_people()
     found = pa.concat_tables(meet(tracks, people, world.model, config, times=times))
-    chosen = choose_lists(found, config, most)
+    chosen = choose_lists(found, config, most, content if config.variety else None)
     of_track = {code: number for number, code in enumerate(world.codes.tolist())}
     number = [of_track[code] for code in chosen.column("code").to_pylist()]
     chosen = chosen.append_column("als", pa.array([None if world.is_new[of] else world.als[of] for of in number]))
@@ -243,6 +244,23 @@ def test_whose_list_one_artist_would_leave_short_has_a_full_one_after_a_deeper_s
             for times in (1, 4)
         ]
         assert sizes == [1, min(3, 1 + max(0, len(best) - config.candidates))]
+
+
+def test_lists_are_as_varied_as_they_should_be_and_keep_within_their_limits() -> None:
+    world = World(5)
+    content = world.content / np.linalg.norm(world.content, axis=1, keepdims=True)
+    likeness = {}
+    for variety in (0.0, 1e-9, 0.5, 1.0):
+        config = ListenersConfig(top_n=6, new_share=0.2, variety=variety)
+        rows = lists(world, config, {"artists": 2, "albums": None}).to_pylist()
+        own = {name: [int(row["track_id"][1:]) for row in rows if row["user_id"] == name] for name in EVERYBODY}
+        for name, tracks in own.items():
+            assert len(tracks) == 6
+            assert np.bincount(world.artist[tracks]).max() <= 2
+            assert (world.is_new[tracks] & (world.evidence[EVERYBODY.index(name), tracks] == 0)).any()
+        cosines = [content[tracks] @ content[tracks].T for tracks in own.values()]
+        likeness[variety] = np.mean([of[np.triu_indices(len(of), 1)].mean() for of in cosines])
+    assert likeness[0.0] == likeness[1e-9] > likeness[0.5] > likeness[1.0]
 
 
 def test_known_tracks_come_only_up_to_their_share() -> None:
