@@ -47,7 +47,7 @@ LISTENERS_VERSION = 2
 #: The settings that what is fitted to all listeners depends on.
 _OF_FIT = (
     "factors", "als_alpha", "als_regularisation", "als_iterations", "min_together", "together_shrinkage",
-    "together_top_n", "crowd", "nearest",
+    "together_weighting", "together_top_n", "crowd", "nearest",
 )  # fmt: skip
 #: The settings that people's lists depend on, besides.
 _OF_LISTS = (
@@ -173,6 +173,12 @@ class ListenersConfig(Section):
         default=5.0,
         description="how little is believed of tracks that few people like together: with so many who do, half; "
         "likewise of people who both like few tracks",
+    )
+    together_weighting: Literal["cosine", "bm25"] = Field(
+        default="cosine",
+        description="what a like weighs where it is told which tracks are liked together: cosine, all the same; "
+        "bm25, more the more evidence there is, at first, and less where the person likes much or the track is "
+        "liked much",
     )
     together_top_n: PositiveInt = Field(
         default=50, description="of each track, so many that are liked together with it are kept"

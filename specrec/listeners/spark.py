@@ -44,6 +44,8 @@ _ITERATIONS_AT_ONCE = 2
 _WHOLE, _THOUSAND = 1_000_000, 1_000
 #: What is believed of a track before anybody is heard is fitted to about so many tracks.
 _TRACKS_OF_A_PRIOR = 10_000
+#: How soon more evidence adds little, and how much less it adds to tracks of which there is much; as is usual.
+_BM25_K1, _BM25_B = 1.2, 0.75
 #: Likes whose pairs are counted at once.
 _LIKES_AT_ONCE = 50_000
 #: Of each person so many liked tracks, those with the most evidence, tell what is liked together, and by whom.
@@ -319,29 +321,57 @@ def crowd_of(likes: DataFrame, config: ListenersConfig) -> Crowd:
 def liked_together(preferences: DataFrame, config: ListenersConfig) -> DataFrame:
     """Return ``track_id, rank, other_id, similarity, both, liked``: of each track those that the same people like.
 
-    The similarity is the cosine of who likes the two, shrunk where few like both. Pairs are counted a block of
-    people at a time, and a person's pairs are bounded: those who like everything tell little.
+    The similarity is the cosine of what likes of the two weigh, shrunk where few like both. Pairs are counted a
+    block of people at a time, and a person's pairs are bounded: those who like everything tell little.
     """
-    liked = _strongest_likes(preferences).select("user_id", "track_id", code_of().alias("code"))
-    names = liked.groupBy("code").agg(F.min("track_id").alias("track_id"), F.count("*").alias("liked"))
+    liked = _strongest_likes(preferences).withColumn("code", code_of())
+    liked = liked.withColumn("weight", F.lit(1)) if config.together_weighting == "cosine" else _weighed(liked)
+    square = F.sum(F.col("weight").cast("double") * F.col("weight")).alias("squares")  # whole, and so exact
+    names = liked.groupBy("code").agg(F.min("track_id").alias("track_id"), F.count("*").alias("liked"), square)
     names = names.where(F.col("liked") >= config.min_together)
     pairs = (
-        liked.select("user_id", "code")
+        liked.select("user_id", "code", "weight")
         .repartition("user_id")
         .sortWithinPartitions("user_id")
-        .mapInArrow(_counting_pairs, "a long, b long, both long")
+        .mapInArrow(_counting_pairs, "a long, b long, both long, product long")
         .groupBy("a", "b")
-        .agg(F.sum("both").alias("both"))
+        .agg(F.sum("both").alias("both"), F.sum("product").alias("product"))
         .where(F.col("both") >= config.min_together)
     )
-    of_a = names.select(F.col("code").alias("a"), F.col("track_id"), F.col("liked").alias("liked_a"))
-    of_b = names.select(F.col("code").alias("b"), F.col("track_id").alias("other_id"), F.col("liked"))
-    cosine = F.col("both") / F.sqrt(F.col("liked_a") * F.col("liked"))
+    of_a = names.select(F.col("code").alias("a"), F.col("track_id"), F.col("squares").alias("squares_a"))
+    of_b = names.select(F.col("code").alias("b"), F.col("track_id").alias("other_id"), "liked", "squares")
+    cosine = F.col("product") / F.sqrt(F.col("squares_a") * F.col("squares"))
     shrunk = cosine * F.col("both") / (F.col("both") + F.lit(config.together_shrinkage))
     pairs = pairs.join(of_a, "a").join(of_b, "b").withColumn("similarity", shrunk)
     best = Window.partitionBy("track_id").orderBy(F.col("similarity").desc(), "other_id")
     pairs = pairs.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= config.together_top_n)
     return pairs.select("track_id", "rank", "other_id", "similarity", "both", "liked")
+
+
+def _weighed(liked: DataFrame) -> DataFrame:
+    """Return likes with ``weight``, by BM25, in whole thousandths.
+
+    As documents are found by words (Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond,
+    2009), a track being the document and the people its words: who likes much tells little, more evidence tells
+    less and less, and so does that of a track of which there is much. No weight is 0.
+
+    Parameters
+    ----------
+    liked : DataFrame
+        ``user_id, track_id, preference, confidence, code``.
+    """
+    amount = F.round(evidence() * _THOUSAND).cast("long")  # whole, so that sums do not depend on the order
+    rows = liked.withColumns({"amount": amount, "likes": F.count("*").over(Window.partitionBy("user_id"))})
+    lengths = rows.groupBy("code").agg(F.sum("amount").alias("length"))
+    usual = lengths.agg(F.count("*").alias("tracks"), F.sum("length").alias("length")).first()
+    assert usual is not None
+    tracks, mean = usual.tracks or 1, (usual.length or 1) / (usual.tracks or 1)
+    rarity = F.greatest(F.log(F.lit(float(tracks)) / (1 + F.col("likes"))), F.lit(0.0))
+    given, long = F.col("amount") / _THOUSAND, 1 - _BM25_B + _BM25_B * F.col("length") / F.lit(mean)
+    weight = rarity * given * (_BM25_K1 + 1) / (_BM25_K1 * long + given)
+    whole = F.greatest(F.round(weight * _THOUSAND).cast("long"), F.lit(1))
+    rows = rows.join(lengths, "code").withColumn("weight", whole)
+    return rows.select("user_id", "track_id", "code", "weight")
 
 
 def _counting_pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -283,7 +283,12 @@ ALSO_LIKED = T.StructType(
         _TRACK_ID,
         _field("rank", _INT, "1 is the most similar; no gaps", nullable=False),
         _field("other_id", _TEXT, "track_id of a track that the same people like", nullable=False),
-        _field("similarity", _DOUBLE, "cosine of who likes the two, shrunk where few do, 0 to 1", nullable=False),
+        _field(
+            "similarity",
+            _DOUBLE,
+            "cosine of what likes of the two weigh, shrunk where few like both, 0 to 1",
+            nullable=False,
+        ),
         _field("both", _LONG, "how many people like both, of each person's 200 strongest likes", nullable=False),
         _field("liked", _LONG, "how many people like the other, counted likewise", nullable=False),
         _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
