@@ -140,14 +140,17 @@ def _nearby(likes: sparse.csr_array, sizes: Int64Array, own: Int64Array, crowd: 
         The place of each in the crowd; -1: is not in it.
     """
     theirs, of_crowd = crowd.likes, np.diff(crowd.likes.indptr)
+    by_track = theirs.T.tocsr()
     for start in range(0, likes.shape[0], _PEOPLE_AT_ONCE):
         some = slice(start, start + _PEOPLE_AT_ONCE)
-        both = (likes[some] @ theirs.T).tocoo()
+        both = (likes[some] @ by_track).tocoo()
         kept = (both.data >= crowd.least) & (both.col != own[some][both.row])
         row, other, count = both.row[kept].astype(np.int64), both.col[kept].astype(np.int64), both.data[kept]
         near = count / np.sqrt(sizes[some][row] * of_crowd[other]) * (count / (count + crowd.shrinkage))
-        best = best_first(row, near, other, crowd.nearest)
         shape = (len(sizes[some]), theirs.shape[0])
+        (kept,) = np.nonzero(near >= _least_of_best(near, row, other, shape, crowd.nearest)[row])
+        row, other, near = row[kept], other[kept], near[kept]
+        best = best_first(row, near, other, crowd.nearest)
         nearness = sparse.csr_array((near[best], (row[best], other[best])), shape=shape)
         nearness.sort_indices()  # what is added up is added up in one order
         size, whole = np.diff(nearness.indptr), nearness.sum(axis=1)
@@ -161,3 +164,15 @@ def _nearby(likes: sparse.csr_array, sizes: Int64Array, own: Int64Array, crowd: 
         told = told[best_first(person[told], value[told], track[told], _MOST_TRACKS)]
         counts = (of.astype(np.int64) for of in (liked.data[told], size))
         yield Near(person[told] + start, track[told], value[told], *counts)
+
+
+def _least_of_best(
+    near: Float64Array, row: Int64Array, column: Int64Array, shape: tuple[int, int], top_n: int
+) -> Float64Array:
+    """Return the `top_n`-th greatest value of each row, float64, shape (rows,); 0 where there are fewer."""
+    dense = np.zeros(shape)
+    dense[row, column] = near
+    if shape[1] <= top_n:
+        return np.zeros(shape[0])
+    last: Float64Array = np.partition(dense, shape[1] - top_n, axis=1)[:, shape[1] - top_n]
+    return last
