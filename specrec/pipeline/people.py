@@ -43,7 +43,7 @@ from specrec.pipeline.blend import (
 from specrec.pipeline.factors import Fitted, as_it_stands, listeners_artefact
 from specrec.pipeline.hashes import people_hash
 from specrec.pipeline.kept import Kept
-from specrec.pipeline.run import Run
+from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.spark import choices, stated
 from specrec.settings import System
 from specrec.warehouse.artefacts import Artefact
@@ -78,37 +78,49 @@ def recommend_to_people(run: Run) -> None:
         if not count and not left and not changed:
             report.unchanged()
             return
-        if count == people:
-            lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
-            run.warehouse.replace(_TABLE, lists)
-            report.rows_out = run.warehouse.read(_TABLE).count()
-        elif count or left:
-            lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
-            touched = due.select("user_id").unionByName(gone)
-            before = standing.join(touched, "user_id", "left_semi").select(*_ROW)
-            new = kept.keep(lists.withColumn("change", F.lit(NEW)))
-            fallen = before.join(new.select(*_ROW), list(_ROW), "left_anti").withColumn("change", F.lit(GONE))
-            changes, report.rows_out = kept.count(new.unionByName(fallen, allowMissingColumns=True))
-            run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=run.config.maintain.rows_a_group)
         if count or left:
-            short = short_lists(_made_tonight(run), run.config.listeners.top_n).groupBy("system").count()
-            for row in short.collect():  # one row a system
-                report.count("lists_not_full", row["count"], row.system)
-            none = wanted.join(run.warehouse.read(_TABLE).select("user_id").distinct(), "user_id", "left_anti")
-            none, lacking = kept.count(none.withColumns(_run_id(run)))
-            report.count("people_without_list", lacking)
-            if lacking or not without.isEmpty():
-                run.warehouse.replace(_WITHOUT, none)
+            lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
+            if count == people:
+                run.warehouse.replace(_TABLE, lists)
+                report.rows_out = run.warehouse.read(_TABLE).count()
+            else:
+                report.rows_out = _change(run, kept, lists, due.select("user_id").unionByName(gone))
+            _tell_who_lacks_what(run, report, kept, wanted)
         if changed:
             run.warehouse.change(_TRACKS, tracks.withColumns(_run_id(run)), ("track_id",), (), {})
 
 
+def _change(run: Run, kept: Kept, lists: DataFrame, people: DataFrame) -> int:
+    """Put lists in the place of all that some people have, and return how many rows changed."""
+    before = run.warehouse.read(_TABLE).join(people, "user_id", "left_semi").select(*_ROW)
+    new = kept.keep(lists.withColumn("change", F.lit(NEW)))
+    fallen = before.join(new.select(*_ROW), list(_ROW), "left_anti").withColumn("change", F.lit(GONE))
+    changes, count = kept.count(new.unionByName(fallen, allowMissingColumns=True))
+    run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=run.config.maintain.rows_a_group)
+    return count
+
+
+def _tell_who_lacks_what(run: Run, report: StageReport, kept: Kept, wanted: DataFrame) -> None:
+    """Count the lists of tonight that are not full, and remember who has none at all.
+
+    Parameters
+    ----------
+    wanted : DataFrame
+        ``user_id, input_hash`` of all who are to have lists.
+    """
+    lists = run.warehouse.read(_TABLE)
+    short = short_lists(lists.where(F.col("run_id") == run.run_id), run.config.listeners.top_n)
+    for row in short.groupBy("system").count().collect():  # one row a system
+        report.count("lists_not_full", row["count"], row.system)
+    none = wanted.join(lists.select("user_id").distinct(), "user_id", "left_anti")
+    none, count = kept.count(none.withColumns(_run_id(run)))
+    report.count("people_without_list", count)
+    if count or not run.warehouse.read(_WITHOUT).isEmpty():
+        run.warehouse.replace(_WITHOUT, none)
+
+
 def _run_id(run: Run) -> dict[str, Column]:
     return {"run_id": F.lit(run.run_id)}
-
-
-def _made_tonight(run: Run) -> DataFrame:
-    return run.warehouse.read(_TABLE).where(F.col("run_id") == run.run_id)
 
 
 def _people(run: Run, made_with: list[str]) -> DataFrame:
