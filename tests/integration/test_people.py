@@ -116,7 +116,7 @@ def test_a_component_makes_lists_of_its_own_and_they_are_as_varied_as_they_shoul
 ) -> None:
     shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
     night = Night(with_people.catalogue, f"{tmp_path}/warehouse", with_people.settings)
-    night.run("listeners.systems=[user_based]", "listeners.variety=1", stages=["people"])
+    night.run("listeners.systems=[user_based]", "listeners.variety=1", "listeners.top_n=4", stages=["people"])
     rows = night.reader.rows("user_recommendations")
     assert {row["user_id"] for row in rows} > {"listener-001", "listener-002"}
     assert {of["family"] for row in rows for of in row["reasons"]} == {"user_based"}
