@@ -566,8 +566,11 @@ def chosen_tracks(
 
     if not config.variety:
         return wanted.groupBy("block").applyInArrow(choose, from_arrow_schema(FOUND))
-    content = wanted.select("block", "track_id").distinct().join(vectors, "track_id")
-    both = wanted.groupBy("block").cogroup(content.groupBy("block"))
+    # under names of their own: the two sides are made of the same rows
+    named = wanted.select(F.col("block").alias("of_block"), F.col("track_id").alias("track")).distinct()
+    content = named.join(vectors.select(F.col("track_id").alias("track"), "content"), "track")
+    content = content.withColumnRenamed("track", "track_id")
+    both = wanted.groupBy("block").cogroup(content.groupBy("of_block"))
     return both.applyInArrow(vary, from_arrow_schema(FOUND))
 
 
