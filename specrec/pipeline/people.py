@@ -215,20 +215,22 @@ def _chosen(
         Of how many people they are.
     """
     config, recommend = run.config.listeners, run.config.recommend
-    tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
+    tracks, crowd = kept.keep(packed_candidates(run, fitted, vectors, model)), crowd_of(fitted.crowd, config)
     most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
-    crowd = crowd_of(fitted.crowd, config)
-    found = found_tracks(kept.keep(packed_people(preferences, model, crowd)), tracks, model, config)
-    found = kept.keep(found) if config.variety else found  # which is then read twice
-    chosen = kept.keep(chosen_tracks(found, count, config, most, vectors.rows))
+
+    def best_of(known: DataFrame, people: int, times: int = 1) -> DataFrame:
+        packed = kept.keep(packed_people(known, model, crowd))
+        found = found_tracks(packed, tracks, model, config, times=times)
+        found = kept.keep(found) if config.variety else found  # which is then read twice
+        return kept.keep(chosen_tracks(found, people, config, most, vectors.rows))
+
+    chosen = best_of(preferences, count)
     if run.warehouse.read("tracks").count() <= config.candidates:  # all were looked at
         return chosen
     short, few = kept.count(short_lists(chosen, config.top_n).select("user_id").distinct())
     if not few:
         return chosen
-    blocks = block_of_person(few * _DEEPER)  # smaller ones, as of each person there is more
-    theirs = preferences.join(short, "user_id", "left_semi").withColumn("block", blocks)
-    packed = kept.keep(packed_people(kept.keep(theirs), model, crowd))
-    found = found_tracks(packed, tracks, model, config, times=_DEEPER)
-    deeper = chosen_tracks(found, few * _DEEPER, config, most, vectors.rows)
+    blocks = few * _DEEPER  # smaller ones, as of each person there is more
+    theirs = preferences.join(short, "user_id", "left_semi").withColumn("block", block_of_person(blocks))
+    deeper = best_of(kept.keep(theirs), blocks, _DEEPER)
     return chosen.join(short, "user_id", "left_anti").unionByName(deeper)
