@@ -34,6 +34,7 @@ from specrec.duplicates import alignment
 from specrec.duplicates.groups import connect
 from specrec.duplicates.titles import clean_artists, clean_titles
 from specrec.embedding import statistics
+from specrec.embedding.config import LISTENERS
 from specrec.embedding.models import Model
 from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spaces.space import FittedSpace, Maker, Space
@@ -385,7 +386,7 @@ def _explanations() -> dict[str, Any]:
             "statements": [reason["statement"] for of in reasons[2:5] for reason in of if reason["statement"]],
             "seconds": rows[["track_seconds", "recommended_seconds"]].to_numpy().ravel(),
         }
-    return found | {"words": phrases()}
+    return found | {"words": {name: words for name, words in phrases().items() if name != LISTENERS}}
 
 
 # --- the map ------------------------------------------------------------------------------------------------
