@@ -194,8 +194,6 @@ class TruthChecker:
             r"both (happier|sadder) in mood by the catalogue than (\d+) in (\d+) tracks":
             lambda a, b, w: self._attribute_rank(a, b, "happy", w[0] == "happier", w[1:]),
             r"both tagged ((?:(?! \(by the model ).)+) \(by the model (\w+)\)": _tagged,
-            r"nobody is known to like (either|it|the track of this list) yet, and who would is guessed from "
-            r"sound and artist": _nobody_likes,
         }  # fmt: skip
         differences: dict[str, Check] = {
             r"(\d+) dB (louder|quieter)": _louder,
@@ -255,9 +253,7 @@ class TruthChecker:
         if sentence == "The nearest that this catalogue has, and not alike.":
             return score <= 0
         if of_listeners := re.fullmatch(r"By who likes them: (.*)\.", sentence):
-            words = of_listeners[1]
-            by_counts = self._is_true_of_listeners(words, track, recommended, parts)
-            return by_counts or self.is_true(words, track, recommended)
+            return self._is_true_of_listeners(of_listeners[1], track, recommended, parts)
         reasons = r"(Sounds alike|The nearest that this catalogue has): (.*?)(?:; but (.*))?\."
         closest = r"(Among the closest in overall sound), (?:and )?in (.*?) above all(?:, but (.*))?\."
         found = re.fullmatch(reasons, sentence) or re.fullmatch(closest, sentence)
@@ -278,6 +274,11 @@ class TruthChecker:
         self, statement: str, track: str, recommended: str, parts: Mapping[str, float]
     ) -> bool:
         """Tell whether a statement of who likes the two agrees with the counts, or with its part of the score."""
+        guessed = (
+            r"nobody is known to like (either|it|the track of this list) yet, and who would is guessed from .*"
+        )
+        if unknown := re.fullmatch(guessed, statement):
+            return _nobody_likes(self._tracks[track], self._tracks[recommended], unknown[1])
         if counted := re.fullmatch(r"(\d+) people like both", statement):
             pair = (track, recommended)
             return int(counted[1]) in (self._both.get(pair), self._both.get(pair[::-1]))
@@ -412,12 +413,10 @@ def _tagged(a: Values, b: Values, words: Sequence[str]) -> bool:
     return have(named) or any(have(named[: cut.start()]) and have(named[cut.end() :]) for cut in cuts)
 
 
-def _nobody_likes(a: Values, b: Values, words: Sequence[str]) -> bool:
-    """Tell whether nobody is known to like just these: either, the recommended one, or the one whose list it is."""
+def _nobody_likes(a: Values, b: Values, which: str) -> bool:
+    """Tell whether nobody is known to like either, or the recommended one alone, or the one whose list it is."""
     unliked = [side.get("liked", np.nan) == 0 for side in (a, b)]
-    return (
-        unliked == {"either": [True, True], "it": [False, True], "the track of this list": [True, False]}[words[0]]
-    )
+    return unliked == {"either": [True, True], "it": [False, True]}.get(which, [True, False])
 
 
 def _is_missing(name: str) -> Check:
