@@ -114,9 +114,9 @@ def input_hashes(space: Space, known: Mapping[str, Maker]) -> list[Column]:
     known : dict
         Artefacts and models by name, those of ``space.makers`` among them.
     """
+    of_track = ["content_hash", "audio_hash", *([] if space.is_of_the_file else ["track_id"])]
     return [
-        F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
-        for made_with in space.ingredients(known)
+        F.sha2(F.concat_ws("\n", *of_track, *map(F.lit, made_with)), 256) for made_with in space.ingredients(known)
     ]
 
 

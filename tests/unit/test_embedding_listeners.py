@@ -238,6 +238,12 @@ def test_it_joins_the_hybrid_with_a_weight_and_is_predicted_from_the_sound_in_it
     assert _space(joined).settings_hash == _space(plain).settings_hash  # its weight says nothing of the sound
     assert list(spaces_of(joined)) == ["features", "spectrogram", "listeners", "hybrid"]
     assert spaces_of(joined)["hybrid"].settings_hash != spaces_of(plain)["hybrid"].settings_hash
+    # of two tracks with one file people may like one: they are no copies of each other where that tells
+    of_file = {
+        name: space.is_of_the_file for config in (plain, joined) for name, space in spaces_of(config).items()
+    }
+    assert of_file == {"features": True, "spectrogram": True, "listeners": False, "hybrid": False}
+    assert spaces_of(plain)["hybrid"].is_of_the_file
     other = _config("embedding.hybrid_weights={features: 1}")
     assert _space(other).made_from == ("features",)
     assert _space(other).settings_hash != _space(plain).settings_hash

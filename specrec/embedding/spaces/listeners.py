@@ -63,6 +63,11 @@ class ListenersSpace(Space):
         return (*UNHEARD, *self.made_from)
 
     @property
+    def is_of_the_file(self) -> bool:
+        """Not so: of two tracks with one file people may like one."""
+        return False
+
+    @property
     def settings_hash(self) -> SettingsHash:
         """See :class:`Space`."""
         sound = [self._others[name].settings_hash for name in self.made_from]

@@ -63,6 +63,11 @@ class Space(ABC):
         return self.parts
 
     @property
+    def is_of_the_file(self) -> bool:
+        """Whether tracks whose files are equal have equal vectors; else ``input_hash`` names the track, too."""
+        return True
+
+    @property
     @abstractmethod
     def settings_hash(self) -> SettingsHash:
         """What its vectors depend on, besides the audio, artefacts and models."""
