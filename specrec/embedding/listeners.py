@@ -107,7 +107,7 @@ def matrix_of(column: pd.Series, size: int) -> Float64Array:
 
 
 def _is_whole(matrix: Float64Array) -> BoolArray:
-    found: BoolArray = np.asarray(~np.isnan(matrix).any(axis=1))
+    found: BoolArray = ~np.isnan(matrix).any(axis=1) & (matrix.shape[1] > 0)
     return found
 
 

@@ -85,6 +85,8 @@ def test_the_mean_of_an_artist_s_tracks_is_of_the_others() -> None:
         ]
         assert count[i] == len(others)
         np.testing.assert_allclose(means[i], np.mean(others, axis=0) if others else np.full(FACTORS, np.nan))
+    _, count = means_of_others(np.zeros((3, 0)), np.zeros(3, np.int64))  # where no track has any
+    assert not count.any()
 
 
 def test_sums_of_products_are_exact_whatever_the_order_and_the_batches() -> None:
