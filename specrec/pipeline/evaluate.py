@@ -223,7 +223,7 @@ def _whole_lists(
     surplus = 0 if groups is None else count_surplus(groups, known)
     lists = in_recordings(run.warehouse.read("recommendations"), groups)
     occurring, lengths = count_times(lists), count_lengths(lists)
-    for system in run.config.systems:
+    for system in (of for of in run.config.systems if counts.get(of)):
         of_system = (frame[frame["system"] == system] for frame in (occurring, lengths))
         yield from M.whole_lists(
             system,
@@ -264,8 +264,6 @@ def _vectors(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
         }
         return
     for system, top in sample.top.items():
-        if system not in spaces:
-            continue
         parts = _parts(run.config, system)
         yield from M.fidelity_of(system, lists, top[sample.asked["any"]], spaces, parts, bootstrap=bootstrap)
 
