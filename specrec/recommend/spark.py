@@ -362,6 +362,16 @@ def _explain(explainer: Explainer, config: Config) -> Callable[[Batches], Batche
     return explain
 
 
+def first_named() -> Column:
+    """Return the family or region that an explanation names first; where it names none, the greatest part."""
+    told = F.filter("reasons", lambda reason: reason["family"] != "catalogue")
+    places = F.transform(
+        told, lambda reason: F.struct(F.instr("explanation", reason["statement"]).alias("at"), reason["family"])
+    )
+    named = F.array_min(F.filter(places, lambda place: place["at"] > 0))
+    return F.coalesce(named["family"], F.try_element_at("reasons", F.lit(1))["family"])
+
+
 def compare_lists(recommendations: DataFrame) -> DataFrame:
     """Compare the lists of two systems: ``track_id, jaccard, rank_biased_overlap, in_both``.
 

@@ -76,7 +76,7 @@ def test_nothing_is_computed_anew(upgrade: Upgrade) -> None:
     assert len(stages) == 8
     # each table is told how long to keep files, and the lists get their change data feed; a column is a commit more
     told = {table: version + 1 for table, version in upgrade.before.items()}
-    assert upgrade.versions[0] == told | {"recommendations": upgrade.before["recommendations"] + 2}, RENEW
+    assert upgrade.versions[0] == told | {"recommendations": upgrade.before["recommendations"] + 3}, RENEW
 
 
 def test_of_a_new_track_only_that_is_computed_which_is_new(upgrade: Upgrade) -> None:
