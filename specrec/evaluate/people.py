@@ -51,6 +51,11 @@ class Candidates:
         """Return how many bits of news tracks are: -log2 of the share of people who know one (Zhou et al. 2010).
 
         One more person is taken to know each, or one that nobody knows would be infinitely new.
+
+        Examples
+        --------
+        >>> Candidates(tracks=2, listeners=3.5, novelty=1.5, people=7).novelty_of(np.array([0, 7])).tolist()
+        [3.0, 0.0]
         """
         bits: Float64Array = np.log2((self.people + 1) / (listeners + 1))
         return bits

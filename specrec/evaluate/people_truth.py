@@ -45,7 +45,13 @@ class Count:
     changed: int = 0
 
     def is_told(self, of: int, among: int) -> bool:
-        """Tell whether two numbers of a statement are these."""
+        """Tell whether two numbers of a statement are these.
+
+        Examples
+        --------
+        >>> Count(12, 15).is_told(12, 15), Count(12, 15).is_told(13, 15), Count(12, 15, changed=1).is_told(13, 16)
+        (True, False, True)
+        """
         return abs(of - self.of) <= self.changed and abs(among - self.among) <= self.changed
 
 
