@@ -62,6 +62,12 @@ _TOLD = 200
 #: No more than this share of all people is held out.
 _MOST_HELD_OUT = 0.25
 
+#: The metrics that tell what lists would have been worth.
+_HELD_OUT = (
+    "people_precision_at_10", "people_recall_at_10", "people_ndcg_at_10", "people_coverage", "people_novelty",
+    "people_popularity_bias",
+)  # fmt: skip
+
 _TABLE = "user_recommendations"
 #: Makes what reads again how tracks sound alike, of some tracks.
 CheckerOf = Callable[[pd.Series], TruthChecker]
@@ -91,12 +97,6 @@ def measure_people(
                 reasons |= dict.fromkeys(_HELD_OUT, f"by {split}: {asked}")
             else:
                 yield from _held_out(run, kept, split, asked, bootstrap)
-
-
-_HELD_OUT = (
-    "people_precision_at_10", "people_recall_at_10", "people_ndcg_at_10", "people_coverage", "people_novelty",
-    "people_popularity_bias",
-)  # fmt: skip
 
 
 # --- what people are told ---------------------------------------------------------------------------------------
@@ -150,7 +150,8 @@ def _tables(run: Run, people: DataFrame, pairs: pd.DataFrame, named: pd.Series) 
             str(user): dict(zip(rows["track_id"], rows["preference"], strict=True))
             for user, rows in mine.groupby("user_id")
         },
-        opinions={
+        opinions=dict.fromkeys(named, Count(0, 0, gone))
+        | {
             str(row.Index): Count(int(row.liked), int(row.listeners), int(row.changed) + gone)
             for row in opinions.itertuples()
         },

@@ -35,7 +35,7 @@ PAIR = [*LIST, "recommended_track_id"]
 _NAMES = "track_id string, allowed boolean, artists array<string>, albums array<struct<album:string,artist:string>>"
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"
 _COMPARED = "track_id string, jaccard double, rank_biased_overlap double, in_both int"
-_WRITTEN_LATER = ("statistics_version", "config_hash", "run_id", "computed_at")
+_WRITTEN_LATER = ("statistics_version", "explanation_id", "config_hash", "run_id", "computed_at")
 _EXPLAINED = T.StructType(
     [T.StructField(f.name, f.dataType) for f in RECOMMENDATIONS.fields if f.name not in _WRITTEN_LATER]
 )
