@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from specrec.arrays import BoolArray, Float64Array
+from specrec.embedding.config import HYBRID
 from specrec.evaluate.intervals import Bootstrap, Figure
 from specrec.evaluate.measurements import Measurements, row
 from specrec.evaluate.occurrence import Occurrence
@@ -116,7 +117,7 @@ def held_out(
     kinds = {f", {kind}": (asked["kind"] == kind).to_numpy(bool) for kind in (COLD, LITTLE, WARM)}
     slices = {f"{split}{name}": rows for name, rows in {"": is_whole, **kinds}.items()}
     people = pd.Index(asked["user_id"])
-    for system in (RANDOM, *sorted(set(listed["system"]))):
+    for system in (*sorted(set(listed["system"]), key=lambda name: (name != HYBRID, name)), RANDOM):
         lists = None if system == RANDOM else Lists.of(listed[listed["system"] == system], people)
         for metric, values in _of_people(lists, asked, candidates).items():
             for name, rows in slices.items():
