@@ -127,7 +127,10 @@ def held_out(
                 yield from row(system, metric, bootstrap.mean(values[is_whole]), f"{split}, {kind}")
         of_whole = listed[(listed["system"] == system) & listed["user_id"].isin(people[is_whole])]
         yield from row(
-            system, "people_coverage", _coverage(of_whole, system, is_whole.sum(), candidates, bootstrap), split
+            system,
+            "people_coverage",
+            _coverage(of_whole, system, int(is_whole.sum()), candidates, bootstrap),
+            split,
         )
 
 
