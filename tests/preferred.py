@@ -97,6 +97,7 @@ def some_events(seed: int, count: int, people: int = 7, tracks: int = 5) -> list
                 "listened_ms": draw.choice([None, None, 0, 20_000, 45_000, 300_000]),
                 "ts": NOW - draw.choice([0, 1, 3]) * DAY - draw.choice([0, 15, 30, 100, 4000]) * 1_000_000,
                 "session_id": draw.choice([None, None, "s"]),
+                "explanation_id": None if number % 7 else "e",  # says nothing of what was played
                 "duration_ms": lengths[track],
             }
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -52,23 +52,40 @@ def print_list(screen: Console, title: Text, rows: Rows, tracks: Tracks, *, part
         for reason in row["reasons"] if parts else ():
             said = f"{reason['contribution']:+.3f} {reason['family']}: {reason['statement']}"
             why.append_text(words("\n", (said, "dim")))
+        if parts and row.get("explanation_id"):
+            why.append_text(words("\n", (f"explanation {row['explanation_id']}", "dim")))
         found.add_row(str(row["rank"]), title_of(row["recommended_track_id"], tracks), f"{row['score']:.3f}", why)
     screen.print(found)
 
 
 def print_evaluation(found: Evaluation, by_genre: bool) -> None:
-    """Print what an evaluation measured, a column a system, and why something was left out."""
-    from specrec.evaluate.metrics import BASELINES, METRICS, TOGETHER
+    """Print what an evaluation measured, a column a system, and why something was left out.
+
+    What is of lists for people has a table of its own: their systems are others, some of the same names.
+    """
+    from specrec.evaluate.metrics import OF_PEOPLE
 
     screen = console()
     if not screen.is_terminal:  # a file or a pipe has room
         screen.width = _WIDE
-    present = list(dict.fromkeys(of.system for of in found.measurements))
+    of_people = [of for of in found.measurements if of.metric.startswith(OF_PEOPLE)]
+    of_tracks = [of for of in found.measurements if not of.metric.startswith(OF_PEOPLE)]
+    _print_measurements(screen, of_tracks, by_genre)
+    if of_people:
+        _print_of_people(screen, of_people)
+    for name, why in found.left_out.items():
+        screen.print(words((name, "bold"), f" is left out: {why}"), highlight=False)
+
+
+def _print_measurements(screen: Console, measurements: Sequence[Measurement], by_genre: bool) -> None:
+    from specrec.evaluate.metrics import BASELINES, METRICS, TOGETHER
+
+    present = list(dict.fromkeys(of.system for of in measurements))
     systems = [system for system in present if system not in (TOGETHER, *BASELINES)]
     systems += [other for other in (TOGETHER, *BASELINES) if other in present]
-    cells = {(of.metric, of.slice, of.system): _figure(of) for of in found.measurements}
-    counts = {(of.metric, of.slice): of.n for of in reversed(found.measurements)}
-    rows = list(dict.fromkeys((of.metric, of.slice) for of in found.measurements))
+    cells = {(of.metric, of.slice, of.system): _figure(of) for of in measurements}
+    counts = {(of.metric, of.slice): of.n for of in reversed(measurements)}
+    rows = list(dict.fromkeys((of.metric, of.slice) for of in measurements))
     whole = table("metric", "n", *systems, title=words("with 95 % bootstrap intervals"), lines=True)
     for metric, of_slice in rows:
         if not of_slice:
@@ -77,14 +94,29 @@ def print_evaluation(found: Evaluation, by_genre: bool) -> None:
             whole.add_row(said, str(counts[metric, of_slice]), *figures)
     screen.print(whole)
     if by_genre:
-        of_genres = table("metric", "genre", "n", *systems)
+        of_genres = table("metric", "of", "n", *systems)
         for metric, of_slice in rows:
             if of_slice:
                 figures = [cells.get((metric, of_slice, system), words()) for system in systems]
                 of_genres.add_row(words(metric), words(of_slice), str(counts[metric, of_slice]), *figures)
         screen.print(of_genres)
-    for name, why in found.left_out.items():
-        screen.print(words((name, "bold"), f" is left out: {why}"), highlight=False)
+
+
+def _print_of_people(screen: Console, measurements: Sequence[Measurement]) -> None:
+    from specrec.evaluate.metrics import METRICS
+
+    systems = list(dict.fromkeys(of.system for of in measurements))
+    printed = table("people", "of", "n", *systems, title=words("lists for people"))
+    for metric in dict.fromkeys(of.metric for of in measurements):
+        said = words((metric, "bold"), "\n", (METRICS[metric].words.removeprefix("people: "), "dim"))
+        of_metric = [of for of in measurements if of.metric == metric]
+        for of_slice in dict.fromkeys(of.slice for of in of_metric):
+            figures = {of.system: of for of in of_metric if of.slice == of_slice}
+            cells = [_figure(figures[system]) if system in figures else words() for system in systems]
+            counts = max(of.n for of in figures.values())
+            printed.add_row(said, words(of_slice), str(counts), *cells)
+            said = words()
+    screen.print(printed)
 
 
 def _figure(of: Measurement) -> Text:

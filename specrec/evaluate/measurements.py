@@ -14,12 +14,16 @@ from specrec.evaluate.explanations import Split, fidelity, joined, split
 from specrec.evaluate.intervals import Bootstrap, Figure
 from specrec.evaluate.metrics import METRICS, TOGETHER, Measurement, Question, SystemLists
 from specrec.evaluate.occurrence import ListCounts, Occurrence
+from specrec.evaluate.people_truth import PeopleTruthChecker
 from specrec.evaluate.ranking import Facts, IndexedVectors
 from specrec.evaluate.truth import TruthChecker
 from specrec.recommend.contributions import Parts
 from specrec.settings import System
 
 Measurements = Iterator[Measurement]
+
+#: How the names of metrics of explanations begin, by whose lists these are of.
+_OF_LISTS = {"tracks": "explanation", "people": "people_explanation"}
 
 
 @dataclass(frozen=True)
@@ -173,36 +177,42 @@ def whole_lists(
 
 
 def truth(
-    system: System, rows: Iterable[Mapping[str, Any]], checker: TruthChecker, bootstrap: Bootstrap
+    system: System,
+    rows: Iterable[Mapping[str, Any]],
+    checker: TruthChecker | PeopleTruthChecker,
+    bootstrap: Bootstrap,
 ) -> Measurements:
-    """Measure which of a system's explanations are true: each track's share of them, over tracks.
+    """Measure which of a system's explanations are true: the share of them in each list, over lists.
 
     Parameters
     ----------
     system : str
         Whose explanations they are.
     rows : iterable of mapping
-        Rows of ``recommendations``.
-    checker : TruthChecker
-        Knows the tracks that they speak of.
+        Rows of ``recommendations``, or of ``user_recommendations``.
+    checker : TruthChecker or PeopleTruthChecker
+        Knows what they speak of.
     bootstrap : Bootstrap
         How figures are resampled.
     """
-    rows = sorted(rows, key=lambda row: (str(row["track_id"]), str(row["recommended_track_id"])))
+    is_of_people = isinstance(checker, PeopleTruthChecker)
+    owner, listed = ("user_id", "track_id") if is_of_people else ("track_id", "recommended_track_id")
+    rows = sorted(rows, key=lambda row: (str(row[owner]), str(row[listed])))
     untrue = checker.untrue(rows)
-    false = {(one.track_id, one.recommended_track_id) for one in untrue}
+    false = {(getattr(one, owner), getattr(one, listed)) for one in untrue}
     holds = pd.DataFrame(
         {
-            "track_id": [row["track_id"] for row in rows],
-            "true": [(row["track_id"], row["recommended_track_id"]) not in false for row in rows],
+            "owner": [row[owner] for row in rows],
+            "true": [(row[owner], row[listed]) not in false for row in rows],
         }
     )
-    by_track = holds.groupby("track_id")["true"].mean().to_numpy(np.float64)
+    by_list = holds.groupby("owner")["true"].mean().to_numpy(np.float64)
     details = {"untrue": untrue[0].statement} if untrue else {}
-    yield from row(system, "explanation_truth", bootstrap.mean(by_track), details=details)
+    of_lists = _OF_LISTS["people" if is_of_people else "tracks"]
+    yield from row(system, f"{of_lists}_truth", bootstrap.mean(by_list), details=details)
 
 
-def sentences(counts: Iterable[Any]) -> Measurements:
+def sentences(counts: Iterable[Any], lists: str = "tracks") -> Measurements:
     """Measure how far sentences differ, and that the parts make the score.
 
     All rows are counted, and there is no sample whose chance an interval could tell of.
@@ -211,13 +221,38 @@ def sentences(counts: Iterable[Any]) -> Measurements:
     ----------
     counts : iterable of Row
         What :func:`specrec.evaluate.spark.count_sentences` returned, collected.
+    lists : str
+        Of whose lists they are: of ``tracks`` or of ``people``.
     """
+    of_lists = _OF_LISTS[lists]
     for of in sorted(counts):
         commonest = {"explanation": of.commonest}
-        yield from row(of.system, "explanation_error", Figure(of.error, None, None, of.rows))
+        yield from row(of.system, f"{of_lists}_error", Figure(of.error, None, None, of.rows))
         share = Figure(of.most / of.rows, None, None, of.rows)
-        yield from row(of.system, "explanation_commonest", share, details=commonest)
-        yield from row(of.system, "explanation_distinct", Figure(of.distinct / of.rows, None, None, of.rows))
+        yield from row(of.system, f"{of_lists}_commonest", share, details=commonest)
+        yield from row(of.system, f"{of_lists}_distinct", Figure(of.distinct / of.rows, None, None, of.rows))
+
+
+def judgements(said: pd.DataFrame, bootstrap: Bootstrap) -> Measurements:
+    """Measure how clear people find explanations, and how far they trust them, by system and by kind of reason.
+
+    A figure is the mean over people of each one's mean: who judges much counts as much as who judges little.
+
+    Parameters
+    ----------
+    said : DataFrame
+        What :func:`specrec.evaluate.spark.judgements` returned, collected.
+    bootstrap : Bootstrap
+        Resamples people.
+    """
+    for (lists, kind, system), of_system in said.groupby(["lists", "kind", "system"]):
+        by_reason = [(str(reason), rows) for reason, rows in of_system.groupby("reason")]
+        for reason, rows in [("", of_system), *by_reason]:
+            # sorted by person: resamples are always the same
+            sums = rows.groupby("person")[["total", "count"]].sum()
+            figure = bootstrap.mean((sums["total"] / sums["count"]).to_numpy(np.float64))
+            details = {"judgements": str(int(sums["count"].sum()))}
+            yield from row(str(system), f"{_OF_LISTS[str(lists)]}_{kind}", figure, reason, details)
 
 
 def fidelity_of(

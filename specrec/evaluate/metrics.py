@@ -92,10 +92,14 @@ class OfLists:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric says, in words, and how it is measured if it is one of lists."""
+    """What a metric says, in words, and how it is measured if it is one of lists.
+
+    One that needs events of people (``listeners.events``) is not missed where there are none.
+    """
 
     words: str
     of_lists: OfLists | None = None
+    needs_events: bool = False
 
 
 def _of_genre(of: SystemLists, allowed: BoolArray) -> TrackValues:
@@ -193,8 +197,49 @@ METRICS: dict[str, Metric] = {
     "fidelity_rank": Metric("ranks lost without the part that is named first"),
     "fidelity_rank_others": Metric("ranks lost without another part"),
     "fidelity_rank_wins": Metric("how often the part named first costs more ranks than another (0.5: no better)"),
+    "explanation_clear": Metric(
+        "how clear people find explanations, 1 to 5 (events of kind clear)", needs_events=True
+    ),
+    "explanation_trust": Metric(
+        "how far people trust explanations, 1 to 5 (events of kind trust)", needs_events=True
+    ),
     "read_ms": Metric("median time to read one track's recommendations, ms"),
+    # of lists for people, by what these people liked that the model was not told
+    "people_precision_at_10": Metric(
+        "people: share of the first 10 that the person turned out to like", needs_events=True
+    ),
+    "people_recall_at_10": Metric(
+        "people: share of what the person turned out to like that is among the first 10", needs_events=True
+    ),
+    "people_ndcg_at_10": Metric(
+        "people: the same by rank: discounted gain of the first 10, against the greatest", needs_events=True
+    ),
+    "people_coverage": Metric(
+        "people: share of tracks that may be recommended which are in the first 10 of somebody", needs_events=True
+    ),
+    "people_novelty": Metric(
+        "people: bits of news of the first 10: -log2 of the share of people who know a track", needs_events=True
+    ),
+    "people_popularity_bias": Metric(
+        "people: how many know the first 10, against the mean track (1: no bias)", needs_events=True
+    ),
+    "people_explanation_error": Metric(
+        "people: greatest difference of a score and the sum of its parts", needs_events=True
+    ),
+    "people_explanation_truth": Metric("people: share of explanations that the tables bear out", needs_events=True),
+    "people_explanation_commonest": Metric(
+        "people: share of rows that the most frequent explanation serves", needs_events=True
+    ),
+    "people_explanation_distinct": Metric("people: different explanations a row", needs_events=True),
+    "people_explanation_clear": Metric(
+        "people: how clear they find explanations, 1 to 5 (events of kind clear)", needs_events=True
+    ),
+    "people_explanation_trust": Metric(
+        "people: how far they trust explanations, 1 to 5 (events of kind trust)", needs_events=True
+    ),
 }
+#: The names of those that are of lists for people begin so.
+OF_PEOPLE = "people_"
 
 
 @dataclass(frozen=True)
@@ -214,7 +259,7 @@ class Measurement:
     n : int
         How many tracks (or lists, or rows) it is of.
     slice : str
-        The genre that it is of; empty: all tracks.
+        The genre, kind of reason, or way of holding out and kind of people or tracks that it is of; empty: all.
     details : dict
         What else is to be known of it.
 

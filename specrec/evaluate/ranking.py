@@ -159,6 +159,48 @@ def precision(relevant: BoolArray, allowed: BoolArray, k: int) -> tuple[Float64A
     return np.divide(hits, found, out=np.full(len(found), np.nan), where=found > 0), found
 
 
+def discounts(k: int) -> Float64Array:
+    """Return what a track counts for at each of `k` places: 1 / log2(place + 1) (Järvelin and Kekäläinen 2002).
+
+    Examples
+    --------
+    >>> discounts(3).round(3).tolist()
+    [1.0, 0.631, 0.5]
+    """
+    found: Float64Array = 1 / np.log2(np.arange(2, k + 2))
+    return found
+
+
+def ndcg(gains: Float64Array, ideal: Float64Array, k: int) -> Float64Array:
+    """Return the discounted gain of the first `k`, as a share of the greatest that there could be, shape (n,).
+
+    Parameters
+    ----------
+    gains : float64, shape (n, width)
+        Of what is in each list, in the order of rank.
+    ideal : float64, shape (n, m)
+        Of all that could be in it, in any order.
+
+    Returns
+    -------
+    float64, shape (n,)
+        NaN where nothing could gain.
+
+    Examples
+    --------
+    >>> ndcg(np.array([[0.0, 1.0]]), ideal=np.array([[0.0, 0.0, 1.0]]), k=10).round(3)
+    array([0.631])
+    """
+    found, best = (_discounted(values[:, :k]) for values in (gains, -np.sort(-ideal, axis=1)))
+    shares: Float64Array = np.divide(found, best, out=np.full(len(best), np.nan), where=best > 0)
+    return shares
+
+
+def _discounted(gains: Float64Array) -> Float64Array:
+    total: Float64Array = gains @ discounts(gains.shape[1])
+    return total
+
+
 def mean_of_list(values: Float64Array, lists: Int64Array) -> Float64Array:
     """Return the mean value of each list's tracks, NaN left out, shape (n,); NaN where no track has one."""
     found = np.where(lists >= 0, values[lists], np.nan)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from functools import reduce
 
 import pandas as pd
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from specrec.embedding.spark import sample_tracks
+from specrec.events.rules import FEEDBACK_KINDS
+from specrec.warehouse.explained import told_by_name
 
 
 def collected(rows: DataFrame) -> pd.DataFrame:
@@ -188,16 +190,6 @@ def count_lengths(lists: DataFrame) -> pd.DataFrame:
 # --- explanations -------------------------------------------------------------------------------------------
 
 
-def first_named() -> Column:
-    """Return the family or region that an explanation names first; where it names none, the greatest part."""
-    told = F.filter("reasons", lambda reason: reason["family"] != "catalogue")
-    places = F.transform(
-        told, lambda reason: F.struct(F.instr("explanation", reason["statement"]).alias("at"), reason["family"])
-    )
-    named = F.array_min(F.filter(places, lambda place: place["at"] > 0))
-    return F.coalesce(named["family"], F.try_element_at("reasons", F.lit(1))["family"])
-
-
 def count_sentences(recommendations: DataFrame) -> DataFrame:
     """Return, by system, how its sentences differ, and how far the parts are from the score.
 
@@ -224,3 +216,179 @@ def count_sentences(recommendations: DataFrame) -> DataFrame:
             F.max("error").alias("error"),
         )
     )
+
+
+# --- what people say of explanations --------------------------------------------------------------------------
+
+
+def some_people(people: DataFrame, size: int, seed: int, purpose: str) -> DataFrame:
+    """Return ``user_id`` of so many people at most, drawn by their ids.
+
+    Parameters
+    ----------
+    people : DataFrame
+        ``user_id``, in any number of rows.
+    purpose : str
+        Samples for unlike purposes are drawn apart.
+    """
+    return people.select("user_id").distinct().orderBy(lot(seed, purpose, "user_id"), "user_id").limit(size)
+
+
+def lot(seed: int, purpose: str, *columns: str) -> Column:
+    """Return a number that is drawn for what columns name, the same whenever it is drawn."""
+    return F.xxhash64(F.lit(seed), F.lit(purpose), *columns)
+
+
+def judgements(events: DataFrame, size: int, seed: int) -> DataFrame:
+    """Return what a sample of the people who judge explanations say of them.
+
+    The columns are ``kind, lists, system, reason, person, total, count``: the sum of what a person says of the
+    explanations of one kind of reason, and how many these are. Of one explanation a person's last word counts.
+
+    Parameters
+    ----------
+    events : DataFrame
+        The table.
+    size, seed : int
+        How many people, at most, and what chooses them.
+    """
+    said = events.where(F.col("kind").isin(*FEEDBACK_KINDS))
+    last = Window.partitionBy("user_id", "kind", "explanation_id").orderBy(F.desc("ts"), "event_id")
+    said = said.withColumn("_place", F.row_number().over(last)).where("_place = 1")
+    said = said.join(some_people(said, size, seed, "judgements"), "user_id", "left_semi")
+    told = said.select("kind", "value", F.xxhash64("user_id").alias("person"), "explanation_id")
+    told = told.withColumns(told_by_name(F.col("explanation_id")))
+    return told.groupBy("kind", "lists", "system", "reason", "person").agg(
+        F.sum("value").alias("total"), F.count("*").alias("count")
+    )
+
+
+# --- what people are told of their lists -----------------------------------------------------------------------
+
+#: Of each person so many liked tracks, those with the most evidence, tell what is liked together.
+_LIKED_TOGETHER = 200
+
+
+def opinions_of(preferences: DataFrame, tracks: DataFrame, since: str) -> DataFrame:
+    """Return ``track_id, listeners, liked, changed`` of tracks that somebody has an opinion of.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        The table.
+    tracks : DataFrame
+        ``track_id``.
+    since : str
+        `changed` is how many people's opinions were written by later runs.
+    """
+    return (
+        preferences.join(tracks, "track_id", "left_semi")
+        .groupBy("track_id")
+        .agg(
+            F.count("*").alias("listeners"),
+            F.count_if(F.col("preference") > 0).alias("liked"),
+            F.count_if(F.col("run_id") > since).alias("changed"),
+        )
+    )
+
+
+def who_like_both(preferences: DataFrame, pairs: DataFrame) -> DataFrame:
+    """Return ``known, track_id, both, liked``: how many like both tracks of pairs, and how many the known one.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        The table. Of each person the 200 strongest likes count, as in ``also_liked``.
+    pairs : DataFrame
+        ``known, track_id``.
+    """
+    evidence = F.col("preference") * F.col("confidence")
+    strongest = Window.partitionBy("user_id").orderBy(evidence.desc(), "track_id")
+    likes = preferences.where("preference > 0").withColumn("place", F.row_number().over(strongest))
+    likes = likes.where(F.col("place") <= _LIKED_TOGETHER).select("user_id", "track_id")
+    named = pairs.select("track_id").unionByName(pairs.select(F.col("known").alias("track_id"))).distinct()
+    likes = likes.join(named, "track_id", "left_semi")
+    of_known = likes.withColumnRenamed("track_id", "known")
+    both = pairs.join(of_known, "known").join(likes, ["track_id", "user_id"])
+    both = both.groupBy("known", "track_id").agg(F.count("*").alias("both"))
+    liked = of_known.groupBy("known").agg(F.count("*").alias("liked"))
+    return pairs.join(both, ["known", "track_id"], "left").join(liked, "known", "left").fillna(0, ["both", "liked"])
+
+
+def cosines_of(vectors: DataFrame, pairs: DataFrame) -> DataFrame:
+    """Return ``known, track_id, cosine`` of pairs of tracks that have vectors.
+
+    Parameters
+    ----------
+    vectors : DataFrame
+        ``track_id, vector`` of one space.
+    pairs : DataFrame
+        ``known, track_id``.
+    """
+    of_known = vectors.select(F.col("track_id").alias("known"), F.col("vector").alias("a"))
+    both = pairs.join(of_known, "known").join(vectors.select("track_id", F.col("vector").alias("b")), "track_id")
+
+    def product(a: str, b: str) -> Column:
+        terms = F.zip_with(a, b, lambda x, y: x.cast("double") * y)
+        return F.aggregate(terms, F.lit(0.0), lambda total, term: total + term)
+
+    cosine = product("a", "b") / F.sqrt(product("a", "a") * product("b", "b"))
+    return both.select("known", "track_id", cosine.alias("cosine"))
+
+
+# --- what people liked that was held out -----------------------------------------------------------------------
+
+
+def day_to_cut_at(events: DataFrame, share: float) -> str | None:
+    """Return the first day (UTC) of the newest events, no more than a share of all; the last day, if that is more.
+
+    None where all events are of one day. What is collected is a number a day.
+
+    Parameters
+    ----------
+    events : DataFrame
+        ``ts``.
+    """
+    counts = collected(events.groupBy(F.date_format("ts", "yyyy-MM-dd").alias("day")).count())
+    counts = counts.sort_values("day", ignore_index=True)
+    if len(counts) < 2:
+        return None
+    newest = counts["count"][::-1].cumsum()[::-1] / counts["count"].sum()
+    few = counts["day"][(newest <= share) & (counts.index > 0)]
+    return str(few.iloc[0] if len(few) else counts["day"].iloc[-1])
+
+
+def counted_candidates(allowed: DataFrame, listeners: DataFrame, people: int) -> dict[str, float]:
+    """Return ``tracks, listeners, novelty`` of the tracks that may be recommended: how many, and two means.
+
+    Parameters
+    ----------
+    allowed : DataFrame
+        ``track_id``.
+    listeners : DataFrame
+        ``track_id, listeners``: how many people know it.
+    people : int
+        How many people there are.
+    """
+    known = allowed.select("track_id").join(listeners, "track_id", "left").fillna(0, ["listeners"])
+    bits = F.log2(F.lit(people + 1) / (F.col("listeners") + 1))
+    row = known.agg(
+        F.count("*").alias("tracks"),
+        F.mean("listeners").alias("listeners"),
+        F.mean(F.round(bits, 6)).alias("novelty"),
+    ).first()
+    assert row is not None
+    return {name: value or 0 for name, value in row.asDict().items()}
+
+
+def first_places(chosen: DataFrame, count: int) -> DataFrame:
+    """Return ``system, user_id, track_id, place`` of the first tracks of people's lists.
+
+    Parameters
+    ----------
+    chosen : DataFrame
+        ``system, user_id, track_id, score``, all of each list.
+    """
+    best = Window.partitionBy("system", "user_id").orderBy(F.desc("score"), "track_id")
+    placed = chosen.select("system", "user_id", "track_id", F.row_number().over(best).alias("place"))
+    return placed.where(F.col("place") <= count)

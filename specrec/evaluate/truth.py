@@ -210,12 +210,16 @@ class TruthChecker:
         """All that can be read, as patterns; what was read so far is in `seen`."""
         return [form.pattern for form, _ in (*self._forms, *self._differences)]
 
+    def knows(self, *tracks: str) -> bool:
+        """Tell whether tracks are among those that may be spoken of."""
+        return set(tracks) <= self._tracks.keys()
+
     def untrue(self, rows: Iterable[Mapping[str, Any]]) -> list[Untrue]:
         """Return the sentences and statements of rows of ``recommendations`` that are not true."""
         found = []
         for row in rows:
             track, recommended = row["track_id"], row["recommended_track_id"]
-            if not {track, recommended} <= self._tracks.keys():
+            if not self.knows(track, recommended):
                 found.append(Untrue(track, recommended, "a track that the tables do not know"))
                 continue
             parts = {reason["family"]: reason["contribution"] for reason in row["reasons"]}
@@ -263,7 +267,8 @@ class TruthChecker:
             scored = {family: part for family, part in parts.items() if family != "catalogue"}
             by_model = re.fullmatch(r"what the model (\w+) hears", found[2])
             strongest = by_model[1] if by_model else _STRONGEST.get(found[2], "")
-            true = scored.get(strongest) == max(scored.values()) and max(scored.values()) > 0
+            greatest = max(scored.values(), default=0.0)
+            true = scored.get(strongest) == greatest and greatest > 0
         else:
             pieces = self._split(found[2])
             true = bool(pieces) and all(self.is_true(piece, track, recommended) for piece in pieces)

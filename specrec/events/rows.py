@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from specrec.catalogue.columns import plain_name
 from specrec.catalogue.delimited import find_dialect, read_rows
 from specrec.errors import EventsError
-from specrec.events.rules import KINDS, Rules
+from specrec.events.rules import FEEDBACK_KINDS, FEEDBACK_SCALE, KINDS, Rules
 from specrec.storage import Location
 
 #: The columns of an event, as a source names them; those that it need not have come last.
 NEEDED = ("user_id", "track_id", "kind", "ts")
-COLUMNS = (*NEEDED, "value", "listened_ms", "session_id")
+COLUMNS = (*NEEDED, "value", "listened_ms", "session_id", "explanation_id")
 
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         "listened_ms": pa.int64(),
         "ts": TIME,
         "session_id": pa.string(),
+        "explanation_id": pa.string(),
         "said": pa.string(),
         "code": pa.string(),
     }
@@ -132,7 +133,7 @@ def conform(raw: pa.Table, uri: Location) -> pa.Table:
     Examples
     --------
     >>> raw = {"user_id": [7], "track_id": ["a"], "kind": [" Play"], "ts": ["2026-01-02 03:04:05"]}
-    >>> raw |= {name: pa.nulls(1) for name in ("value", "listened_ms", "session_id")}
+    >>> raw |= {name: pa.nulls(1) for name in COLUMNS[len(NEEDED) :]}
     >>> rows = conform(pa.table(raw), Location("/events.csv"))
     >>> rows.select(["user_id", "kind"]).to_pylist()
     [{'user_id': '7', 'kind': 'play'}]
@@ -147,7 +148,7 @@ def conform(raw: pa.Table, uri: Location) -> pa.Table:
         "ts": times,
     }
     said = [_said(name, of, column[name]) for name, of in numbers.items()]
-    texts = {name: as_text(column[name]) for name in ("user_id", "track_id", "kind", "session_id")}
+    texts = {name: as_text(column[name]) for name in SCHEMA.names if name in COLUMNS and name not in numbers}
     texts["kind"] = pc.utf8_lower(texts["kind"])
     own = {"uri": pa.repeat(pa.scalar(str(uri)), raw.num_rows), "code": pa.nulls(raw.num_rows, pa.string())}
     own["said"] = _nothing_is_null(pc.utf8_rtrim(pc.binary_join_element_wise(*said, ""), ", "))
@@ -171,15 +172,16 @@ def codes(rows: pa.Table, rules: Rules, now: int) -> pa.Array:
     value = as_numbers(_whole(rows["value"]))
     listened = as_numbers(_whole(rows["listened_ms"]))
     is_rating = np.asarray(pc.fill_null(pc.equal(kind, "rating"), False))
-    low, high = rules.rating_scale
+    is_feedback = np.asarray(pc.is_in(kind, pa.array(FEEDBACK_KINDS)))
+    scales = np.select([is_rating[:, None], is_feedback[:, None]], [rules.rating_scale, FEEDBACK_SCALE], np.nan)
     wrong = {
         "no_user": is_null["user_id"],
         "no_track": is_null["track_id"],
-        "unknown_kind": ~np.asarray(pc.is_in(kind, pa.array(KINDS))),
+        "unknown_kind": ~np.asarray(pc.is_in(kind, pa.array((*KINDS, *FEEDBACK_KINDS)))),
         "no_time": is_null["ts"],
         "future_time": times > now + AHEAD_MICROSECONDS,
-        "no_value": is_rating & is_null["value"],
-        "value_out_of_range": (is_rating & ((value < low) | (value > high))) | (listened < 0),
+        "no_value": (is_rating | is_feedback) & is_null["value"],
+        "value_out_of_range": (value < scales[:, 0]) | (value > scales[:, 1]) | (listened < 0),
     }
     found = np.full(rows.num_rows, None, object)
     for code, mask in reversed(wrong.items()):

@@ -15,10 +15,11 @@ from specrec.errors import CatalogueError, EventsError, StorageError, TrackError
 from specrec.events.identity import FORGOTTEN_PREFIX, hashed, require_key
 from specrec.events.preferences import INPUT, OUTPUT, preferences
 from specrec.events.rows import COLUMNS, SCHEMA, codes, conform, read_tables
-from specrec.events.rules import EVENT_CODES, FORGOTTEN, KNOWN, Rules
+from specrec.events.rules import EVENT_CODES, FEEDBACK_KINDS, FORGOTTEN, KNOWN, Rules
 from specrec.events.sources import EventFile
 from specrec.storage import Location, open_store
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.explained import is_name_of_explanation
 from specrec.warehouse.schemas import GONE, NEW
 
 #: Events of about so many rows are one task's at once. Whole people are never divided.
@@ -162,7 +163,10 @@ def classified(
     """
     known = tracks.select("track_id", F.lit(True).alias("_is_known"))
     rows = rows.join(known, "track_id", "left")
-    code: Column = F.coalesce("code", F.when(F.col("_is_known").isNull(), F.lit("unknown_track")))
+    is_feedback = F.col("kind").isin(*FEEDBACK_KINDS)
+    is_of_none = is_feedback & ~is_name_of_explanation(F.col("explanation_id"), F.col("track_id"))
+    unknown = F.when(F.col("_is_known").isNull(), "unknown_track").when(is_of_none, "unknown_explanation")
+    code: Column = F.coalesce("code", unknown)
     if events is not None:
         rows = rows.join(events.select("event_id", F.lit(True).alias("_is_there")), "event_id", "left")
         code = F.when(F.col("_is_there"), F.lit(KNOWN)).otherwise(code)

@@ -54,6 +54,7 @@ TOLD = pa.schema(
         "explanation": pa.string(),
         "reasons": pa.list_(REASON),
         "level": pa.int32(),
+        "reason": pa.string(),  # the kind of the part that the sentence tells
         "sounds_like": pa.string(),  # the known track that the sentence says it sounds like
     }
 )
@@ -306,6 +307,7 @@ def _told(chosen: pa.Table, parts: Sequence[_Parts], titles: dict[int, str], nam
         "explanation": first.column("sentence"),
         "reasons": reasons,
         "level": chosen.column("level"),
+        "reason": first.column("kind"),
         "sounds_like": pc.if_else(is_alike, first.column("feature"), pa.scalar(None, pa.string())),
     }
     lists = pa.Table.from_pydict(told).take(pa.array(ranked))

@@ -25,6 +25,7 @@ from specrec.listeners.crowd import Crowd
 from specrec.listeners.popularity import Popularity, fit_popularity
 from specrec.listeners.reasons import TOLD, tell
 from specrec.listeners.together import pairs_liked
+from specrec.warehouse.explained import OF_PEOPLE, explanation_id
 
 #: Factors are kept to so many decimals: nearly all that Spark adds up in another order is lost in rounding.
 _DECIMALS = 5
@@ -593,6 +594,8 @@ def lists_with_reasons(preferences: DataFrame, chosen: DataFrame, model: Model) 
 def with_sound(told: DataFrame, recommendations: DataFrame) -> DataFrame:
     """Return people's lists, whose sentences say how a track sounds like a known one, where that is told already.
 
+    They are complete then, and each explanation has its name, ``explanation_id``.
+
     Parameters
     ----------
     told : DataFrame
@@ -607,7 +610,9 @@ def with_sound(told: DataFrame, recommendations: DataFrame) -> DataFrame:
     )
     both = told.join(of_pairs, ["sounds_like", "track_id"], "left")
     sentence = F.concat_ws(" ", "explanation", "sound")  # which leaves out what is null
-    return both.withColumn("explanation", sentence).drop("sound", "sounds_like")
+    both = both.withColumn("explanation", sentence)
+    name = explanation_id(OF_PEOPLE, F.col("reason"), "user_id", "track_id")
+    return both.withColumn("explanation_id", name).drop("sound", "sounds_like", "reason")
 
 
 def short_lists(lists: DataFrame, top_n: int) -> DataFrame:

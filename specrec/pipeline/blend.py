@@ -134,8 +134,7 @@ def need_blend(run: Run, fitted: Artefact, report: StageReport) -> Artefact:
     found = run.artefacts.find(of)
     if found is None or int(found.arrays["fitted"][0]) != fitted.version:
         with Kept() as kept:
-            rows = _what_was_liked(run, kept)
-        weights, people = _learned(rows)
+            weights, people = _learned(_what_was_liked(run, run.warehouse.read("preferences"), kept))
         arrays = {"weights": weights, "fitted": np.array([fitted.version])}
         run.publish([NewArtefact(of, arrays, people, None, f"listeners {fitted.version}")])
         found = run.artefacts.need(of)
@@ -144,6 +143,19 @@ def need_blend(run: Run, fitted: Artefact, report: StageReport) -> Artefact:
         for name, weight in zip(COMPONENTS, weights, strict=True):
             report.record("weight", float(weight), f"{name}/{level}")
     return found
+
+
+def learned_weights(run: Run, preferences: DataFrame, kept: Kept) -> Float64Array:
+    """Return what each component counts, learned on some preferences alone, shape (levels, components).
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        ``user_id, track_id, preference, confidence``.
+    kept : Kept
+        Keeps what is computed on the way.
+    """
+    return _learned(_what_was_liked(run, preferences, kept))[0]
 
 
 def _learned(rows: pd.DataFrame) -> tuple[Float64Array, int]:
@@ -160,11 +172,11 @@ def _learned(rows: pd.DataFrame) -> tuple[Float64Array, int]:
     ), people
 
 
-def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
+def _what_was_liked(run: Run, preferences: DataFrame, kept: Kept) -> pd.DataFrame:
     """Return ``person, user_id, level, code, components, is_liked`` of tracks for those who were set aside."""
-    read, config = run.warehouse.read, run.config
+    config = run.config
     listeners, seed = config.listeners, config.fit.seed
-    preferences = read("preferences").select("user_id", "track_id", "preference", "confidence")
+    preferences = preferences.select("user_id", "track_id", "preference", "confidence")
     people = preferences.select("user_id").distinct()
     most = min(listeners.blend_sample, int(_MOST_SET_ASIDE * people.count()))
     if most < _FEWEST:
@@ -174,7 +186,7 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
     mine = preferences.join(aside, "user_id", "left_semi")
     half = mine.withColumn("is_hidden", F.pmod(_lot(seed, "user_id", "track_id"), F.lit(2)) == 0)
     hidden = half.where(F.col("is_hidden") & (F.col("preference") > 0)).select("user_id", "track_id")
-    shown, count = _shown(half.where(~F.col("is_hidden")), aside, most, listeners.few_preferences, seed)
+    shown, count = shown_at_levels(half.where(~F.col("is_hidden")), aside, most, listeners.few_preferences, seed)
     vectors = vectors_of_content(run)
     everybody = kept.keep(shown.select("user_id").distinct())
     known = shown.where("track_id is not null").drop("person")
@@ -199,7 +211,7 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
     return collected.sort_values(["user_id", "code"], ignore_index=True)
 
 
-def _shown(half: DataFrame, people: DataFrame, count: int, few: int, seed: int) -> tuple[DataFrame, int]:
+def shown_at_levels(half: DataFrame, people: DataFrame, count: int, few: int, seed: int) -> tuple[DataFrame, int]:
     """Return what is shown of each person, who stands for three: one of whom nothing is known, little, and much.
 
     Returns

@@ -41,18 +41,18 @@ from specrec.evaluate.spark import (
     count_times,
     draw_samples,
     facts_of,
-    first_named,
     in_recordings,
     most_popular,
     share_of_likes,
     sizes_of_genres,
     what_is_known,
 )
+from specrec.pipeline.evaluate_people import CheckerOf, measure_people
 from specrec.pipeline.hashes import recommend_hash
 from specrec.pipeline.run import Run, open_run
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.contributions import Parts, parts_of, shares_of
-from specrec.recommend.spark import choose_lists, nearness
+from specrec.recommend.spark import choose_lists, first_named, nearness
 from specrec.settings import System
 from specrec.warehouse.reader import Reader
 
@@ -97,9 +97,11 @@ def evaluate(config: Config) -> Evaluation:
         found.sort(key=lambda of: (order[of.metric], of.slice))
         stamp = {"run_id": run.run_id, "computed_at": datetime.now(UTC)}
         run.warehouse.append_few("evaluation", [vars(of) | stamp for of in found])
-        measured = {of.metric for of in found}
+        measured, has_events = {of.metric for of in found}, config.listeners.events is not None
         left_out = {
-            name: _why_left_out(name, metric, reasons) for name, metric in METRICS.items() if name not in measured
+            name: _why_left_out(name, metric, reasons)
+            for name, metric in METRICS.items()
+            if name not in measured and (has_events or not metric.needs_events)
         } | {name: why for name, why in reasons.items() if name in BASELINES}
         report.rows_out = len(found)
         report.details |= {"left_out": ", ".join(left_out)} if left_out else {}
@@ -140,7 +142,10 @@ def _measure(run: Run, counts: Mapping[str, int], reasons: dict[str, str]) -> It
     yield from _vectors(run, sample, bootstrap, reasons)
     yield from _overlap(run, sample, bootstrap, reasons)
     yield from M.sentences(count_sentences(run.warehouse.read("recommendations")).collect())  # one row a system
-    yield from _truth(run, sample, bootstrap)
+    checker_of = _checkers(run)
+    yield from _truth(run, sample, checker_of, bootstrap)
+    if run.config.listeners.events is not None:
+        yield from measure_people(run, checker_of, bootstrap, reasons)
     yield from _reads(run, sample, bootstrap)
 
 
@@ -289,16 +294,25 @@ def _overlap(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
     yield from M.overlap(sample.facts, frame.sort_values("track_id", ignore_index=True), bootstrap)
 
 
-def _truth(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measurement]:
-    """Measure, on the sample's lists, which explanations another reader of the tables finds true."""
-    facts, lists = sample.facts, sample.recommended.only(sample.asked["any"])
-    tracks = _values(run, few_tracks(run.warehouse.spark, lists.track_ids(run.config.systems)))
+def _checkers(run: Run) -> CheckerOf:
+    """Return what makes readers of explanations of some tracks; what is usual is collected once for all."""
     fit = run.config.fit
     drawn = sample_tracks(run.warehouse.read("audio_features").select("track_id"), fit.sample_tracks, fit.seed)
     catalogue = _values(run, drawn)
     slack = fit.max_statistics_shift / 100 + (0.0 if len(catalogue) < fit.sample_tracks else _SAMPLED_SHARE)
+
+    def checker_of(track_ids: pd.Series) -> truth.TruthChecker:
+        chosen = few_tracks(run.warehouse.spark, track_ids)
+        return truth.TruthChecker(_values(run, chosen), catalogue, slack, _liked_both(run, chosen))
+
+    return checker_of
+
+
+def _truth(run: Run, sample: Sample, checker_of: CheckerOf, bootstrap: Bootstrap) -> Iterator[Measurement]:
+    """Measure, on the sample's lists, which explanations another reader of the tables finds true."""
+    facts, lists = sample.facts, sample.recommended.only(sample.asked["any"])
+    checker = checker_of(lists.track_ids(run.config.systems))
     chosen = few_tracks(run.warehouse.spark, pd.Series(facts.ids[lists.tracks]))
-    checker = truth.TruthChecker(tracks, catalogue, slack, _liked_both(run, chosen))
     columns = ("system", "track_id", "recommended_track_id", "explanation", "reasons", "score")
     rows = run.warehouse.read("recommendations").select(*columns).join(chosen, "track_id", "left_semi").collect()
     told = [row.asDict(recursive=True) for row in rows]

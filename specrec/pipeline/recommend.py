@@ -38,6 +38,7 @@ from specrec.recommend.spark import (
     compare_inputs,
     compare_lists,
     explain_lists,
+    first_named,
     inputs_of_lists,
     lists_that_may_change,
     profiles,
@@ -48,6 +49,7 @@ from specrec.recommend.spark import (
 )
 from specrec.settings import System, as_recorded
 from specrec.warehouse.artefacts import Artefact
+from specrec.warehouse.explained import OF_TRACKS, explanation_id
 from specrec.warehouse.schemas import GONE, MOVED, NEW
 from specrec.warehouse.tables import by_part, states_of
 
@@ -247,7 +249,8 @@ class _Lists:
             pairs = with_likes(pairs, run.warehouse.read("also_liked"), of_listeners)
         lists = explain_lists(pairs, profile, config, self._explainer)
         hashes = by_part("system", {system: str(recommend_hash(config, system)) for system in config.systems})
-        made_with = {"statistics_version": F.lit(self._statistics), "config_hash": hashes}
+        name = explanation_id(OF_TRACKS, first_named(), "track_id", "recommended_track_id")
+        made_with = {"statistics_version": F.lit(self._statistics), "explanation_id": name, "config_hash": hashes}
         return lists.withColumns({**made_with, **run.stamp()})
 
     def _make_all(self, compared: DataFrame, states: Mapping[System, str]) -> None:

@@ -35,7 +35,7 @@ PAIR = [*LIST, "recommended_track_id"]
 _NAMES = "track_id string, allowed boolean, artists array<string>, albums array<struct<album:string,artist:string>>"
 _CHOSEN = "system string, track_id string, rank int, recommended_track_id string, score double, affinity double"
 _COMPARED = "track_id string, jaccard double, rank_biased_overlap double, in_both int"
-_WRITTEN_LATER = ("statistics_version", "config_hash", "run_id", "computed_at")
+_WRITTEN_LATER = ("statistics_version", "explanation_id", "config_hash", "run_id", "computed_at")
 _EXPLAINED = T.StructType(
     [T.StructField(f.name, f.dataType) for f in RECOMMENDATIONS.fields if f.name not in _WRITTEN_LATER]
 )
@@ -382,6 +382,16 @@ def _explain(explainer: Explainer, config: Config) -> Callable[[Batches], Batche
                 yield explain_batch(rows, system, explainer, config)
 
     return explain
+
+
+def first_named() -> Column:
+    """Return the family or region that an explanation names first; where it names none, the greatest part."""
+    told = F.filter("reasons", lambda reason: reason["family"] != "catalogue")
+    places = F.transform(
+        told, lambda reason: F.struct(F.instr("explanation", reason["statement"]).alias("at"), reason["family"])
+    )
+    named = F.array_min(F.filter(places, lambda place: place["at"] > 0))
+    return F.coalesce(named["family"], F.try_element_at("reasons", F.lit(1))["family"])
 
 
 def compare_lists(recommendations: DataFrame) -> DataFrame:

@@ -31,6 +31,12 @@ _TEXTS = T.MapType(T.StringType(), T.StringType())
 _TRACK_ID = _field("track_id", _TEXT, "the catalogue's own name of the track", nullable=False)
 _RUN_ID = _field("run_id", _TEXT, "the run that wrote this row", nullable=False)
 _COMPUTED_AT = _field("computed_at", _TIME, "when this row was computed (UTC)", nullable=False)
+_EXPLANATION_ID = _field(
+    "explanation_id",
+    _TEXT,
+    "names the explanation in events of kind clear and trust (specrec.warehouse.explained); null: of before there "
+    "were names",
+)
 _AUDIO_HASH = _field("audio_hash", _TEXT, "the audio configuration that this was made with")
 _CONTENT_HASH = _field("content_hash", _TEXT, "SHA-256 of the file's bytes")
 
@@ -264,6 +270,7 @@ RECOMMENDATIONS = T.StructType(
         _field("track_seconds", _DOUBLE, "where in the track's file the best-matching excerpt starts"),
         _field("recommended_seconds", _DOUBLE, "where in the recommended track's file it starts"),
         _field("statistics_version", _INT, "version of catalogue_statistics that the explanation is true of"),
+        _EXPLANATION_ID,
         _field("config_hash", _TEXT, "the configuration that this row depends on"),
         _RUN_ID,
         _COMPUTED_AT,
@@ -343,6 +350,7 @@ USER_RECOMMENDATIONS = T.StructType(
             "how much is known of the person: 0 nothing, 1 little (listeners.few_preferences), 2 much",
             nullable=False,
         ),
+        _EXPLANATION_ID,
         _field("input_hash", _TEXT, "what the person's lists were made from, in short", nullable=False),
         _RUN_ID,
         _COMPUTED_AT,
@@ -431,11 +439,14 @@ EVENTS = T.StructType(
         _field("event_id", _TEXT, "hash of all that the event says: what comes twice is one", nullable=False),
         _field("user_id", _TEXT, _USER_ID.metadata["comment"], nullable=False),
         _TRACK_ID,
-        _field("kind", _TEXT, "rating, like, dislike, play, skip or save", nullable=False),
-        _field("value", _DOUBLE, "of a rating: how good, by listeners.rating_scale"),
+        _field(
+            "kind", _TEXT, "rating, like, dislike, play, skip, save; of a reason clear or trust", nullable=False
+        ),
+        _field("value", _DOUBLE, "of a rating: how good, by listeners.rating_scale; of clear and trust: 1 to 5"),
         _field("listened_ms", _LONG, "for how long it was heard, in ms; null: the source does not say"),
         _field("ts", _TIME, "when it was, of a play when it began (UTC)", nullable=False),
         _field("session_id", _TEXT, "what was done in one go, by the source"),
+        _field("explanation_id", _TEXT, "of clear and trust: the explanation that is judged"),
         _RUN_ID,
     ]
 )
@@ -454,6 +465,7 @@ REFUSED_EVENTS = T.StructType(
         _field("ts", _TIME, "as in events"),
         _field("session_id", _TEXT, "as in events"),
         _field("said", _TEXT, "what cannot be read, as it is written"),
+        _field("explanation_id", _TEXT, "as in events"),
         _RUN_ID,
     ]
 )
@@ -558,7 +570,9 @@ EVALUATION = T.StructType(
         _RUN_ID,
         _field("system", _TEXT, "a system, a baseline, or features+spectrogram: the two together", nullable=False),
         _field("metric", _TEXT, "one of specrec.evaluate.metrics.METRICS", nullable=False),
-        _field("slice", _TEXT, "the genre that it is of; empty: all tracks", nullable=False),
+        _field(
+            "slice", _TEXT, "the genre, kind of reason, or people and tracks it is of; empty: all", nullable=False
+        ),
         _field("value", _DOUBLE, "the figure", nullable=False),
         _field("low", _DOUBLE, "lower end of its 95 % bootstrap interval; null: not resampled"),
         _field("high", _DOUBLE, "upper end"),

@@ -35,6 +35,7 @@ import results
 from scipy import sparse
 
 from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from specrec.evaluate.ranking import ndcg, precision
 from specrec.listeners.als import fold_in
 from specrec.listeners.blend import learn_weights, learn_weights_that_help
 from specrec.listeners.popularity import fit_popularity
@@ -130,12 +131,10 @@ def top(scores: Scores, excluded: BoolArray, seed: int) -> Int64Array:
 
 def measured(lists: Int64Array, test: Float64Array) -> Float64Array:
     """Return precision and nDCG of each person, shape (2, people); NaN of those who are not in the test."""
-    discounts = 1 / np.log2(np.arange(2, FIRST + 2))
     gains = np.maximum(test - (RELEVANT - 1), 0)
     found = np.take_along_axis(gains, lists, axis=1)
-    best = -np.sort(-gains, axis=1)[:, :FIRST] @ discounts
-    ndcg = np.divide(found @ discounts, best, out=np.zeros(len(best)), where=best > 0)
-    values = np.stack([(found > 0).mean(axis=1), ndcg])
+    shares, _ = precision(found > 0, np.ones(found.shape, bool), FIRST)
+    values = np.stack([shares, np.nan_to_num(ndcg(found, gains, FIRST))])
     return np.where((test > 0).any(axis=1), values, np.nan)
 
 

@@ -47,6 +47,7 @@ def of_lists(warehouse: Warehouse, rows: Rows, kinds: dict[Key, str] | None = No
         "track_seconds": F.lit(1.5),
         "recommended_seconds": F.lit(None).cast("double"),
         "statistics_version": F.lit(1),
+        "explanation_id": F.lit("e"),
         "config_hash": F.lit("c"),
         "computed_at": F.lit(datetime(2026, 1, 1, tzinfo=UTC)),
     }

@@ -105,6 +105,7 @@ class Service:
             F.lit(1.5).alias("track_seconds"),
             F.lit(None).cast("double").alias("recommended_seconds"),
             F.lit(1).alias("statistics_version"),
+            F.lit("e").alias("explanation_id"),
             F.lit("c").alias("config_hash"),
             F.lit(run).alias("run_id"),
             F.lit(NOW).alias("computed_at"),

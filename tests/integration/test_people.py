@@ -12,10 +12,14 @@ import deltalake
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from deltalake import DeltaTable
 from nights import Night, read_csv, untrue, write_csv
+from preferred import expected
 
 from specrec.cli import main
 from specrec.demo.listeners import render_listeners
+from specrec.evaluate.metrics import Measurement
+from specrec.pipeline.evaluate import evaluate
 
 PEOPLE = ("listen", "factors", "people")
 OF_PEOPLE = ("user_recommendations", "told_tracks", "people_without_list")
@@ -300,3 +304,114 @@ def test_the_command_prints_a_person_s_list_and_says_who_is_not_known(with_peopl
     other = CliRunner().invoke(main, ["recommend-for", "listener-003", "--system", "magic", *arguments])
     assert other.exit_code == 2
     assert "there are no lists of the system 'magic'" in other.output
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------
+
+LIE = "Because it is the best."
+
+
+@pytest.fixture(scope="module")
+def judged(
+    with_people: Night, events: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Night, dict[str, list[dict[str, Any]]]]:
+    """A night on which people judge explanations, some of them in vain; then one explanation is made a lie."""
+    folder = tmp_path_factory.mktemp("judged")
+    shutil.copytree(with_people.warehouse, folder / "warehouse")
+    shutil.copytree(events, folder / "events")
+    settings = (f"listeners.events={folder}/events", *SETTINGS)
+    night = Night(with_people.catalogue, f"{folder}/warehouse", settings)
+    of_people, of_tracks = (_lists(night)["listener-001"], night.reader.rows("recommendations"))
+    spectrogram, features = (
+        next(row for row in of_tracks if row["system"] == system) for system in ("spectrogram", "features")
+    )
+    said = [
+        ("listener-001", of_people[0]["track_id"], "clear", 4, of_people[0]["explanation_id"]),
+        ("listener-001", of_people[0]["track_id"], "clear", 2, of_people[0]["explanation_id"]),  # at last
+        ("listener-001", of_people[1]["track_id"], "clear", 5, of_people[1]["explanation_id"]),
+        ("somebody new", of_people[0]["track_id"], "clear", 3, of_people[0]["explanation_id"]),
+        ("somebody new", spectrogram["recommended_track_id"], "trust", 4, spectrogram["explanation_id"]),
+        ("listener-001", features["recommended_track_id"], "trust", 3, features["explanation_id"]),
+        # of another track, cut off, and none
+        ("listener-001", of_people[1]["track_id"], "trust", 1, of_people[0]["explanation_id"]),
+        ("listener-001", of_people[0]["track_id"], "trust", 1, of_people[0]["explanation_id"][:-1]),
+        ("listener-001", of_people[0]["track_id"], "trust", 1, ""),
+    ]
+    names = ("user_id", "track_id", "kind", "value", "explanation_id")
+    rows = [dict(zip(names, map(str, row), strict=True)) for row in said]
+    write_csv(
+        folder / "events" / "said.csv", [row | {"ts": f"2025-06-01T10:{at:02}:00Z"} for at, row in enumerate(rows)]
+    )
+    night.run(stages=("listen",))
+    lists = _lists(night)
+    victim = lists["listener-004"][0]
+    where = f"user_id = 'listener-004' AND track_id = '{victim['track_id']}'"
+    DeltaTable(folder / "warehouse" / "user_recommendations").update({"explanation": f"'{LIE}'"}, where)
+    return night, lists
+
+
+def test_each_explanation_has_a_name_and_what_is_said_of_it_is_no_preference(
+    judged: tuple[Night, dict[str, list[dict[str, Any]]]], with_people: Night
+) -> None:
+    night, lists = judged
+    rows = [row for of in lists.values() for row in of] + night.reader.rows("recommendations")
+    assert len({row["explanation_id"] for row in rows}) == len(rows)
+    assert {row["explanation_id"].split(".")[1] for row in rows} == {row["system"] for row in rows}
+    assert night.rows("preferences") == with_people.rows("preferences")
+    assert [row["code"] for row in night.rows("refused_events")] == ["unknown_explanation"] * 3
+    assert sum(row["explanation_id"] is not None for row in night.rows("events")) == 6
+
+
+def test_lists_reasons_and_what_people_say_of_them_are_measured(
+    judged: tuple[Night, dict[str, list[dict[str, Any]]]],
+) -> None:
+    night, lists = judged
+    few = ("evaluate.resamples=20", "evaluate.sample_tracks=5", "listeners.als_iterations=2")
+    found = evaluate(night.config(*few))
+    by = {(of.system, of.metric, of.slice): of for of in found.measurements}
+    assert not {name for name in found.left_out if name.startswith("people_")} - {"people_explanation_trust"}
+
+    kinds = [row["explanation_id"].split(".")[2] for row in lists["listener-001"]]
+    assert by["hybrid", "people_explanation_clear", ""].value == (np.mean([2, 5]) + 3) / 2
+    assert by["hybrid", "people_explanation_clear", kinds[0]].n == 2
+    trusted = [by[system, "explanation_trust", ""].value for system in ("spectrogram", "features")]
+    assert trusted == [4, 3]
+
+    true = by["hybrid", "people_explanation_truth", ""]
+    assert true.details == {"untrue": LIE}
+    assert true.value == pytest.approx(1 - 1 / len(lists["listener-004"]) / len(lists))
+    assert by["hybrid", "people_explanation_error", ""].value < 1e-6
+
+    _check_held_out_by_time(night, by)
+    asked = by["hybrid", "people_novelty", "by user"].n
+    assert asked <= 10
+    assert by["hybrid", "people_novelty", "by user, cold people"].n == 10
+    for system in ("hybrid", "content", "als", "item_based", "popularity", "average", "random"):
+        for split in ("by time", "by user"):
+            assert 0 <= by[system, "people_ndcg_at_10", split].value <= 1
+    cold = "by user, cold people"
+    assert by["als", "people_recall_at_10", cold].value == 0  # nothing is known of them by which it could tell
+
+
+def _check_held_out_by_time(night: Night, by: dict[tuple[str, str, str], Measurement]) -> None:
+    """Compare who is asked, and what random tracks are worth, with what plain loops over the events come to."""
+    length = {row["track_id"]: row["duration_ms"] for row in night.rows("tracks")}
+    events = [
+        row | {"ts": round(row["ts"].timestamp() * 1e6), "duration_ms": length[row["track_id"]]}
+        for row in night.rows("events", ())
+        if row["explanation_id"] is None
+    ]
+    days = sorted({row["ts"] // 86_400_000_000 for row in events})
+    shares = {day: np.mean([row["ts"] // 86_400_000_000 >= day for row in events]) for day in days[1:]}
+    first = min(day for day in shares if shares[day] <= 0.2)
+    rules = night.config().listeners.rules
+    old, new = (
+        expected([row for row in events if (row["ts"] // 86_400_000_000 < first) == is_old], rules)
+        for is_old in (True, False)
+    )
+    liked = Counter(user for (user, track), (value, _) in new.items() if value > 0 and (user, track) not in old)
+    heard = Counter(user for user, _ in old)
+    chances = [count / (len(length) - heard[user]) for user, count in liked.items()]
+    of = by["random", "people_precision_at_10", "by time"]
+    assert (of.value, of.n) == (pytest.approx(np.mean(chances)), len(liked))
+    assert by["hybrid", "people_recall_at_10", "by time"].n == len(liked)

@@ -24,7 +24,7 @@ from specrec.errors import CatalogueError, ConfigError, EventsError
 from specrec.events.identity import HASH_KEY, hashed, require_key, scheme, stored_ids
 from specrec.events.preferences import INPUT, preferences
 from specrec.events.rows import AHEAD_MICROSECONDS, COLUMNS, SCHEMA, as_times, codes, conform, read_tables
-from specrec.events.rules import EVENT_CODES, KINDS, Rules
+from specrec.events.rules import EVENT_CODES, FEEDBACK_KINDS, KINDS, Rules
 from specrec.events.sources import find_files
 from specrec.listeners.config import ListenersConfig
 from specrec.storage import Location
@@ -126,6 +126,16 @@ def test_a_track_that_is_not_in_the_catalogue_ends_the_play_before_it(seed: int)
     assert unknown["preference"] == 1
 
 
+def test_what_people_say_of_reasons_says_nothing_of_tracks() -> None:
+    events = some_events(2, 60)
+    newest = max(event["ts"] for event in events)
+    said = [
+        event | {"event_id": f"said-{number}", "kind": kind, "value": 1.0, "ts": newest + 400 * DAY + number}
+        for number, (event, kind) in enumerate(zip(events, FEEDBACK_KINDS * 30, strict=True))
+    ]
+    assert made([*events, *said]) == made(events)
+
+
 def test_no_events_make_no_preferences() -> None:
     assert made([]) == []
     gone = some_events(0, 1)[0] | {"kind": "rating", "value": 9.0}  # on a scale of before
@@ -223,6 +233,11 @@ def test_each_row_that_cannot_be_used_has_its_code() -> None:
         ("value_out_of_range", {"kind": "rating", "value": "5.01"}),
         ("value_out_of_range", {"listened_ms": "-1"}),
         ("no_user", {"user_id": "", "kind": "hate"}),  # the first that is wrong
+        ("no_value", {"kind": "clear"}),
+        ("value_out_of_range", {"kind": "trust", "value": "0.9"}),
+        ("value_out_of_range", {"kind": "clear", "value": "5.5"}),
+        (None, {"kind": "trust", "value": "5"}),
+        (None, {"kind": "play", "value": "7"}),  # says nothing of a play
         (None, {"ts": tomorrow.isoformat()}),
         (None, {"kind": "rating", "value": "1"}),
     ]
@@ -330,5 +345,5 @@ def test_people_are_hashed_by_the_key_of_the_environment_alone(monkeypatch: pyte
 def test_a_hash_is_rfc_2104s() -> None:
     # test case 2 of RFC 4231
     assert hashed("what do ya want for nothing?", b"Jefe") == "5bdcc146bf60754e6a042426089575c7"
-    assert len(COLUMNS) == 7
+    assert len(COLUMNS) == 8
     assert math.isclose(sum(RULES.weights.values()), 17)
