@@ -217,8 +217,8 @@ class _Wrong:
         if self._lacking:
             raise CatalogueError(
                 f"{self._lacking} rows of {self._path} have not the {len(self._dialect.header)} cells of its "
-                f"header, the first in line {self._first_lacking}: nothing of it was read. Was it cut short, or is a "
-                f"text with a {_called(self._dialect.delimiter)} not in quotes?"
+                f"header, the first in line {self._first_lacking}: nothing of it was read. Was it cut short, or is "
+                f"a text with a {_called(self._dialect.delimiter)} not in quotes?"
             )
         if self._swallowed:
             raise CatalogueError(

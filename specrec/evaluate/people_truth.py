@@ -69,6 +69,8 @@ class PeopleTables:
         Of each track, how many people like it among those whose opinion is known; absent: nobody's is.
     both : mapping of Count
         Of each pair, how many people like both among those who like the known one.
+    nearby : mapping of Count
+        Of a person and a track, how many like it of those whose taste is nearest to the person's.
     fitted : collection of str
         The tracks that there were when all listeners were last looked at.
     cosines : mapping of float
@@ -81,6 +83,7 @@ class PeopleTables:
     preferences: Mapping[str, Mapping[str, float]]
     opinions: Mapping[str, Count]
     both: Mapping[Pair, Count]
+    nearby: Mapping[tuple[str, str], Count]
     fitted: Collection[str]
     cosines: Mapping[Pair, float]
     sounds: Mapping[Pair, Row]
@@ -121,6 +124,7 @@ class PeopleTruthChecker:
             f"{share} who like {title} like it too": self._together(likes=True),
             f"{share} who like {title}, which you do not, like it too": self._together(likes=False),
             "what else you know, by how many people like both": self._others("item_based"),
+            r"(\d+) of the (\d+) people whose taste is nearest to yours like it": self._nearby,
             f"{many} know it": self._known,
             "it came after listeners were last looked at as a whole": self._is_new,
             "nobody's opinion of it is known yet": self._unheard,
@@ -141,6 +145,7 @@ class PeopleTruthChecker:
             r"By the sound of the tracks that you know\.": self._others("content"),
             rf"{share} who like {title}, as you do, like it too\.": self._together(likes=True),
             r"By how many people like it who like what you know\.": self._others("item_based"),
+            r"(\d+) of the (\d+) people whose taste is nearest to yours like it\.": self._nearby,
             rf"Popular: {many} know it, and (\d+) of them like it\.": lambda row, reason, words: self._liked(
                 row, reason, words[::-1]
             ),
@@ -243,6 +248,11 @@ class PeopleTruthChecker:
             return reason["family"] == family and reason["feature"] is None and bool(known.keys() - named)
 
         return check
+
+    def _nearby(self, row: Row, reason: Row, words: Sequence[str]) -> bool:
+        counted = self._of.nearby.get((row["user_id"], row["track_id"]), Count(0, 0))
+        of, among = int(words[0]), int(words[1])
+        return reason["family"] == "user_based" and counted.is_told(of, among) and 0 < of <= among
 
     def _opinions(self, row: Row) -> Count:
         return self._of.opinions.get(row["track_id"], Count(0, 0))

@@ -315,6 +315,37 @@ def who_like_both(preferences: DataFrame, pairs: DataFrame) -> DataFrame:
     return pairs.join(both, ["known", "track_id"], "left").join(liked, "known", "left").fillna(0, ["both", "liked"])
 
 
+def nearest_who_like(
+    preferences: DataFrame, crowd: DataFrame, listed: DataFrame, *, nearest: int, least: int, shrinkage: float
+) -> DataFrame:
+    """Return ``user_id, track_id, liked, among``: how many of the nearest people like a track.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        The table, of the people in `listed`.
+    crowd : DataFrame
+        The table: whom people are compared with.
+    listed : DataFrame
+        ``user_id, track_id``: some people, and the tracks of their lists.
+    nearest, least, shrinkage
+        ``listeners.nearest``, ``min_together`` and ``together_shrinkage``.
+    """
+    likes = preferences.where("preference > 0").select("user_id", "track_id")
+    theirs = crowd.select(F.col("user_id").alias("other"), "track_id")
+    both = likes.join(theirs, "track_id").where("user_id <> other").groupBy("user_id", "other")
+    both = both.agg(F.count("*").alias("both")).where(F.col("both") >= least)
+    both = both.join(likes.groupBy("user_id").agg(F.count("*").alias("mine")), "user_id")
+    both = both.join(theirs.groupBy("other").agg(F.count("*").alias("others")), "other")
+    near = F.col("both") / F.sqrt(F.col("mine") * F.col("others")) * (F.col("both") / (F.col("both") + shrinkage))
+    best = Window.partitionBy("user_id").orderBy(near.desc(), "other")
+    found = both.withColumn("place", F.row_number().over(best)).where(F.col("place") <= nearest)
+    found = found.select("user_id", "other")
+    among = found.groupBy("user_id").agg(F.count("*").alias("among"))
+    liked = found.join(theirs, "other").join(listed, ["user_id", "track_id"]).groupBy("user_id", "track_id")
+    return liked.agg(F.count("*").alias("liked")).join(among, "user_id")
+
+
 def cosines_of(vectors: DataFrame, pairs: DataFrame) -> DataFrame:
     """Return ``known, track_id, cosine`` of pairs of tracks that have vectors.
 

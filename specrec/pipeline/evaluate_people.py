@@ -34,6 +34,7 @@ from specrec.evaluate.spark import (
     first_places,
     judgements,
     lot,
+    nearest_who_like,
     opinions_of,
     some_people,
     who_like_both,
@@ -116,12 +117,13 @@ def _truth(run: Run, checker_of: CheckerOf, bootstrap: Bootstrap) -> Iterator[Me
     }
     pairs = pd.DataFrame(sorted(of_pairs), columns=["known", "track_id"])
     named = pd.concat([pd.Series([row["track_id"] for row in told]), pairs["known"]]).drop_duplicates()
-    checker = PeopleTruthChecker(_tables(run, people, pairs, named), checker_of(named))
+    listed = lists.select("user_id", "track_id").join(people, "user_id", "left_semi").distinct()
+    checker = PeopleTruthChecker(_tables(run, people, listed, pairs, named), checker_of(named))
     for system in sorted({row["system"] for row in told}):
         yield from M.truth(system, [row for row in told if row["system"] == system], checker, bootstrap)
 
 
-def _tables(run: Run, people: DataFrame, pairs: pd.DataFrame, named: pd.Series) -> PeopleTables:
+def _tables(run: Run, people: DataFrame, listed: DataFrame, pairs: pd.DataFrame, named: pd.Series) -> PeopleTables:
     """Return what the tables say of the people and tracks that statements are of."""
     read, spark = run.warehouse.read, run.warehouse.spark
     few, preferences = few_tracks(spark, named), read("preferences")
@@ -136,7 +138,16 @@ def _tables(run: Run, people: DataFrame, pairs: pd.DataFrame, named: pd.Series) 
     mine = collected(preferences.select(*_OPINION[:3]).join(people, "user_id", "left_semi"))
     opinions = collected(opinions_of(preferences, few, since)).set_index("track_id")
     both = collected(who_like_both(preferences, of_pairs))
-    space = run.config.listeners.space
+    config = run.config.listeners
+    nearby = nearest_who_like(
+        preferences.join(people, "user_id", "left_semi"),
+        read("crowd"),
+        listed,
+        nearest=config.nearest,
+        least=config.min_together,
+        shrinkage=config.together_shrinkage,
+    )
+    space = config.space
     vectors = read("embeddings").where(F.col("space") == space).select("track_id", "vector")
     cosines = collected(cosines_of(vectors, of_pairs))
     sounds = read("recommendations").where(F.col("system") == space)
@@ -162,6 +173,10 @@ def _tables(run: Run, people: DataFrame, pairs: pd.DataFrame, named: pd.Series) 
                 int(changed.get(row.known, 0) + changed.get(row.track_id, 0)) + gone,
             )
             for row in both.itertuples()
+        },
+        nearby={
+            (row.user_id, row.track_id): Count(int(row.liked), int(row.among), gone)
+            for row in collected(nearby).itertuples()
         },
         fitted=set(collected(fitted.select("track_id").join(few, "track_id", "left_semi"))["track_id"]),
         cosines={(row.known, row.track_id): row.cosine for row in cosines.itertuples()},
@@ -293,11 +308,13 @@ def _held_out(run: Run, kept: Kept, split: Split, of: _Asked, bootstrap: Bootstr
     known = known_to(run, of.shown, everybody, of.count, fitted=fitted, vectors=vectors)
     tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
     limited = config.model_copy(update={"familiar_share": 0.0})
-    found = found_tracks(kept.keep(packed_people(known, model)), tracks, model, limited)
+    found = found_tracks(
+        kept.keep(packed_people(known, model, crowd_of(fitted.crowd, config))), tracks, model, limited
+    )
     heard = of.people.select("user_id", "person").join(of.heard, "person").drop("person")
     found = found.join(heard, ["user_id", "track_id"], "left_anti").select(*found.columns)
     most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
-    first = first_places(chosen_tracks(found, of.count, limited, most), P.FIRST)
+    first = first_places(chosen_tracks(found, of.count, limited, most, vectors.rows), P.FIRST)
 
     listeners = fitted.tracks.select("track_id", "listeners")
     is_cold = (F.coalesce("listeners", F.lit(0)) < config.new_below).alias("is_cold")
