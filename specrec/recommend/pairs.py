@@ -114,7 +114,7 @@ def _side_of_batch(rows: pa.RecordBatch, prefix: str, spaces: Collection[str]) -
         measures=measures_of(column),
         attributes={name: column(f"catalogue_{name}") for name in ATTRIBUTES},
         tags=_by_row(tags, len(rows)),
-        is_predicted=column(predicted) > 0 if predicted in rows.schema.names else None,
+        is_predicted=column("is_predicted") > 0 if predicted in rows.schema.names else None,
     )
 
 

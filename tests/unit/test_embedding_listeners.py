@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from specrec.arrays import BoolArray, Float64Array
@@ -25,12 +26,14 @@ from specrec.embedding.listeners import (
 )
 from specrec.embedding.spaces import needed_for, spaces_of
 from specrec.embedding.spaces.listeners import UNHEARD, ListenersSpace
+from specrec.embedding.spectrogram import REGIONS
+from specrec.embedding.statistics import ATTRIBUTES, COLUMNS
 from specrec.errors import ConfigError
 from specrec.evaluate import truth
 from specrec.pipeline.hashes import recommend_hash
 from specrec.recommend.explain import Explainer, explainer_of
 from specrec.recommend.facts import listeners
-from specrec.recommend.pairs import ListedPairs, Side
+from specrec.recommend.pairs import ListedPairs, Side, pairs_of, pairs_of_batch
 from specrec.warehouse.artefacts import Artefact
 
 FACTORS, DIMENSIONS, ARTISTS = 3, 5, 60
@@ -335,6 +338,25 @@ def test_what_is_said_of_listeners_is_read_again_and_true() -> None:
 def test_what_is_false_of_listeners_is_found(track: str, other: str, cosine: float, statement: str) -> None:
     untrue = _checker().untrue([_row(track, other, cosine, statement)])
     assert {of.statement for of in untrue} == {statement, f"By who likes them: {statement}."}
+
+
+def test_a_batch_of_pairs_says_the_same_as_a_frame() -> None:
+    count, lists = 3, {"spectral_contrast_mean": [[1.0, 2.0]] * 3, "mfcc_std": [[1.0, 1.0]] * 3}
+    profile = pd.DataFrame(dict.fromkeys(COLUMNS, [1.0] * count) | lists)
+    profile = profile.assign(**dict.fromkeys((f"catalogue_{name}" for name in ATTRIBUTES), 0.5))
+    profile = profile.assign(levels=[[0.0] * len(REGIONS)] * count, parts=[[0.0] * len(REGIONS)] * count)
+    profile["is_predicted"] = pd.Series([True, None, False], dtype=object)
+    sides = [profile.add_prefix("a_"), profile.iloc[::-1].reset_index(drop=True).add_prefix("b_")]
+    rows = pd.concat(sides, axis=1).assign(both=[np.nan, 4.0, 2.0])
+    batch = pa.RecordBatch.from_pandas(rows, preserve_index=False)
+    for pairs in (pairs_of(rows, []), pairs_of_batch(batch, [])):
+        assert pairs.track.is_predicted is not None
+        assert pairs.track.is_predicted.tolist() == [True, False, False]
+        assert pairs.recommended.is_predicted is not None
+        assert pairs.recommended.is_predicted.tolist() == [False, False, True]
+        np.testing.assert_array_equal(pairs.both, [np.nan, 4.0, 2.0])
+    plain = pairs_of_batch(batch.drop_columns(["a_is_predicted", "b_is_predicted", "both"]), [])
+    assert plain.both is plain.track.is_predicted is None
 
 
 def test_listeners_explain_their_own_lists_alone_unless_they_join_the_hybrid() -> None:
