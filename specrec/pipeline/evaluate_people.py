@@ -43,7 +43,7 @@ from specrec.evaluate.truth import TruthChecker
 from specrec.events.rules import KINDS
 from specrec.events.spark import preferences_of
 from specrec.listeners.config import NOBODY
-from specrec.listeners.spark import chosen_tracks, found_tracks, packed_people
+from specrec.listeners.spark import chosen_tracks, crowd_of, found_tracks, packed_people
 from specrec.pipeline.blend import (
     allowed_tracks,
     components_alone,
