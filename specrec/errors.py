@@ -1,5 +1,7 @@
 """What can go wrong, in two kinds: an error that ends a run, and one that costs a single track."""
 
+import re
+
 
 class SpecrecError(Exception):
     """Ends a run. Its message is one line that says what happened and what to do.
@@ -72,6 +74,18 @@ def first_line(error: BaseException | str) -> str:
     """
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (said or [repr(error)])[0][:500]
+
+
+def innermost(error: BaseException | str) -> str:
+    r"""Return in one line the innermost cause that a trace of Java or Python names, which stands last.
+
+    Examples
+    --------
+    >>> innermost("An error\n: java.io.IOException: no\n\tat a.B\nCaused by: java.lang.Error: full\n\tat c.D")
+    'java.lang.Error: full'
+    """
+    causes = re.findall(r"^\s*(?:Caused by: |: )?([\w.$]+(?:Error|Exception)\b.*)$", str(error), re.MULTILINE)
+    return first_line(causes[-1] if causes else error)
 
 
 #: Every code that ``quarantine.code`` can hold, with what it means. Codes are a contract: never renamed.

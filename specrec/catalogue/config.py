@@ -61,3 +61,8 @@ class CatalogueConfig(Section):
         description="so many tracks may be gone whatever their share, unless they are more than half of all: a "
         "small catalogue loses a tenth easily",
     )
+
+    @property
+    def written(self) -> dict[str, str | None]:
+        """How a CSV is written, where that is known: other lists of the same person are written alike."""
+        return {"encoding": self.encoding, "delimiter": self.delimiter}

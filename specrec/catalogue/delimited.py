@@ -2,7 +2,8 @@
 
 People's files come from spreadsheets, from pandas and from scripts that were stopped half-way. A reader that makes
 the best of whatever it meets loses rows without a word: one quote too many swallows all rows up to the next. So a
-file is either read whole, or refused in one line that says where it goes wrong.
+file is either read whole, or refused in one line that says where it goes wrong. Two quotes too many, in one column,
+make a row that has as many cells as it should: what gives them away is that the lines of its text are rows.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+from specrec.catalogue.columns import plain_name
+from specrec.catalogue.tags import AUDIO_ENDINGS
 from specrec.errors import CatalogueError, first_line
 from specrec.storage import Location
 
@@ -44,6 +48,8 @@ _BUFFER_BYTES = 4 << 20
 #: Longer than any text of a catalogue, and short enough that a quote which swallows all that follows is noticed.
 _MOST_CHARACTERS = 4 << 20
 _ROWS = 10_000
+#: What names of files end with.
+_ENDING = re.compile(r"\.(\w{1,5})[\s\"]*\Z")
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,9 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
     Raises
     ------
     CatalogueError
-        At the end, if a row has not as many cells as the header; at once where quotes do not match, or bytes are
-        not of the encoding. It says in which line.
+        At the end, if a row has not as many cells as the header, or swallowed others by quotes that are none, or if
+        the file was cut short within its last cell; at once where quotes do not match, or bytes are not of the
+        encoding. It says in which line.
 
     Examples
     --------
@@ -137,22 +144,21 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
     >>> next(read_rows(io.BytesIO(text), Location("/music/tracks.csv"), dialect))
     [['1', 'Now, then', 'a.mp3'], ['2', None, 'b.mp3']]
     """
-    width, wrong, first_wrong = len(dialect.header), 0, 0
     rows: list[list[str | None]] = []
+    wrong = _Wrong(path, dialect)
     before = csv.field_size_limit(_MOST_CHARACTERS)
     with _text(file, path, dialect.encoding) as (lines, encoding):
         for _ in range(dialect.lines_before):
             next(lines)
         reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+        lines.taken.clear()
         started = lines.count + 1
         try:
             for row in reader:
-                if not any(cell.strip() for cell in row):
-                    pass  # a line without anything
-                elif len(row) == width:
+                # a line without anything is none
+                if any(cell.strip() for cell in row) and wrong.is_whole(row, started, lines.taken):
                     rows.append([cell or None for cell in row])
-                else:
-                    wrong, first_wrong = wrong + 1, first_wrong or started
+                lines.taken.clear()
                 started = lines.count + 1
                 if len(rows) == _ROWS:
                     yield rows
@@ -167,14 +173,64 @@ def read_rows(file: BinaryIO, path: Location, dialect: Dialect) -> Iterator[list
             ) from None
         finally:
             csv.field_size_limit(before)
-    if wrong:
-        raise CatalogueError(
-            f"{wrong} rows of {path} have not the {width} cells of its header, the first in line "
-            f"{first_wrong}: nothing of it was read. Was it cut short, or is a text with a "
-            f"{_called(dialect.delimiter)} not in quotes?"
-        )
+    wrong.tell()
     if rows:
         yield rows
+
+
+class _Wrong:
+    """What is wrong with the rows of a file, counted as they are read.
+
+    Parameters
+    ----------
+    path : Location
+        What the file is called in messages.
+    dialect : Dialect
+        How it is written.
+    """
+
+    def __init__(self, path: Location, dialect: Dialect) -> None:
+        self._path, self._dialect = path, dialect
+        names = [plain_name(name) for name in dialect.header]
+        self._audio = names.index("audio") if "audio" in names else None
+        self._lacking, self._first_lacking = 0, 0
+        self._swallowed, self._first_swallowing = 0, 0
+        # whether all rows but the last end with the name of an audio file, whether that does, and ends its line
+        self._named = self._audio == len(names) - 1
+        self._last_is_named = self._last_is_ended = True
+
+    def is_whole(self, row: Sequence[str], started: int, lines: Sequence[str]) -> bool:
+        """Tell whether a row, which begins in a line and was read of so many, has all of its cells."""
+        width = len(self._dialect.header)
+        if len(row) != width:
+            self._lacking, self._first_lacking = self._lacking + 1, self._first_lacking or started
+            return False
+        if len(lines) > 1 and (more := _swallowed(lines, self._dialect.delimiter, width, self._audio)):
+            self._swallowed, self._first_swallowing = self._swallowed + more, self._first_swallowing or started
+        self._named = self._named and self._last_is_named
+        self._last_is_named = not self._named or _is_name_of_audio(row[-1])
+        self._last_is_ended = started == self._dialect.lines_before + 1 or lines[-1].endswith(("\n", "\r"))
+        return True
+
+    def tell(self) -> None:
+        """Raise CatalogueError if anything was wrong."""
+        if self._lacking:
+            raise CatalogueError(
+                f"{self._lacking} rows of {self._path} have not the {len(self._dialect.header)} cells of its "
+                f"header, the first in line {self._first_lacking}: nothing of it was read. Was it cut short, or is a "
+                f"text with a {_called(self._dialect.delimiter)} not in quotes?"
+            )
+        if self._swallowed:
+            raise CatalogueError(
+                f"{self._path} has quotes too many: {self._swallowed} rows of it stand within a text of another "
+                f"row, the first in the row that begins in line {self._first_swallowing}: nothing of it was read. "
+                "Correct it: a quote within a text is written twice"
+            )
+        if not self._last_is_named and not self._last_is_ended:
+            raise CatalogueError(
+                f"{self._path} was cut short: its last line does not end, nor does the name of the file in it, as "
+                "those before it do: nothing of it was read"
+            )
 
 
 class _Lines:
@@ -183,6 +239,8 @@ class _Lines:
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
         self.count = 0
+        #: The lines since the last time that this was emptied.
+        self.taken: list[str] = []
 
     def __iter__(self) -> _Lines:
         return self
@@ -190,7 +248,9 @@ class _Lines:
     def __next__(self) -> str:
         line = next(self._text)
         self.count += 1
-        return line.lstrip("\ufeff") if self.count == 1 else line
+        line = line.lstrip("\ufeff") if self.count == 1 else line
+        self.taken.append(line)
+        return line
 
 
 @contextmanager
@@ -247,6 +307,45 @@ class _Unpacked(io.BufferedIOBase):
             raise CatalogueError(
                 f"{self._path} is packed by gzip, and damaged or cut short: {first_line(error)}"
             ) from None
+
+
+def _swallowed(lines: Sequence[str], delimiter: str, width: int, audio: int | None) -> int:
+    """Return how many rows a row over several lines swallowed, as a text between two stray quotes.
+
+    A text may well go on in another line. That it looks like a row by chance, cell for cell, happens: so most
+    lines must, and where the row's own audio file has an ending, those of the others must have one, too.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        Of one row.
+    audio : int or None
+        Which column names the audio.
+
+    Examples
+    --------
+    >>> _swallowed(['1,"Abba,a.mp3', "2,Can,b.mp3", '3,Blur",c.mp3'], ",", 3, 2)
+    2
+    >>> _swallowed(['1,"Hello, you', 'and you, too",c.mp3'], ",", 3, 2)
+    0
+    """
+    cells = [line.rstrip("\r\n").split(delimiter) for line in lines if line.strip()]
+    has_ending = audio is not None and len(cells[-1]) == width and bool(_ENDING.search(cells[-1][audio]))
+
+    def is_row(of: Sequence[str]) -> bool:
+        if len(of) != width or width < 2 or (audio is not None and not of[audio].strip()):
+            return False
+        return not has_ending or bool(_ENDING.search(of[cast(int, audio)]))
+
+    whole = sum(map(is_row, cells))
+    if not is_row(cells[0]) or (len(cells) < 3 and not has_ending):
+        return 0
+    return whole - 1 if whole * 2 > len(cells) else 0
+
+
+def _is_name_of_audio(cell: str) -> bool:
+    found = _ENDING.search(cell)
+    return found is not None and found[1].lower() in AUDIO_ENDINGS
 
 
 def _first_line(lines: _Lines) -> str | None:

@@ -251,9 +251,10 @@ def tag_reading(storage: StorageConfig, root: Location) -> Callable[[Frames], Fr
                     with open_store(uri, storage, root).open(uri, size) as file:
                         told = cast(BinaryIO, _FaultsTold(file))
                         tags.append(read_tags(told, posixpath.basename(uri)))
-                        faults = 0
-                except (OSError, TrackError):
+                    faults = 0
+                except (OSError, TrackError):  # there is no such file, which the store did say
                     tags.append({})
+                    faults = 0
                 except StorageError:
                     faults += 1
                     if faults == _GIVE_UP_AFTER:

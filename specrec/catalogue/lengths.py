@@ -18,7 +18,9 @@ _SMALL_BYTES = 1 << 18
 _PLACE_BYTES = 1 << 16
 #: Sound is looked for so far from where it should be, and a file in which all frames are counted is read so far.
 _LOST_BYTES, _COUNTED_BYTES = 1 << 18, 256 << 20
+_COUNTED_FRAMES = 2_000_000  # half a day
 _TOLERATED = 1.5  # how much a header's mean length of a frame may differ from that of the places that are read
+_OGG_PLACES, _OGG_TOLERATED = 4, 1.05  # so much longer than its pages tell, a file is of one stream
 _FEWEST = 4  # in a file of frames these make up a quarter of it or more
 _NEVER_WRITTEN = 0x7FFFFF00  # what streaming writers say of a WAV file is this or more, if it is not 0
 _MOST_CHUNKS = 10_000
@@ -271,10 +273,30 @@ def _ogg_by_ends(file: BinaryIO, size: int) -> _ByEnds | None:
         ends = [page for page in pages if page.position >= 0]
         if ends:
             begun = max(first.first.get(serial, 0), clock.skipped)
-            # as many pages of about that size make up the file, or else another stream of this number came before
-            expected = (size - pages[0].at) / len(pages) * (pages[-1].number + 1)
-            return _ByEnds(max(ends[-1].position - begun, 0) / clock.rate, size < 2 * expected)
+            sure = _is_one_stream(file, size, serial, pages)
+            return _ByEnds(max(ends[-1].position - begun, 0) / clock.rate, sure)
     return None
+
+
+def _is_one_stream(file: BinaryIO, size: int, serial: int, last: list[Page]) -> bool:
+    """Tell whether the last pages of a file end the stream that begins it: joined files may have one serial number.
+
+    Pages are numbered within their stream. So there are as many as the last says, if none came before; and those at
+    some places say how long they are, and have numbers that grow.
+    """
+    found = []
+    for part in range(_OGG_PLACES):
+        at = size * part // _OGG_PLACES
+        file.seek(at)
+        found.append([page for page in _pages_in(file.read(_PLACE_BYTES), at) if page.serial == serial])
+    found[0] = [page for page in found[0] if page.position != 0]  # headers have pages of their own, which are short
+    found.append(last)
+    numbers = [number for _, number in sorted({(page.at, page.number) for pages in found for page in pages})]
+    count = sum(len(pages) - 1 for pages in found if pages)
+    n_bytes = sum(pages[-1].at - pages[0].at for pages in found if pages)
+    if not count or numbers != sorted(numbers):
+        return False
+    return size < _OGG_TOLERATED * n_bytes / count * (numbers[-1] + 1)
 
 
 def _pages_in(data: bytes, offset: int) -> Iterator[Page]:
@@ -331,19 +353,32 @@ def _all(data: bytes, marker: bytes) -> Iterator[int]:
 
 
 def _flac_played(file: BinaryIO, size: int, block: int) -> int | None:
-    """Return the number of the last sample by the header of the last frame; None if there is none near the end."""
-    file.seek(max(size - 2 * _PLACE_BYTES, 0))
-    tail = file.read(2 * _PLACE_BYTES)
-    at = tail.rfind(b"\xff")
-    while at >= 0:
-        if (end := _flac_frame_end(tail[at : at + 16], block)) is not None:
-            return end
-        at = tail.rfind(b"\xff", 0, at)
+    """Return the number of the last sample by the header of the last frame; None if there is none near the end.
+
+    In a thousandth of all files some bytes near the end look like a header, checksum included. So a frame counts if
+    it begins where another ends, or is the first of all.
+    """
+    for places in (2, 8):  # a frame of many channels and of a high rate fills a place
+        file.seek(max(size - places * _PLACE_BYTES, 0))
+        tail = file.read(places * _PLACE_BYTES)
+        ends: dict[int, int] = {}  # of what may be frames, by where they begin
+        at = tail.rfind(b"\xff")
+        while at >= 0:
+            if (found := _flac_frame(tail[at : at + 16], block)) is not None:
+                begins, end = found
+                if begins == 0:
+                    return ends.get(end, end)
+                if end in ends:
+                    return ends[end]
+                ends.setdefault(begins, end)
+            at = tail.rfind(b"\xff", 0, at)
+        if size <= len(tail):
+            break
     return None
 
 
-def _flac_frame_end(head: bytes, block: int) -> int | None:
-    """Return the number of the sample after a frame, by its header; None if it is none."""
+def _flac_frame(head: bytes, block: int) -> tuple[int, int] | None:
+    """Return the numbers of a frame's first sample and of that after its last, by its header; None: it is none."""
     if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:
         return None
     number, at = _long_number(head, 4)
@@ -356,7 +391,8 @@ def _flac_frame_end(head: bytes, block: int) -> int | None:
     at += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
     if number is None or at >= len(head) or _crc8(head[:at]) != head[at]:
         return None
-    return (number if head[1] & 1 else number * block) + length
+    begins = number if head[1] & 1 else number * block
+    return begins, begins + length
 
 
 def _long_number(data: bytes, at: int) -> tuple[int | None, int]:
@@ -447,6 +483,7 @@ def _frames(window: _Window, at: int, stop: int) -> Iterator[tuple[int, Frame]]:
             at, lost, kind = at + frame.size, 0, frame.kind
         elif head[:3] == b"ID3" and len(head) == 10 and max(head[6:10]) < 0x80:
             at += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+            lost += 10
         else:
             piece = window.read(at + 1, min(4_096, stop - at - 1))
             near = piece.find(b"\xff")
@@ -482,12 +519,12 @@ def _mpeg(file: BinaryIO, start: int, size: int) -> float | None:
 def _counted(window: _Window, begun: int, stop: int) -> float | None:
     """Return the length of all frames, and of the bytes beyond what is read; None if there are but a few."""
     seconds, end, sound = 0.0, begun, 0
-    for at, frame in _frames(window, begun, stop):
+    for count, (at, frame) in enumerate(_frames(window, begun, stop), start=1):
         if not _said(window.read(at, min(frame.size, 64))):
             seconds += frame.samples / frame.rate
         end = at + frame.size
         sound += frame.size
-        if end - begun > _COUNTED_BYTES:
+        if end - begun > _COUNTED_BYTES or count == _COUNTED_FRAMES:
             seconds *= (stop - begun) / (end - begun)
             break
     return seconds if sound * _FEWEST > end - begun else None

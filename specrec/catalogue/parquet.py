@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
@@ -38,9 +39,11 @@ def merge_schemas(
 ) -> tuple[pa.Schema, dict[str, str]]:
     """Return the schema of all parts of a catalogue together, and which columns were left out, and why.
 
-    A part may lack a column, and numbers may be narrower in one than in another. A column in which every value is
-    missing, in all parts, is as good as none. Columns that Spark cannot read, or on whose type parts disagree, are
-    left out where nobody needs them.
+    A part may lack a column, and numbers may be narrower in one than in another. Numbers that are whole in one part
+    and not in another, as pandas writes a column beside a missing value, are read as text, so that none loses a
+    digit: :func:`own_schema` says as what each part is read. A name is the same whatever its case, as for Spark. A
+    column in which every value is missing, in all parts, is as good as none. Columns that Spark cannot read, that
+    are there twice, or on whose type parts disagree, are left out where nobody needs them.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ def merge_schemas(
     Raises
     ------
     CatalogueError
-        If such a column cannot be read, or the parts disagree on it.
+        If such a column cannot be read or is there twice, or the parts disagree on it.
 
     Examples
     --------
@@ -64,13 +67,13 @@ def merge_schemas(
     >>> schema.names, left_out
     (['track_id', 'audio'], {'added': 'timestamp[ns]'})
     """
-    types: dict[str, list[pa.DataType]] = {}
-    for schema in schemas:
-        for field in schema:
-            of = types.setdefault(field.name, [])
-            if field.type not in of:
-                of.append(field.type)
-    fields, left_out = [], {}
+    types, twice = _columns_of(schemas)
+    for name in twice:
+        if plain_name(name) in needed:
+            raise CatalogueError(
+                f"the catalogue {path} has the column {plain_name(name)!r} twice: leave one of them out"
+            )
+    fields, left_out = [], dict.fromkeys(twice, "there twice")
     for name, of in types.items():
         if all(_says_nothing(kind) for kind in of):
             continue
@@ -83,6 +86,9 @@ def merge_schemas(
                 )
             left_out[name] = written
             continue
+        if len(readable) > 1 and all(map(_is_number, readable)) and not _are_of_one_kind(readable):
+            fields.append(pa.field(name, pa.string()))
+            continue
         try:
             parts = [pa.schema({name: of_part}) for of_part in readable]
             fields.append(pa.unify_schemas(parts, promote_options="permissive").field(0))
@@ -94,6 +100,55 @@ def merge_schemas(
                 ) from None
             left_out[name] = written
     return pa.schema(fields), left_out
+
+
+def _columns_of(schemas: Sequence[pa.Schema]) -> tuple[dict[str, list[pa.DataType]], list[str]]:
+    """Return which types each column has in the parts, and the names of those that a part has twice."""
+    types: dict[str, list[pa.DataType]] = {}
+    names: dict[str, str] = {}
+    twice: list[str] = []
+    for schema in schemas:
+        for field in schema:
+            of = types.setdefault(names.setdefault(field.name.lower(), field.name), [])
+            if field.type not in of:
+                of.append(field.type)
+        counts = Counter(name.lower() for name in schema.names)
+        twice += [names[low] for low, count in counts.items() if count > 1]
+    return {name: of for name, of in types.items() if name not in twice}, twice
+
+
+def own_schema(part: pa.Schema, merged: pa.Schema) -> pa.Schema:
+    """Return by what schema a part is read; where that is not the type of all parts, its values are made text.
+
+    Parameters
+    ----------
+    part : Schema
+        Of the part.
+    merged : Schema
+        What :func:`merge_schemas` returned.
+
+    Examples
+    --------
+    >>> merged = pa.schema({"track_id": pa.string(), "audio": pa.string()})
+    >>> own_schema(pa.schema({"Track_ID": pa.int64()}), merged).types
+    [DataType(int64), DataType(string)]
+    """
+    own = {field.name.lower(): _readable(field.type) for field in part}
+
+    def kind(field: pa.Field) -> pa.DataType:
+        found = own.get(field.name.lower())
+        return found if found is not None and pa.types.is_string(field.type) and _is_number(found) else field.type
+
+    return pa.schema([pa.field(field.name, kind(field)) for field in merged])
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return any(is_of(kind) for is_of in (pa.types.is_signed_integer, pa.types.is_floating, pa.types.is_decimal))
+
+
+def _are_of_one_kind(kinds: Sequence[pa.DataType]) -> bool:
+    """Tell whether Spark reads numbers of one of these types as the widest of them."""
+    return all(map(pa.types.is_signed_integer, kinds)) or all(map(pa.types.is_floating, kinds))
 
 
 def _says_nothing(kind: pa.DataType) -> bool:

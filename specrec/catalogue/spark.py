@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ from pyspark.sql.pandas.types import from_arrow_type
 from specrec.catalogue.columns import plain_name, unique_names
 from specrec.catalogue.delimited import find_dialect, read_rows
 from specrec.catalogue.files import FILE_SCHEMA, TAG_COLUMNS, is_hidden, listing, tag_reading
-from specrec.catalogue.parquet import merge_schemas
+from specrec.catalogue.parquet import merge_schemas, own_schema
 from specrec.errors import CatalogueError, StorageError, TrackError, first_line
 from specrec.storage import (
     SCHEMES,
@@ -148,13 +149,13 @@ def _read_delimited(
             for uri, size in (part.values() for part in batch.to_pylist()):
                 with open_part(uri, size, storage) as file:
                     dialect = find_dialect(file, Location(uri), **options)
-                    own = {name: place for place, name in enumerate(unique_names(dialect.header))}
+                    own = {plain_name(name): place for place, name in enumerate(unique_names(dialect.header))}
                     file.seek(0)
                     for cells in read_rows(file, Location(uri), dialect):
                         columns = list(zip(*cells, strict=True))
                         arrays = [
-                            pa.array(columns[own[name]], pa.string())
-                            if name in own
+                            pa.array(columns[own[plain_name(name)]], pa.string())
+                            if plain_name(name) in own
                             else pa.nulls(len(cells), pa.string())
                             for name in names
                         ]
@@ -164,7 +165,8 @@ def _read_delimited(
         names = names_in(*parts[0])
     else:
         found = _one_task_each(spark, parts).mapInArrow(headers, "names array<string>").distinct().collect()
-        names = list(dict.fromkeys(name for row in sorted(found) for name in row["names"]))
+        # parts may write a name in other letters
+        names = list({plain_name(name): name for row in sorted(found) for name in row["names"]}.values())
     schema = pa.schema({name: pa.string() for name in names})
     columns = T.StructType([T.StructField(name, T.StringType()) for name in names])
     return _one_task_each(spark, parts).mapInArrow(rows, columns)
@@ -189,20 +191,49 @@ def _read_parquet(spark: SparkSession, path: Location, storage: StorageConfig) -
     def schemas(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             found = [schema_of(*part.values()) for part in batch.to_pylist()]
-            yield pa.RecordBatch.from_pydict({"schema": pa.array(found, pa.binary())})
+            yield pa.RecordBatch.from_pydict({"uri": batch["uri"], "schema": pa.array(found, pa.binary())})
 
     if len(parts) == 1:
-        found = [schema_of(*parts[0])]
+        found = {schema_of(*parts[0]): [path]}
     else:
-        rows = _one_task_each(spark, parts).mapInArrow(schemas, "schema binary").distinct().collect()
-        found = sorted(bytes(row["schema"]) for row in rows)
-    read = [pa.ipc.read_schema(pa.py_buffer(schema)) for schema in found]
-    merged, left_out = merge_schemas(read, path, CATALOGUE_COLUMNS)
-    schema = T.StructType(
-        [T.StructField(field.name, from_arrow_type(field.type, prefer_timestamp_ntz=False)) for field in merged]
+        found = {}
+        for row in _one_task_each(spark, parts).mapInArrow(schemas, "uri string, schema binary").collect():
+            found.setdefault(bytes(row["schema"]), []).append(Location(row["uri"]))
+    read = {schema: pa.ipc.read_schema(pa.py_buffer(schema)) for schema in sorted(found)}
+    merged, left_out = merge_schemas(list(read.values()), path, CATALOGUE_COLUMNS)
+    own: list[tuple[pa.Schema, list[Location]]] = []  # parts of one schema are read together
+    for written, schema in read.items():
+        of_part = own_schema(schema, merged)
+        same = next((places for known, places in own if known == of_part), None)
+        if same is None:
+            own.append((of_part, found[written]))
+        else:
+            same += found[written]
+    if len(own) == 1:
+        own = [(own[0][0], [path])]
+    rows = (_parquet_rows(spark, schema, merged, sorted(places)) for schema, places in own)
+    return Source(reduce(DataFrame.unionByName, rows), left_out)
+
+
+def _parquet_rows(
+    spark: SparkSession, schema: pa.Schema, merged: pa.Schema, places: Sequence[Location]
+) -> DataFrame:
+    """Read parts by the schema that they have in common, and make text of what others have otherwise."""
+    kinds = {field.name: from_arrow_type(field.type, prefer_timestamp_ntz=False) for field in schema}
+    columns = T.StructType([T.StructField(name, kind) for name, kind in kinds.items()])
+    reader = spark.read.format("parquet").schema(columns).option("__globPaths__", "false")
+    rows = reader.load([for_spark(place) for place in places])
+    other = {field.name for field, of in zip(schema, merged, strict=True) if field.type != of.type}
+    if not other:
+        return rows
+    rows = rows.toDF(*(f"c{place}" for place in range(len(kinds))))  # a name may hold anything
+    pairs = zip(rows.columns, kinds.items(), strict=True)
+    return rows.select(
+        *(
+            (as_text(rows[column], kind) if name in other else rows[column]).alias(name)
+            for column, (name, kind) in pairs
+        )
     )
-    reader = spark.read.format("parquet").schema(schema).option("__globPaths__", "false")
-    return Source(reader.load(for_spark(path)), left_out)
 
 
 @contextmanager
@@ -369,7 +400,7 @@ def conform(raw: DataFrame) -> DataFrame:
         if low in present or (again and again[1] in CATALOGUE_COLUMNS):
             twice = again[1] if again else low
             raise CatalogueError(f"the catalogue has the column {twice!r} twice: leave one of them out")
-        if low in CATALOGUE_COLUMNS:
+        if low in CATALOGUE_COLUMNS and (low != "extra" or _is_map(kinds[column])):
             present[low] = column
         elif not _INDEX_COLUMN.fullmatch(low):
             others.append((name, column))
@@ -389,11 +420,11 @@ def conform(raw: DataFrame) -> DataFrame:
     }
     told = {name: as_text(raw[column], kinds[column]) for name, column in others if not _has_bytes(kinds[column])}
     extra, has_extra = _map_of(told | odd), F.lit(bool(told))
-    if "extra" in present and isinstance(kinds[present["extra"]], T.MapType):
-        has_extra = raw[present["extra"]].isNotNull()
+    if "extra" in present:
+        has_extra = has_extra | raw[present["extra"]].isNotNull()
         given = F.coalesce(raw[present["extra"]].cast(CATALOGUE_EXTRA), _map_of({}))
-        given = F.map_filter(given, lambda name, _: ~name.isin(*odd)) if odd else given
-        extra = F.map_concat(given, _map_of(odd))
+        own = [*told, *odd]  # a column says more surely what is meant than an entry of its name
+        extra = F.map_concat(F.map_filter(given, lambda name, _: ~name.isin(*own)) if own else given, extra)
     extra = F.map_filter(extra, lambda _, value: value.isNotNull())
     extra = F.when(has_extra | (F.size(extra) > 0), extra)  # where nothing else is told, there is no map
     attributes = [
@@ -406,6 +437,11 @@ def conform(raw: DataFrame) -> DataFrame:
         extra.alias("extra"),
         _text(text["audio"]).alias("audio"),
     )
+
+
+def _is_map(kind: T.DataType) -> bool:
+    """Tell whether a column holds what `extra` does; another of that name is one column more."""
+    return isinstance(kind, T.MapType) and not _has_bytes(kind)
 
 
 def _map_of(values: Mapping[str, Column]) -> Column:
@@ -469,9 +505,11 @@ def as_text(column: Column, kind: T.DataType) -> Column:  # noqa: PLR0911 - one 
     if isinstance(kind, T.StringType):
         return column
     if isinstance(kind, T.DoubleType | T.FloatType):
-        # up to where doubles hold every whole number
-        whole = (column == F.floor(column)) & (F.abs(column) <= 2**53)
-        return F.when(whole, column.cast("long").cast("string")).when(~F.isnan(column), column.cast("string"))
+        exact = column.cast("double")
+        whole, size = exact % 1 == 0, F.abs(exact)
+        digits = F.when(size < 2.0**63, exact.cast("long").cast("string"))
+        digits = digits.when(size < 1e38, exact.cast("decimal(38,0)").cast("string"))
+        return F.when(~F.isnan(column), F.coalesce(F.when(whole, digits), column.cast("string")))
     if isinstance(kind, T.DecimalType):
         return F.regexp_replace(column.cast("string"), r"\.0+\z", "")
     if isinstance(kind, T.BinaryType):
@@ -616,18 +654,34 @@ def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFr
 
 
 def places_that_fail(listed: DataFrame, root: Location) -> DataFrame:
-    """Return ``track_id, audio_uri, code, message`` of the files and folders that a folder catalogue cannot use.
+    """Return ``track_id, audio_uri, code, message`` of the files and folders that cannot be used.
 
     Parameters
     ----------
     listed : DataFrame
-        What :func:`audio_files` returned.
+        What :func:`audio_files` or :func:`unread_places` returned.
     root : Location
         The folder; a path below it stands for the track that there would be.
     """
     path = F.substr(F.col("audio_uri"), F.lit(len(join(root, "")) + 1))
     failing = listed.where("code is not null").select(path.alias("track_id"), "audio_uri", "code", "message")
     return failing.dropDuplicates(["track_id"])
+
+
+def unread_places(listed: DataFrame, tracks: DataFrame) -> DataFrame:
+    """Return what was not read of where a catalogue's tracks lie: folders, and files of tracks.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        What :func:`fingerprints` returned. What else lies in a folder is nobody's concern.
+    tracks : DataFrame
+        What :func:`with_files` returned. What was known of them is kept, so nothing of theirs says that they were
+        not looked at.
+    """
+    unread = listed.where(F.col("code").isin(*_UNREAD))
+    files = unread.where("code <> 'unreadable_folder'").join(tracks.select("audio_uri"), "audio_uri", "left_semi")
+    return unread.where("code = 'unreadable_folder'").unionByName(files)
 
 
 def counted(values: DataFrame, column: str) -> dict[str, int]:
@@ -662,6 +716,8 @@ def _typed(text: Column, kind: T.DataType) -> Column:
     number = plain.try_cast("double")
     if isinstance(kind, T.BooleanType):  # "1.0" is how pandas writes 1 beside a null
         return F.coalesce(plain.try_cast(kind), F.when(number == 1, True).when(number == 0, False))
-    if isinstance(kind, T.IntegerType | T.LongType):
-        return number.try_cast(kind)
+    if isinstance(kind, T.LongType):  # milliseconds: nobody means a part of one
+        return F.round(number).try_cast(kind)
+    if isinstance(kind, T.IntegerType):  # half a key, or half a beat, is none
+        return F.when(number % 1 == 0, number.try_cast(kind))
     return F.nanvl(number, F.lit(None).cast(kind))

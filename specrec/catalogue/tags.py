@@ -41,6 +41,10 @@ for _names in (
 
 #: Tags and headers are smaller; a damaged file is not searched for them from end to end.
 _MOST_BYTES = 4 << 20
+#: So many bytes are read, in so many pieces, for all tags of a file, and for its length; of a file that asks for
+#: more, as only one does that is made to, the rest is not known. A text that is longer is none.
+_OF_TAGS, _OF_LENGTH = (64 << 20, 50_000), (512 << 20, 200_000)
+_LONGEST_TEXT = 1 << 20
 
 _ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 
@@ -78,15 +82,17 @@ def read_tags(file: BinaryIO, name: str) -> dict[str, str | int]:
     {'track_name': 'no tags'}
     """
     found: dict[str, str | int] = {"track_name": posixpath.splitext(name)[0]}
+    whole, file = file, cast(BinaryIO, _Sparing(file, *_OF_TAGS))
     size = _try(lambda: file.seek(0, os.SEEK_END)) or 0
     start = _try(lambda: _after_id3v2(file)) or 0
     said: dict[str, str] = {}
     tags = (tag for read in _readers(file, start, size) for tag in _try(read) or ())
     for attribute, values in (item for tag in tags for item in tag.items()):
-        if text := ";".join(_values(values)):
+        text = ";".join(_values(values))
+        if 0 < len(text) <= _LONGEST_TEXT:
             said.setdefault(attribute, text)
     found |= said
-    seconds = _try(lambda: _seconds(file, start, size))
+    seconds = _try(lambda: _seconds(cast(BinaryIO, _Sparing(whole, *_OF_LENGTH)), start, size))
     if seconds and math.isfinite(seconds):
         found["duration_ms"] = round(seconds * 1000)
     return found
@@ -192,6 +198,22 @@ def _fault_of_the_store(error: BaseException | None) -> StorageError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+class _Sparing:
+    """A file that refuses to be read when so many bytes, or pieces, were read of it."""
+
+    def __init__(self, file: BinaryIO, n_bytes: int, pieces: int) -> None:
+        self.seek, self.tell = file.seek, file.tell
+        self._read, self._bytes, self._pieces = file.read, n_bytes, pieces
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._read(self._bytes + 1 if size < 0 else min(size, self._bytes + 1))
+        self._bytes -= len(data)
+        self._pieces -= 1
+        if self._bytes < 0 or self._pieces < 0:
+            raise ValueError("more is to be read of it than of any file that plays")
+        return data
 
 
 class _Bounded:

@@ -23,6 +23,7 @@ GENRES: tuple[str, ...] = readers._ID3._ID3V1_GENRES
 #: A longer text is not read: a tag of a listener's is not, a damaged one may seem to be.
 _MOST_BYTES = 1 << 20
 _MOST_FRAMES = 10_000
+_MOST_INFLATED = 16 * _MOST_BYTES  # of all frames of a tag
 _TAIL_BYTES = 1 << 16
 
 _FRAMES = {
@@ -103,6 +104,7 @@ def _id3_frames(file: BinaryIO, header: bytes, at: int, stop: int) -> Iterator[t
         # version 2.3 does not count the four bytes of the length itself
         at += 4 + int.from_bytes(length, "big") if version == 3 else _synchsafe(length)
     head_bytes = 6 if version == 2 else 10
+    left = _MOST_INFLATED
     for _ in range(_MOST_FRAMES):
         head = read(at, head_bytes)
         name = head[: 3 if version == 2 else 4].decode("latin-1")
@@ -115,7 +117,11 @@ def _id3_frames(file: BinaryIO, header: bytes, at: int, stop: int) -> Iterator[t
             status = head[9]
         at += head_bytes
         if name in _FRAMES and 0 < size <= min(stop - at, _MOST_BYTES):
-            yield name, _plain(read(at, size), status, version, bool(flags & _UNSYNCHRONISED))
+            content = _plain(read(at, size), status, version, bool(flags & _UNSYNCHRONISED))
+            left -= len(content)
+            if left < 0:  # a bomb
+                return
+            yield name, content
         at += size
 
 

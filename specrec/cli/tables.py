@@ -79,12 +79,12 @@ def map_points(reader: Reader, by: str, most: int) -> tuple[pd.DataFrame, int]:
     """Return up to about `most` rows of the map with coordinates, read in passing, and how many rows there are."""
     import pandas as pd
 
-    dataset = reader.dataset("map")
     columns = ["space", "track_id", f"{by}_x", f"{by}_y", "cluster", "cluster_name"]
-    tracks = dataset.count_rows()
-    step = -(-tracks // most) or 1
-    batches = (batch.to_pandas().iloc[::step] for batch in dataset.to_batches(columns=columns))
-    points = pd.concat([batch for batch in batches if len(batch)] or [pd.DataFrame(columns=columns)])
+    with reader.opened("map", columns) as dataset:
+        tracks = dataset.count_rows()
+        step = -(-tracks // most) or 1
+        batches = (batch.to_pandas().iloc[::step] for batch in dataset.to_batches(columns=columns))
+        points = pd.concat([batch for batch in batches if len(batch)] or [pd.DataFrame(columns=columns)])
     points = points.rename(columns={f"{by}_x": "x", f"{by}_y": "y"}).dropna()
     if points.empty:
         raise SpecrecError(f"the map has no coordinates by {by}: run `specrec nightly`, or try --by pca")

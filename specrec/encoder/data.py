@@ -272,10 +272,10 @@ def _write(path: Path, shape: tuple[int, int], starts: pd.Series, batches: Itera
 
 def _describe(reader: Reader, chosen: list[str], song_column: str | None, label_column: str | None) -> pd.DataFrame:
     """Return ``artists, album_name, song, label`` of tracks, by track_id; a column may be one of ``extra``."""
-    tracks = reader.dataset("tracks")
-    own = [column for column in (song_column, label_column) if column in tracks.schema.names]
-    columns = list(dict.fromkeys(["track_id", "artists", "album_name", "extra", *own]))
-    described = tracks.to_table(columns, pc.field("track_id").isin(chosen)).to_pandas().set_index("track_id")
+    with reader.opened("tracks") as tracks:
+        own = [column for column in (song_column, label_column) if column in tracks.schema.names]
+        columns = list(dict.fromkeys(["track_id", "artists", "album_name", "extra", *own]))
+        described = tracks.to_table(columns, pc.field("track_id").isin(chosen)).to_pandas().set_index("track_id")
     extra = [dict(of) if of is not None else {} for of in described["extra"]]
     for name, column in (("song", song_column), ("label", label_column)):
         of = described[column] if column in own else [row.get(column) for row in extra]
@@ -336,15 +336,16 @@ def _spectrograms(
         kept = pa.array(np.ones(rows.num_rows, bool)) if wanted is None else pc.is_in(rows["track_id"], wanted)
         return kept if audio_hashes is None else pc.and_(kept, pc.is_in(rows["audio_hash"], pa.array(audio_hashes)))
 
-    for fragment in reader.dataset("mel_spectrograms").get_fragments():
-        with fragment.filesystem.open_input_file(fragment.path) as source:
-            file = pq.ParquetFile(
-                source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
-            )
-            for group in range(file.num_row_groups):
-                if not pc.any(chosen(file.read_row_group(group, keys))).as_py():
-                    continue
-                for batch in file.iter_batches(batch_rows, [group], list(dict.fromkeys(keys + columns))):
-                    kept = batch.filter(chosen(batch)).select(columns)
-                    if kept.num_rows:
-                        yield kept
+    with reader.opened("mel_spectrograms") as dataset:
+        for fragment in dataset.get_fragments():
+            with fragment.filesystem.open_input_file(fragment.path) as source:
+                file = pq.ParquetFile(
+                    source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+                )
+                for group in range(file.num_row_groups):
+                    if not pc.any(chosen(file.read_row_group(group, keys))).as_py():
+                        continue
+                    for batch in file.iter_batches(batch_rows, [group], list(dict.fromkeys(keys + columns))):
+                        kept = batch.filter(chosen(batch)).select(columns)
+                        if kept.num_rows:
+                            yield kept

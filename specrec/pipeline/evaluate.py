@@ -151,7 +151,7 @@ def _liked(run: Run, reasons: dict[str, str]) -> DataFrame | None:
         reasons["listeners"] = "no feedback is configured (evaluate.feedback)"
         return None
     try:
-        rows = read_table(run.warehouse.spark, path, "csv", run.config.storage).rows
+        rows = read_table(run.warehouse.spark, path, "csv", run.config.storage, **run.config.catalogue.written).rows
     except CatalogueError as error:
         raise ConfigError(f"evaluate.feedback: {error}") from None
     missing = {"track_id", "liked", "disliked"} - set(rows.columns)

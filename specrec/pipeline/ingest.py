@@ -24,6 +24,7 @@ from specrec.catalogue.spark import (
     places_that_fail,
     read_table,
     rows_that_fail,
+    unread_places,
     with_audio_uri,
     with_files,
     with_known_files,
@@ -54,9 +55,7 @@ def check_catalogue(spark: SparkSession, config: Config) -> None:
 
 
 def _read(spark: SparkSession, config: Config, kind: str) -> Source:
-    catalogue = config.catalogue
-    written = {"encoding": catalogue.encoding, "delimiter": catalogue.delimiter}
-    return read_table(spark, catalogue.path, kind, config.storage, **written)
+    return read_table(spark, config.catalogue.path, kind, config.storage, **config.catalogue.written)
 
 
 def ingest(run: Run) -> None:
@@ -97,8 +96,9 @@ def ingest(run: Run) -> None:
             files, has_faults = _usable(listed, known)
         tracks = keep(with_files(placed, files, has_faults))
         failing = rows_that_fail(rows, tracks, root)
-        if kind == "folder" and has_faults:
-            failing = failing.unionByName(places_that_fail(listed, root))
+        if has_faults:
+            places = listed if kind == "folder" else unread_places(listed, tracks)
+            failing = failing.unionByName(places_that_fail(places, root))
         failing, tracks = among(failing, only), with_others(tracks, known, only)
         counts = count_rows(rows)
         report.rows_in, report.rows_failed = counts.rows, counts.rows - counts.named

@@ -101,8 +101,8 @@ def _is_slow(run: Run, table: Table, part: Part, *, always: bool) -> bool:
         return True
     if part.rows <= _GROUPS_IN_ORDER * limits.rows_a_group:
         return False
-    files = Reader(run.config.warehouse, run.config.storage).dataset(table.name)
-    groups = group_depth(files, table.partitioned_by[0], part.value, table.read_by[0])
+    with Reader(run.config.warehouse, run.config.storage).opened(table.name) as files:
+        groups = group_depth(files, table.partitioned_by[0], part.value, table.read_by[0])
     return groups > _GROUPS_IN_ORDER * (1 if always else limits.files_a_list)
 
 

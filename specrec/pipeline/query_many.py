@@ -66,7 +66,8 @@ def query_many(config: Config, source: str, to: str, system: System, top: int) -
     config : Config
         What the night ran with.
     source : str
-        A folder of audio files, or a CSV or Parquet with a column ``audio``: paths below its own folder.
+        A folder of audio files, or a CSV or Parquet with a column ``audio``: paths below its own folder. A CSV is
+        written as ``catalogue.encoding`` and ``catalogue.delimiter`` say, where they do.
     to : str
         Folder or ``s3://`` prefix.
     system : str
@@ -131,7 +132,7 @@ def _files(spark: SparkSession, source: Location, config: Config) -> tuple[Locat
         files = listed.withColumn("audio", F.col("audio_uri"))
         files = files.withColumn("audio_uri", F.when(F.col("code").isNull(), F.col("audio_uri")))
         return source, files.select(*_WANTED).distinct()
-    rows = read_table(spark, source, kind, config.storage).rows
+    rows = read_table(spark, source, kind, config.storage, **config.catalogue.written).rows
     if "audio" not in rows.columns:
         raise CatalogueError(f"{source} lacks the column 'audio'; it has {', '.join(rows.columns)}")
     files = with_audio_uri(rows.select("audio"), parent(source)).withColumn("audio_fingerprint", F.lit(""))

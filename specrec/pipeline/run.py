@@ -24,7 +24,7 @@ import specrec
 from specrec import errors
 from specrec.config import Config
 from specrec.details import keep
-from specrec.errors import SpecrecError, first_line
+from specrec.errors import SpecrecError, innermost
 from specrec.logs import get_logger
 from specrec.pipeline.hashes import results_hash
 from specrec.pipeline.metrics import METRICS
@@ -37,8 +37,10 @@ from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 
-#: What Spark throws; Java that has ended is a connection that is refused.
-_SPARKS = (PySparkException, Py4JError, ConnectionError)
+#: What Spark throws; Java that has ended is a connection that is refused or reset. A pipe that is broken is another
+#: matter: who read what we print has enough of it.
+_GONE = (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError)
+_SPARKS = (PySparkException, Py4JError, *_GONE)
 
 #: The tables that say what a run did.
 RECORDS = ("runs", "run_metrics")
@@ -199,14 +201,18 @@ class Run:
         return self.warehouse.read(table).where(F.col("audio_hash").isin(*self.config.audio_hash.accepted))
 
     def undo_foreign_changes(self, stages: Collection[str]) -> None:
-        """Put back the tables of these stages that somebody else changed; tell it in the log and in ``runs``."""
-        undone = self.warehouse.undo_foreign_changes(stages)
-        if not undone:
+        """Put back the tables of these stages that somebody else changed; tell it in the log and in ``runs``.
+
+        Each is told as soon as it is done: if the next cannot be put back, the run ends, and says so there.
+        """
+        found = self.warehouse.foreign_changes(stages)
+        if not found:
             return
         with self.stage("undo") as report:
-            report.details |= {change.table: str(change) for change in undone}
-        for change in undone:
-            get_logger().warning("foreign_change_undone", table=change.table, what=str(change))
+            for change in found:
+                self.warehouse.undo(change)
+                report.details[change.table] = str(change)
+                get_logger().warning("foreign_change_undone", table=change.table, what=str(change))
 
     def publish(self, fitted: Sequence[NewArtefact]) -> dict[str, int]:
         """Write the next versions of artefacts, and return these versions by name."""
@@ -367,7 +373,7 @@ def as_specrec_error(error: BaseException, warehouse: Location | None = None) ->
     """
     if isinstance(error, SpecrecError):
         return error
-    if isinstance(error, Py4JNetworkError | ConnectionError):
+    if isinstance(error, (Py4JNetworkError, *_GONE)):
         return SpecrecError("Spark's Java process ended: perhaps the machine has too little memory for it")
     if isinstance(error, _SPARKS):
         text = str(error)
@@ -376,9 +382,7 @@ def as_specrec_error(error: BaseException, warehouse: Location | None = None) ->
             kind, message = told[-1]
             found = getattr(errors, kind, SpecrecError)
             return found(message) if issubclass(found, SpecrecError) else SpecrecError(message)
-        # the innermost cause stands last in the text
-        causes = re.findall(r"^\s*(?:Caused by: )?([\w.$]+(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-        said = first_line(causes[-1] if causes else error)
+        said = innermost(error)
         if warehouse is not None and (damaged := _damaged_table(text, warehouse)):
             return SpecrecError(
                 f"the table {join(warehouse, damaged)} cannot be read: {said}. If it is damaged: `specrec repair "

@@ -47,8 +47,8 @@ def train_encoder(config: Config, out: str | Path, *, resume: bool = False, work
     if missing:
         raise SpecrecError(f"training needs {', '.join(missing)}: pip install 'specrec[train]'")
     out = (path_on_disk(out) if isinstance(out, str) else out).absolute()
-    existing = next(folder for folder in (out, *out.parents) if folder.exists())
     try:
+        existing = next(folder for folder in (out, *out.parents) if folder.exists())
         tempfile.TemporaryFile(dir=existing).close()  # training takes hours, and writes the model at its end
     except OSError as error:
         raise SpecrecError(f"the model cannot be written to {out}: {error.strerror or error}") from None

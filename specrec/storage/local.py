@@ -213,8 +213,11 @@ class LocalStore(Store):
 
     def delete(self, uri: Location) -> None:
         """See :class:`Store`."""
-        Path(uri).unlink(missing_ok=True)
-        Path(f"{uri}.guard").unlink(missing_ok=True)
+        try:
+            Path(uri).unlink(missing_ok=True)
+            Path(f"{uri}.guard").unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot delete {uri}: {error.strerror or error}") from None
 
     def exists(self, uri: Location) -> bool:
         """See :class:`Store`."""

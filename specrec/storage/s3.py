@@ -266,8 +266,13 @@ class S3Store(Store):
 
     def delete(self, uri: Location) -> None:
         """See :class:`Store`."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
         bucket, key = _bucket_and_key(uri)
-        self._client.delete_object(Bucket=bucket, Key=key)
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise StorageError(f"cannot delete {uri}: {_reason(error)}") from None
 
     def exists(self, uri: Location) -> bool:
         """See :class:`Store`."""

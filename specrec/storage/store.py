@@ -135,7 +135,7 @@ class Store(Protocol):
         """Write a file in place of just these old bytes; False, and nothing written, if it holds others."""
 
     def delete(self, uri: Location) -> None:
-        """Delete a file, if there is one."""
+        """Delete a file, if there is one. Raises StorageError if it cannot be deleted."""
 
     def exists(self, uri: Location) -> bool:
         """Tell whether there is such a file or folder. Raises StorageError if the store cannot be reached."""

@@ -1,7 +1,8 @@
 """Mending tables that are damaged: what is broken is set aside, within the table's folder, and nothing is deleted.
 
 A folder whose name begins with an underscore is none of a table's data: neither readers nor ``VACUUM`` look into
-it.
+it. While a log is taken away and another begun, a file beside its copy says so: who mends the table after that was
+ended half-way puts the log back first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from specrec.errors import StorageError, TrackError
 from specrec.storage import Location, Store, join, parent
 from specrec.warehouse.history import read_commit
 from specrec.warehouse.opening import FAILURES
+
+#: Before the run's name, in that of the folder of what it set aside; and what says that it had not ended.
+_ASIDE, _UNFINISHED = "_set_aside_", "_unfinished"
 
 
 class Mender:
@@ -40,8 +44,10 @@ class Mender:
     ...     table, store = locate(folder), open_store(locate(folder), StorageConfig())
     ...     mender = Mender(store, table, "tonight")
     ...     _ = store.create(join(table, "_delta_log", "00000000000000000000.json"), b'{"commitInfo": {"opera')
-    ...     mender.set_cut_commits_aside(), sorted(found.rpartition("/")[2] for found in store.folders(table))
-    (1, ['_delta_log', '_set_aside_tonight'])
+    ...     for place in mender.cut_commits():
+    ...         mender.set_aside(place)
+    ...     mender.cut_commits(), sorted(found.rpartition("/")[2] for found in store.folders(table))
+    ([], ['_delta_log', '_set_aside_tonight'])
     """
 
     def __init__(self, store: Store, table: Location, run_id: str) -> None:
@@ -49,37 +55,77 @@ class Mender:
         self._table = table
         self._log = join(table, "_delta_log")
         #: Where what is set aside lies.
-        self.aside = join(table, f"_set_aside_{run_id}")
+        self.aside = join(table, f"{_ASIDE}{run_id}")
 
     def set_log_aside(self) -> int:
         """Set the whole log aside, so that the table is none any more; return how many files it had.
 
-        All is copied before anything is deleted. Put back in its place, the log makes the table what it was.
+        All is copied before anything is deleted, and checkpoints are deleted before commits, and these from the
+        first on: what is left if that ends half-way is no log of an older state. When what takes its place is
+        whole, :meth:`finish` says so.
         """
         files = [file.uri for file in self._store.list(self._log)]
         for file in files:
             self._copy(file)
-        for file in files:
+        self._store.create(join(self.aside, _UNFINISHED), b"")
+        for file in sorted(files, key=lambda uri: (uri.endswith(".json"), uri)):
             self._store.delete(file)
         return len(files)
 
-    def set_cut_commits_aside(self) -> int:
-        """Set aside the newest commits as long as they are no whole ones; return how many.
+    def finish(self) -> None:
+        """Say that what takes the place of the log which was set aside is whole."""
+        self._store.delete(join(self.aside, _UNFINISHED))
+
+    def put_logs_back(self) -> int:
+        """Put back the logs that were set aside by whom something ended half-way; return how many.
+
+        Not so where somebody wrote to the table meanwhile: then what it is now counts.
+        """
+        count = 0
+        for folder in sorted(self._store.folders(self._table)):
+            mark = join(folder, _UNFINISHED)
+            if not folder.startswith(join(self._table, _ASIDE)) or not self._store.exists(mark):
+                continue
+            copies = {
+                file.uri.rpartition("/")[2]: file.uri for file in self._store.list(join(folder, "_delta_log"))
+            }
+            there = {file.uri.rpartition("/")[2]: file.uri for file in self._store.list(self._log)}
+            others = {
+                name: place
+                for name, place in there.items()
+                if name not in copies or self._read(place) != self._read(copies[name])
+            }
+            if all(self._adds_nothing(place) for place in others.values()):
+                for place in others.values():
+                    self._store.delete(place)
+                for name in sorted(copies, reverse=True):  # the first commit last: without it there is no table
+                    self._store.create(join(self._log, name), self._read(copies[name]))
+                count += 1
+            self._store.delete(mark)
+        return count
+
+    def _adds_nothing(self, place: Location) -> bool:
+        """Tell whether a file of a log is a commit that created the table, or changed what is said of it."""
+        if not place.endswith(".json"):
+            return False
+        return b'"add"' not in (content := self._read(place)) and b'"remove"' not in content
+
+    def cut_commits(self) -> list[Location]:
+        """Return the newest commits as long as they are no whole ones, the newest first.
 
         A machine that loses power, or a disk that is full, may leave half of the commit that was being written.
         """
         names = sorted(
             (file.uri for file in self._store.list(self._log) if file.uri.endswith(".json")), reverse=True
         )
-        count = 0
+        cut = []
         for place in names:
             try:
                 read_commit(0, self._read(place))
-                return count
+                break
             except ValueError:
-                self._set_aside(place)
-                count += 1
-        return count
+                cut.append(place)
+        return cut
 
     def damaged_files(self, table: DeltaTable) -> Iterator[str]:
         """Yield which of a table's files are lost, or cannot be read to the end, by their paths in its log."""
@@ -93,9 +139,7 @@ class Mender:
 
     def set_file_aside(self, path: str) -> None:
         """Set a file of the table's data aside, if there is one; its log must then be told that it is gone."""
-        place = join(self._table, unquote(path))
-        if self._store.exists(place):
-            self._set_aside(place)
+        self.set_aside(join(self._table, unquote(path)))
 
     def _is_whole(self, place: Location, size: int) -> bool:
         try:
@@ -105,11 +149,17 @@ class Mender:
                     batch.validate(full=True)
         except FAILURES:
             return False
+        except TrackError as error:
+            if error.code != "not_found":  # of a store that fails for a while no file is damaged
+                raise StorageError(f"cannot read {place}: {error.message}") from None
+            return False
         return True
 
-    def _set_aside(self, place: Location) -> None:
-        self._copy(place)
-        self._store.delete(place)
+    def set_aside(self, place: Location) -> None:
+        """Set a file of the table aside, if there is one."""
+        if self._store.exists(place):
+            self._copy(place)
+            self._store.delete(place)
 
     def _copy(self, place: Location) -> None:
         copy, content = join(self.aside, place.removeprefix(f"{self._table}/")), self._read(place)

@@ -117,6 +117,19 @@ class Reader:
         """Open a table as pyarrow reads it; what is read of its files is tried again where the store fails."""
         return self._dataset(name, self.table(name))
 
+    @contextmanager
+    def opened(self, name: str, columns: list[str] | None = None) -> Iterator[ds.FileSystemDataset]:
+        """Open a table, as :meth:`dataset` does, for a block that reads it; what fails there is told in one line.
+
+        Raises
+        ------
+        SpecrecError
+            If there is none, it lacks one of the columns, or it cannot be read within the block.
+        """
+        found = self.table(name)
+        with self._reading(name, found, columns):
+            yield self._dataset(name, found)
+
     def _dataset(self, name: str, table: DeltaTable) -> ds.FileSystemDataset:
         if scheme_of(self._root).is_tree:
             return table.to_pyarrow_dataset()

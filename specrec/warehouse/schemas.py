@@ -528,6 +528,8 @@ class Table:
     by_rows : bool
         Whether that stage looks for each row whether it is there, and so makes anew what was deleted; otherwise it
         asks what state of its input the table was made from.
+    believed_by : tuple of str
+        The stages that go by what a record says, such as which files failed; empty if none does.
     properties : tuple of tuple of str
         Delta's properties, by name, that a night sees to: they are set when the table is created, and set again
         where they are missing.
@@ -542,6 +544,7 @@ class Table:
     partitioned_by: tuple[str, ...] = ()
     made_by: str = ""
     by_rows: bool = False
+    believed_by: tuple[str, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
     read_by: tuple[str, ...] = ()
 
@@ -558,7 +561,12 @@ TABLES: dict[str, Table] = {
         Table("to_extract", TO_EXTRACT, ("audio_uri",), made_by="extract", by_rows=True),
         Table("audio_features", AUDIO_FEATURES, ("track_id",), made_by="extract", by_rows=True),
         Table("mel_spectrograms", MEL_SPECTROGRAMS, ("track_id",), made_by="extract", by_rows=True),
-        Table("quarantine", QUARANTINE, ("track_id", "stage")),
+        Table(
+            "quarantine",
+            QUARANTINE,
+            ("track_id", "stage"),
+            believed_by=("ingest", "extract", "embed", "neighbours"),
+        ),
         Table("embeddings", EMBEDDINGS, ("space", "track_id"), ("space",), made_by="embed", by_rows=True),
         Table(
             "neighbours",

@@ -23,11 +23,14 @@ import pyarrow as pa
 from delta.tables import DeltaTable
 from deltalake import CommitProperties, WriterProperties
 from deltalake.exceptions import TableNotFoundError
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 import specrec
-from specrec.errors import SpecrecError, StorageError
+from specrec.errors import SpecrecError, StorageError, innermost
 from specrec.logs import get_logger
 from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
@@ -79,9 +82,13 @@ class Undone:
     commits: list[Commit]
     version: int
 
+    @property
+    def what(self) -> str:
+        """What was done, in words."""
+        return ", ".join(f"{commit.operation} (version {commit.version})" for commit in reversed(self.commits))
+
     def __str__(self) -> str:
-        what = ", ".join(f"{commit.operation} (version {commit.version})" for commit in reversed(self.commits))
-        return f"{what} undone: as it was at version {self.version}"
+        return f"{self.what} undone: as it was at version {self.version}"
 
 
 class Warehouse:
@@ -175,9 +182,25 @@ class Warehouse:
             known = {field.name for field in found.schema().fields}
             missing = [field for field in schema.fields if field.name not in known]
             if missing:
-                with self._by_delta_rs(table.name):
-                    found.alter.add_columns(missing)
+                self._add_columns(table, found, [field.name for field in missing])
             self._set_properties(table, found)
+
+    def _add_columns(self, table: Table, found: deltalake.DeltaTable, names: Sequence[str]) -> None:
+        """Add the columns that a table lacks, as it is of an older release."""
+        if _by_spark(found):
+            said = ", ".join(_in_sql(table.schema[name]) for name in names)
+            self.spark.sql(f"ALTER TABLE delta.`{self.path(table.name)}` ADD COLUMNS ({said})")
+            return
+        declared = {field.name: field for field in _delta_schema(table).fields}
+
+        def work() -> None:
+            now = self._open(table.name)  # a try whose answer was lost may have added them
+            known = {field.name for field in now.schema().fields}
+            if lacking := [declared[name] for name in names if name not in known]:
+                now.alter.add_columns(lacking)
+
+        with self._by_delta_rs(table.name):
+            self._patiently(table.name, work)
 
     def _set_properties(self, table: Table, found: deltalake.DeltaTable) -> None:
         """Set the properties that a table lacks: it is of an older release, or somebody switched them off."""
@@ -221,36 +244,51 @@ class Warehouse:
             self._patiently(table.name, create)
 
     def undo_foreign_changes(self, stages: Iterable[str]) -> list[Undone]:
-        """Put back the tables that these stages make and somebody else changed since our last commit.
+        """Put back the tables of these stages that somebody else changed since our last commit.
+
+        See :meth:`foreign_changes` and :meth:`undo`.
+        """
+        found = self.foreign_changes(stages)
+        for change in found:
+            self.undo(change)
+        return found
+
+    def foreign_changes(self, stages: Iterable[str]) -> list[Undone]:
+        """Return what is to be undone of the tables that these stages make, or go by.
+
+        Rows that were only deleted, from a table whose rows are looked for one by one, are not put back but made
+        anew: that is what they were deleted for.
+        """
+        chosen = set(stages)
+        tables = (table for table in TABLES.values() if chosen & {table.made_by, *table.believed_by})
+        found = (self.foreign_change(table.name) for table in tables)
+        return [change for change in found if change is not None]
+
+    def undo(self, change: Undone) -> None:
+        """Put a table back to what it was before somebody else changed it.
 
         The table is restored to what it held before the first of these changes: what it says of itself is then true
         again, and what it lacks is made as on any night. In the history the change is still there to be seen, and
-        to be restored by who wants it. Rows that were only deleted, from a table whose rows are looked for one by
-        one, are not put back but made anew: that is what they were deleted for.
+        to be restored by who wants it.
 
         Raises
         ------
         SpecrecError
-            If a table cannot be put back, because files of it are gone.
+            If it cannot be put back, because files of it are gone.
         """
-        made = set(stages)
-        undone = []
-        for table in TABLES.values():
-            if table.made_by in made and (found := self._foreign_changes(table)) is not None:
-                undone.append(found)
-        for change in undone:
-            try:
-                self.restore(change.table, change.version)
-            except FAILURES as error:
-                what = ", ".join(f"{commit.operation} of version {commit.version}" for commit in change.commits)
-                raise SpecrecError(
-                    f"somebody changed the table {join(self._root, change.table)} ({what}), and it cannot be put "
-                    f"back to version {change.version}: {reason(error)}. Let `specrec repair {change.table} "
-                    f"--warehouse {self._root}` make it anew"
-                ) from None
-        return undone
+        try:
+            self._restore(change.table, change.version)
+        except (*FAILURES, PySparkException, Py4JError) as error:
+            what = ", ".join(f"{commit.operation} of version {commit.version}" for commit in change.commits)
+            raise SpecrecError(
+                f"somebody changed the table {join(self._root, change.table)} ({what}), and it cannot be put "
+                f"back to version {change.version}: {_why(error)}. Let `specrec repair {change.table} "
+                f"--warehouse {self._root}` make it anew"
+            ) from error
 
-    def _foreign_changes(self, table: Table) -> Undone | None:
+    def foreign_change(self, name: str) -> Undone | None:
+        """Return what somebody else changed of a table since our last commit; None if nothing is to be undone."""
+        table = TABLES[name]
         seen: list[Commit] = []
         changed, ours = foreign_changes(_noting(self._commits(table.name), seen))
         if ours is None and _is_cut(seen) and any(commit.changes_data for commit in seen):
@@ -259,7 +297,7 @@ class Warehouse:
             self._note(table.name, said)
         if ours is None or not changed:
             return None
-        if table.by_rows and all(commit.operation == "DELETE" for commit in changed):
+        if (table.by_rows or table.believed_by) and all(commit.operation == "DELETE" for commit in changed):
             return None
         return Undone(table.name, changed, changed[-1].version - 1)
 
@@ -268,9 +306,13 @@ class Warehouse:
 
         Raises
         ------
-        DeltaError
+        StorageError
             If files of that version are gone.
         """
+        with self._by_delta_rs(name):
+            self._restore(name, version)
+
+    def _restore(self, name: str, version: int) -> None:
         mark = self._own(Mark(known_states(self._commits(name, version))))
 
         def write(properties: CommitProperties) -> None:
@@ -303,9 +345,9 @@ class Warehouse:
         there = {file.uri for folder in {parent(of) for of in wanted} for file in store.list(folder)}
         return len(wanted - there)
 
-    def table(self, name: str) -> deltalake.DeltaTable:
-        """Open a table through delta-rs, as it stands now."""
-        return open_table(self._root, name, self._storage)
+    def table(self, name: str, *, any_features: bool = False) -> deltalake.DeltaTable:
+        """Open a table through delta-rs, as it stands now; see :func:`~specrec.warehouse.opening.open_table`."""
+        return open_table(self._root, name, self._storage, any_features=any_features)
 
     def last_run(self, name: str) -> str:
         """Return the run that made a table's newest commit that changed data; empty if it was none of ours."""
@@ -398,6 +440,10 @@ class Warehouse:
 
     def forget_lost_files(self, name: str) -> None:
         """Take the files that are not there any more out of a table's log."""
+        if _by_spark(self.table(name, any_features=True)):  # which has no command for it, but reads what there is
+            with self._marked(settings={"spark.sql.files.ignoreMissingFiles": "true"}):
+                self.read(name).write.format("delta").mode("overwrite").save(self.path(name))
+            return
         with self._by_delta_rs(name):
             self._patiently_marked(
                 name, Mark(), lambda properties: self._open(name).repair(commit_properties=properties)
@@ -693,6 +739,10 @@ class Warehouse:
         return commits(open_store(self._root, self._storage), join(self._root, name), newest, most)
 
 
+def _why(error: BaseException) -> str:
+    return reason(error) if isinstance(error, FAILURES) else innermost(error)
+
+
 def _files_of(table: deltalake.DeltaTable) -> set[str]:
     return set(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
 
@@ -739,6 +789,18 @@ def by_part(column: str, values: Mapping[str, str]) -> Column:
 
 def _delta_schema(table: Table) -> deltalake.Schema:
     return deltalake.Schema.from_json(table.schema.json())  # Delta's own notation is Spark's
+
+
+def _in_sql(field: T.StructField) -> str:
+    r"""Return a column as a definition in SQL.
+
+    Examples
+    --------
+    >>> print(_in_sql(T.StructField("a b", T.MapType(T.StringType(), T.LongType()), metadata={"comment": "it's"})))
+    `a b` map<string,bigint> COMMENT 'it\'s'
+    """
+    said = field.metadata.get("comment", "").replace("\\", "\\\\").replace("'", "\\'")
+    return f"`{field.name}` {field.dataType.simpleString()}" + (f" COMMENT '{said}'" if said else "")
 
 
 def what_is_wrong(found: deltalake.DeltaTable, table: Table) -> str:

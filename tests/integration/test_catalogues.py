@@ -17,10 +17,13 @@ from pyspark.sql import functions as F
 from tagged import vorbis_comments
 
 from specrec.catalogue.spark import bytes_in, conform, count_rows, one_row_a_track, read_table, with_audio_uri
+from specrec.config import load
 from specrec.demo import render_clip
 from specrec.errors import CatalogueError
+from specrec.pipeline.query_many import _files
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.spark import traits
+from specrec.storage import locate
 from specrec.storage.config import StorageConfig
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -65,6 +68,12 @@ COLUMNS = {
     "a choice of few": ("artists", pa.array(["A", "B", None]).dictionary_encode(), ["A", "B", None]),
     "yes and no as numbers": ("explicit", pa.array([1.0, 0.0, None]), [True, False, None]),
     "yes and no as text": ("explicit", pa.array(["Yes", "0.0", "maybe"]), [True, False, None]),
+    "whole numbers beyond what is exact": ("track_id", pa.array([2.0**53 + 2, -(2.0**60), 1e20]),
+                                           ["9007199254740994", "-1152921504606846976", "1" + "0" * 20]),
+    "a part of a whole": ("popularity", pa.array([72.9, 73.0, None]), [None, 73, None]),
+    "a part of a millisecond": ("duration_ms", pa.array([215306.7, 73.0, None]), [215307, 73, None]),
+    "a text called extra": ("extra", pa.array(["live", None, "demo"]),
+                            [{"extra": "live"}, {}, {"extra": "demo"}]),
     "nanoseconds nobody needs": ("added_at", pa.array([1, 2, 3], pa.timestamp("ns")), None),
     "a picture": ("cover", pa.array([bytes(range(256))] * 3), None),
     "a row number": ("__index_level_0__", pa.array([5, 3, 1]), None),
@@ -84,6 +93,8 @@ def test_columns_of_any_type_become_ours_or_are_left_out(spark: SparkSession, tm
     else:
         assert not any(row.extra for row in rows)
         assert (source.left_out | bytes_in(source.rows)).keys() == {column} - {"__index_level_0__"}
+    if name == "a part of a whole":
+        assert [row.extra for row in rows] == [{"popularity": "72.9"}, None, None]
     if name == "yes and no as text":  # what cannot be read is told, and kept out where it matters
         assert [(row.extra or {}).get("explicit") for row in rows] == [None, None, "maybe"]
         allowed = traits(conform(source.rows), RecommendConfig(explicit=False)).orderBy("track_id").collect()
@@ -104,15 +115,30 @@ def test_parts_are_read_together_whatever_their_columns(spark: SparkSession, tmp
     for kind in ("parquet", "csv"):
         (tmp_path / f"tracks.{kind}").mkdir()
         (tmp_path / f"tracks.{kind}" / "_SUCCESS").touch()
-    old = pa.table({"track_id": IDS[:2], "audio": AUDIO[:2]})
-    new = pa.table({"tempo": pa.array([120], pa.int32()), "track_id": IDS[2:], "audio": AUDIO[2:]})
+    old = pa.table({"track_id": IDS[:2], "audio": AUDIO[:2], "popularity": pa.array([1, 2]), "year": [1999, 2000]})
+    new = pa.table({"tempo": pa.array([120], pa.int32()), "Track_ID": IDS[2:], "audio": AUDIO[2:]})
+    # as pandas writes whole numbers beside a missing value
+    new = new.append_column("Popularity", pa.array([3.0])).append_column("Year", pa.array([2001.0]))
     for number, part in enumerate((old, new)):
         pq.write_table(part, f"{tmp_path}/tracks.parquet/part-{number}.parquet")
         part.to_pandas().to_csv(f"{tmp_path}/tracks.csv/part-{number}.csv", index=False)
     for kind in ("parquet", "csv"):
         rows = conform(read_table(spark, f"{tmp_path}/tracks.{kind}", kind, STORAGE).rows)
-        found = {row.track_id: (row.audio, row.tempo) for row in rows.collect()}
-        assert found == {"a": ("0.flac", None), "b": ("1.flac", None), "c": ("2.flac", 120.0)}
+        found = {
+            row.track_id: (row.audio, row.tempo, row.popularity, *row.extra.values()) for row in rows.collect()
+        }
+        assert {row[:3] for row in found.values()} == {
+            ("0.flac", None, 1),
+            ("1.flac", None, 2),
+            ("2.flac", 120.0, 3),
+        }
+        assert set(found) == {"a", "b", "c"}
+        years = {
+            "a": "1999",
+            "b": "2000",
+            "c": "2001" if kind == "parquet" else "2001.0",
+        }  # in a CSV, as it is written
+        assert {name: row[3:] for name, row in found.items()} == {name: (year,) for name, year in years.items()}
     pq.write_table(pa.table({"track_id": ["d"], "audio": [2.5]}), f"{tmp_path}/tracks.parquet/part-2.parquet")
     with pytest.raises(CatalogueError, match=r"disagree on the column 'audio', which is (string|double) and"):
         read_table(spark, f"{tmp_path}/tracks.parquet", "parquet", STORAGE)
@@ -127,6 +153,14 @@ def test_a_name_is_no_pattern(spark: SparkSession, tmp_path: Path, name: str) ->
     (tmp_path / name).write_text("track_id,audio\nown,0.flac\n")
     rows = read_table(spark, f"{tmp_path}/{name}", "csv", STORAGE).rows
     assert [row.track_id for row in rows.collect()] == ["own"]
+
+
+def test_a_list_of_queries_is_read_as_the_catalogue_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes("title^audio\nZoë^Zoë.flac\n".encode("cp1252"))
+    own = ["catalogue.encoding=cp1252", "catalogue.delimiter=^", f"warehouse={tmp_path}/w"]
+    config = load(None, own, needs_catalogue=False)
+    _, files = _files(spark, locate(f"{tmp_path}/list.csv"), config)
+    assert [row.audio_uri for row in files.collect()] == [f"{tmp_path}/Zoë.flac"]
 
 
 def test_a_damaged_catalogue_ends_the_night_in_one_line_and_nothing_is_lost(second_night: Night) -> None:

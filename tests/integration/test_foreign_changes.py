@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import deltalake
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, Schema
 from nights import RESULTS, Night
 from pyspark.sql import SparkSession
 
@@ -18,7 +19,10 @@ from specrec.cli import main
 from specrec.errors import SpecrecError
 from specrec.pipeline.account import ACCOUNT
 from specrec.pipeline.stages import OF_LISTENERS, STAGES
+from specrec.storage.config import StorageConfig
+from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES
+from specrec.warehouse.tables import Warehouse
 
 NAMES_OF_COLUMNS = "'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
 NOTE = deltalake.Field("note", "string")
@@ -106,6 +110,30 @@ def test_what_is_added_to_a_table_is_kept_and_new_rows_do_without(second_night: 
     assert {row["track_id"] for row in night.rows("audio_features")} == kept
     assert {row["note"] for name in ("tracks", "audio_features", "runs") for row in night.rows(name)} == {None}
     assert night.stage(run_id, "ingest")["status"] == "done"
+
+
+def test_a_clustered_table_of_an_older_release_gets_its_columns_and_loses_lost_files(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """What delta-rs does of other tables, Spark does of these."""
+    declared = Schema.from_json(TABLES["runs"].schema.json()).fields
+    DeltaTable.create(tmp_path / "runs", Schema([field for field in declared if field.name != "message"]))
+    spark.sql(f"ALTER TABLE delta.`{tmp_path}/runs` CLUSTER BY (stage)")
+    warehouse = Warehouse(lambda: spark, f"{tmp_path}", StorageConfig())
+    warehouse.create_missing(["runs"])
+    added = {field.name: field for field in DeltaTable(tmp_path / "runs").schema().fields}
+    assert added.keys() == {field.name for field in declared}
+    comment = TABLES["runs"].schema["message"].metadata["comment"]
+    assert (added["message"].nullable, added["message"].metadata["comment"]) == (True, comment)
+    row = {"stage": "fit", "status": "done", "started_at": datetime(2026, 1, 2, tzinfo=UTC), "config_hash": "h"}
+    for number in (1, 2, 3):
+        warehouse.append_few("runs", [row | {"run_id": f"run {number}", "message": "it's"}])
+    actions = pa.table(DeltaTable(tmp_path / "runs").get_add_actions(flatten=True)).to_pylist()
+    (lost,) = (of["path"] for of in actions if of["min.run_id"] == "run 2")
+    (tmp_path / "runs" / lost).unlink()
+    warehouse.forget_lost_files("runs")
+    left = Reader(f"{tmp_path}", StorageConfig()).rows("runs")
+    assert sorted((of["run_id"], of["message"]) for of in left) == [("run 1", "it's"), ("run 3", "it's")]
 
 
 @pytest.mark.parametrize(

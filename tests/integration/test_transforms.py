@@ -16,7 +16,9 @@ from specrec.catalogue.files import FILE_SCHEMA
 from specrec.catalogue.spark import (
     counted,
     differences,
+    places_that_fail,
     rows_that_fail,
+    unread_places,
     with_audio_uri,
     with_files,
     with_known_files,
@@ -282,6 +284,17 @@ def test_files_of_places_that_cannot_be_read_are_kept_as_they_were_known(rows: A
         ("/m/half/b.mp3", "old"),
         ("/m/ok/a.mp3", "f"),
         ("/m/s.mp3", "old"),
+    ]
+
+
+def test_what_is_not_read_of_a_catalogue_is_told_though_all_is_known(rows: Any) -> None:
+    listed = rows(FILE_SCHEMA, *LISTED, ("/m/notes.txt", None, None, None, "storage_error", "cannot be read"))
+    tracks = rows("audio_uri string", ("/m/bad/b.mp3",), ("/m/s.mp3",), ("/m/ok/a.mp3",))
+    told = places_that_fail(unread_places(listed, tracks), locate("/m")).collect()
+    assert sorted((row.track_id, row.code) for row in told) == [
+        ("bad", "unreadable_folder"),
+        ("half", "unreadable_folder"),
+        ("s.mp3", "storage_error"),
     ]
 
 

@@ -98,13 +98,47 @@ def test_a_stray_quote_never_costs_a_row(place, stray):
     assert len(found) == 24
 
 
+@pytest.mark.parametrize("column", range(3))
+@pytest.mark.parametrize(("first", "last"), [(4, 4), (4, 5), (4, 6), (0, 23), (22, 23)])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_two_stray_quotes_in_one_column_never_cost_a_row(column, first, last, ends):
+    """What stands between them would be one cell, and the row would have as many cells as it should."""
+    rows = [[str(i), "An artist", f"{i}.{'flac' if i % 2 else 'MP3'}"] for i in range(24)]
+    rows[first][column] = '"' + rows[first][column]
+    rows[last][column] += '"'
+    data = ends.join(",".join(row) for row in [HEADER, *rows]).encode()
+    if first == last:
+        assert len(_read(data)) == 24
+    else:
+        assert f"{last - first} rows of it stand within a text" in _refused(data)
+        assert f"begins in line {first + 2}" in _refused(data)
+
+
+@pytest.mark.parametrize(
+    "text", ["Hello, you\nand you, too", "a\n\nb", "one, two\nthree, four\nfive, six", "a, b.\nc, d.\n"]
+)
+def test_texts_over_several_lines_are_no_rows(text):
+    rows = [["1", text, "0.flac"], ["2", "An artist", "1.flac"]]
+    assert _read(_written(rows).encode()) == rows
+
+
+def test_a_file_that_was_cut_within_its_last_cell_is_refused():
+    whole = _written([[str(i), "An artist", f"{i}.flac"] for i in range(24)]).encode()
+    assert len(_read(whole[:-1])) == 24  # many leave the last line without its end
+    for cut in (2, 3, 5, 6):
+        assert "was cut short" in _refused(whole[:-cut])
+    names = [[str(i), "An artist", "a name without an ending"] for i in range(24)]
+    assert len(_read(_written(names).encode()[:-3])) == 24
+
+
 @given(st.integers(min_value=30, max_value=300))
 def test_a_file_that_was_cut_short_within_a_row_is_refused(length):
     rows = [[str(i), "An artist, who plays", f"{i}.flac"] for i in range(24)]
     data = _written(rows).encode()[:length]
     last = data.rpartition(b"\n")[2].decode()
-    whole = len(next(csv.reader([last]), [])) in (0, 3)
-    if whole:
+    cells = next(csv.reader([last]), [])
+    # of the first row alone nothing tells what names of files end with
+    if not cells or (len(cells) == 3 and (cells[2].endswith(".flac") or data.count(b"\n") == 1)):
         assert len(_read(data)) == data.count(b"\n") - 1 + bool(last)
     else:
         _refused(data)

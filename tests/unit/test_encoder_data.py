@@ -56,6 +56,17 @@ def test_the_same_sample_whatever_the_files_and_their_order(tmp_path):
     assert set(other.track_ids) != set(one.track_ids)
 
 
+@pytest.mark.parametrize("table", ["mel_spectrograms", "tracks", "audio_features"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, table, lost):
+    write_warehouse(tmp_path / "w", some_tracks(12))
+    (path,) = (tmp_path / "w" / table).glob("*.parquet")
+    path.unlink() if lost else path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SpecrecError, match=f"cannot read the table .*{table}: .*`specrec repair {table}") as told:
+        collected(tmp_path / "w", tmp_path / "s", n_mfcc=MFCC)
+    assert "\n" not in str(told.value)
+
+
 def test_a_sample_that_is_there_is_not_read_again_and_another_one_is(tmp_path):
     write_warehouse(tmp_path / "w", some_tracks(10))
     first = collected(tmp_path / "w", tmp_path / "s")

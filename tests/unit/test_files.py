@@ -278,6 +278,12 @@ def test_a_file_that_the_store_does_not_give_is_no_file_without_tags(
     assert {
         uri for uri, title in zip(tags["audio_uri"], tags["track_name"], strict=True) if title is None
     } == failing
+    # one after another are those that no answer of the store is between: that there is no such file is one
+    failing |= {f"{music}/{number:02}.mp3" for number in range(30) if number != 15}
+    (music / "15.mp3").unlink()
+    (tags,) = read(iter([rows]))
+    assert tags["track_name"].isna().all()
+    _put(music / "15.mp3", "x" * 4096)
     failing |= set(names)
     with pytest.raises(StorageError):  # then it is the store that fails
         list(read(iter([rows])))

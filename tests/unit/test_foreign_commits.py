@@ -14,10 +14,14 @@ import pytest
 from deltalake import CommitProperties, DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.errors import PySparkException
 
+from specrec.config import load
 from specrec.errors import SpecrecError
+from specrec.pipeline.run import open_run
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.history import Commit, Mark, read_commit, read_mark, version_after
+from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
 
@@ -129,6 +133,94 @@ def test_what_cannot_be_put_back_is_told_with_the_way_out(
         warehouse.undo_foreign_changes(STAGES)
     assert f"`specrec repair artefacts --warehouse {tmp_path}`" in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_what_spark_cannot_put_back_is_told_as_well(
+    table: Callable[[], DeltaTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_spark() -> Any:
+        raise PySparkException(
+            "An error occurred.\n: java.io.FileNotFoundException: part-1.parquet\n\tat a.b(C.java)"
+        )
+
+    CHANGES["UPDATE"](table())
+    monkeypatch.setattr("specrec.warehouse.tables._by_spark", lambda _: True)  # as of a table that is clustered
+    with pytest.raises(SpecrecError, match=r"put back to version 2: java.io.FileNotFoundException: part-1") as told:
+        Warehouse(no_spark, str(tmp_path), StorageConfig()).undo_foreign_changes(STAGES)
+    assert "`specrec repair artefacts" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def failed(code: str) -> dict[str, Any]:
+    seen = {"attempts": 1, "first_seen": NOW, "last_seen": NOW, "run_id": "r"}
+    return {"track_id": "a", "audio_uri": "/a", "stage": "extract", "code": code, "message": "m"} | seen
+
+
+@pytest.mark.parametrize("stages", [["ingest"], ["extract"], ["neighbours"], ["recommend"]])
+def test_a_record_that_nights_go_by_is_put_back_for_those_that_do(
+    warehouse: Warehouse, tmp_path: Path, stages: list[str]
+) -> None:
+    place = tmp_path / "quarantine"
+    for code in ("silent", "empty"):
+        warehouse.append_few("quarantine", [failed(code)])
+    DeltaTable(place).restore(1)
+    undone = warehouse.undo_foreign_changes(stages)
+    assert [change.table for change in undone] == ([] if stages == ["recommend"] else ["quarantine"])
+    codes = sorted(DeltaTable(place).to_pyarrow_table()["code"].to_pylist())
+    assert codes == (["silent"] if stages == ["recommend"] else ["empty", "silent"])
+
+
+def test_rows_that_are_deleted_from_quarantine_are_to_be_tried_again(warehouse: Warehouse, tmp_path: Path) -> None:
+    warehouse.append_few("quarantine", [failed("silent")])
+    DeltaTable(tmp_path / "quarantine").delete()
+    assert warehouse.undo_foreign_changes(["extract"]) == []
+
+
+def test_an_undoing_that_fails_is_told_in_runs_with_what_was_done_before(
+    warehouse: Warehouse, table: Callable[[], DeltaTable], tmp_path: Path
+) -> None:
+    for code in ("silent", "empty"):
+        warehouse.append_few("quarantine", [failed(code)])
+    DeltaTable(tmp_path / "quarantine").restore(1)
+    CHANGES["UPDATE"](table())
+    table().vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    config = load(None, [f"warehouse={tmp_path}"], needs_catalogue=False)
+    with open_run(config, shown=False) as run, pytest.raises(SpecrecError):
+        run.undo_foreign_changes(["extract", "fit"])
+    (row,) = Reader(str(tmp_path), StorageConfig()).rows("runs", [("stage", "=", "undo")])
+    assert row["status"] == "failed"
+    assert "artefacts" in row["message"]
+    assert row["details"]["quarantine"].startswith("RESTORE")
+
+
+def _without(name: str, column: str, place: Path) -> None:
+    """Create a table as an older release had it."""
+    schema = deltalake.Schema.from_json(TABLES[name].schema.json())
+    older = deltalake.Schema([field for field in schema.fields if field.name != column])
+    DeltaTable.create(place, older)
+
+
+def test_columns_are_added_once_though_the_answer_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without("runs", "message", tmp_path / "runs")
+    add, tries = deltalake.table.TableAlterer.add_columns, []
+
+    def lost(self: Any, fields: Any) -> None:
+        add(self, fields)
+        tries.append(fields)
+        raise OSError("Generic S3 error: the connection was reset")
+
+    def twice(place: str, storage: StorageConfig, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except OSError:
+            return work()
+
+    monkeypatch.setattr(deltalake.table.TableAlterer, "add_columns", lost)
+    monkeypatch.setattr("specrec.warehouse.tables.patiently", twice)
+    Warehouse(None, str(tmp_path), StorageConfig()).create_missing(["runs"])  # type: ignore[arg-type]
+    names = [field.name for field in DeltaTable(tmp_path / "runs").schema().fields]
+    assert sorted(names) == sorted(TABLES["runs"].schema.fieldNames())
+    assert len(tries) == 1
 
 
 @given(

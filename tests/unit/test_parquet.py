@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from specrec.catalogue.parquet import merge_schemas
+from specrec.catalogue.parquet import merge_schemas, own_schema
 from specrec.errors import CatalogueError
 
 PATH, NEEDED = "/tracks.parquet", {"track_id", "audio", "tempo"}
@@ -76,3 +76,41 @@ def test_text_and_lists_are_read_however_arrow_keeps_them():
         {"track_id": pa.string_view(), "artists": pa.list_(pa.string(), 2), "cover": pa.binary_view()}
     )
     assert found == {"track_id": pa.string(), "artists": pa.list_(pa.string()), "cover": pa.binary()}
+
+
+NUMBERS = [pa.int8(), pa.int32(), pa.int64(), pa.uint64(), pa.float32(), pa.float64(), pa.decimal128(12, 2)]
+
+
+@pytest.mark.parametrize("other", NUMBERS, ids=str)
+@pytest.mark.parametrize("kind", NUMBERS, ids=str)
+def test_numbers_of_two_types_are_never_a_contradiction(kind, other):
+    """As text where Spark does not read the one as the other; each part is then read as what it is."""
+    parts = [{"track_id": kind, "audio": pa.string()}, {"track_id": other, "audio": pa.string()}]
+    found, left_out = _merged(*parts)
+    assert left_out == {}
+    both = {kind, other}
+    by_spark = all(map(pa.types.is_signed_integer, both)) or all(map(pa.types.is_floating, both))
+    if kind != other:
+        assert (found["track_id"] == pa.string()) == (not by_spark)
+    merged, _ = merge_schemas([pa.schema(part) for part in parts], PATH, NEEDED)
+    for part in parts:
+        own = own_schema(pa.schema(part), merged)
+        assert own.names == merged.names
+        alone, _ = _merged(part)
+        assert own.field("track_id").type == (merged.field("track_id").type if by_spark else alone["track_id"])
+
+
+def test_names_are_the_same_whatever_their_case():
+    found, left_out = _merged(
+        {"Track_ID": pa.int32(), "X": pa.string()}, {"track_id": pa.int64(), "x": pa.string()}
+    )
+    assert found == {"Track_ID": pa.int64(), "X": pa.string()}
+    assert left_out == {}
+
+
+def test_a_column_that_is_there_twice_is_left_out_or_refused():
+    found, left_out = _merged({"track_id": pa.string(), "x": pa.string(), "X": pa.int64()}, {"x": pa.string()})
+    assert found == {"track_id": pa.string()}
+    assert left_out == {"x": "there twice"}
+    with pytest.raises(CatalogueError, match="has the column 'audio' twice"):
+        _merged({"audio": pa.string(), "Audio": pa.string()})

@@ -71,6 +71,8 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_training(tmp_path: P
     config = load(None, [f"warehouse={tmp_path}/nowhere"], needs_catalogue=False)
     with pytest.raises(SpecrecError, match=r"^the model cannot be written to .*/file/encoder: Not a directory$"):
         train_encoder(config, tmp_path / "file" / "encoder")
+    with pytest.raises(SpecrecError, match=r"the model cannot be written to .*File name too long"):
+        train_encoder(config, tmp_path / ("n" * 300) / "encoder")  # of which not even whether it is there is told
 
 
 @pytest.mark.parametrize("text", ["s3:/bucket/w", "file://host/w", "gs://bucket/w", "http:/host/w"])

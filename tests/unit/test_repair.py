@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from deltalake import DeltaTable
 
 from specrec.cli import main
-from specrec.errors import SpecrecError
+from specrec.cli.tables import map_points
+from specrec.errors import SpecrecError, TrackError
+from specrec.pipeline.run import as_specrec_error
+from specrec.storage import Location, locate
 from specrec.storage.config import StorageConfig
+from specrec.storage.local import LocalStore
+from specrec.warehouse.mending import Mender
 from specrec.warehouse.reader import Reader
 from specrec.warehouse.schemas import TABLES
 from specrec.warehouse.tables import Warehouse
@@ -145,6 +153,105 @@ def test_with_a_lost_artefact_goes_what_was_made_with_it(root: Path, damage: Cal
         assert rows(root, table) == []
 
 
+def test_an_artefact_that_somebody_changed_is_put_back(root: Path) -> None:
+    before = rows(root, "artefacts")
+    DeltaTable(root / "artefacts").update({"fitted_tracks": "99"}, predicate="name = 'map'")
+    assert "UPDATE (version 3) undone" in repair(root, "artefacts")
+    assert sorted(rows(root, "artefacts"), key=str) == sorted(before, key=str)
+    assert len(rows(root, "embeddings")) == 1
+
+
+@pytest.mark.parametrize("table", ["artefacts", "quarantine"])
+def test_what_somebody_changed_and_cannot_be_put_back_begins_anew(root: Path, table: str) -> None:
+    """The night that could not undo it said to repair it: so a repair must do."""
+    warehouse = Warehouse(None, str(root), StorageConfig())  # type: ignore[arg-type]
+    if table == "quarantine":
+        seen = {"attempts": 1, "first_seen": NOW, "last_seen": NOW, "run_id": "r"}
+        warehouse.append_few(table, [seen | {"track_id": "a", "stage": "extract", "code": "silent"}])
+    changed = DeltaTable(root / table)
+    changed.update({"run_id": "'mine'"})
+    changed.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    with pytest.raises(SpecrecError, match=f"specrec repair {table}"):
+        warehouse.undo_foreign_changes(["extract", "fit"])
+    assert f"{table} is empty now" in repair(root, table)
+    assert rows(root, table) == []
+    assert len(rows(root, "embeddings")) == (table == "quarantine")
+    assert warehouse.undo_foreign_changes(["extract", "fit"]) == []
+
+
+class Killed(BaseException):
+    """As by a signal: nothing catches it."""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_repair_that_is_killed_never_leaves_vectors_of_a_lost_artefact(
+    root: Path, damage: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(root, "artefacts")
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Mender, "set_aside", killed)
+        with pytest.raises(Killed):
+            specrec("repair", "artefacts", "--warehouse", str(root))
+    assert rows(root, "embeddings") == []
+    said = repair(root, "artefacts")  # and it finds what it found before
+    assert "damaged or lost" in said or "were cut" in said
+    assert [row["name"] for row in rows(root, "artefacts")] == ["map"]
+
+
+@pytest.mark.parametrize("when", [0, 1, 2, 3, 4, 5, "created", "written"])
+def test_a_log_that_was_being_replaced_is_put_back_unless_somebody_wrote_since(root: Path, when: int | str) -> None:
+    class Dying(LocalStore):
+        left = when if isinstance(when, int) else 100
+
+        def delete(self, uri: Location) -> None:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+            super().delete(uri)
+
+    place, log = locate(str(root / "runs")), root / "runs" / "_delta_log"
+    DeltaTable(root / "runs").create_checkpoint()
+    before, had = contents(log), rows(root, "runs")
+    assert len(before) == 6
+    try:
+        Mender(Dying(), place, "tonight").set_log_aside()
+    except Killed:
+        with suppress(SpecrecError):  # what is left is never taken for what the table was at an earlier time
+            assert rows(root, "runs") == had
+    warehouse = Warehouse(None, str(root), StorageConfig())  # type: ignore[arg-type]
+    if when in ("created", "written"):
+        warehouse.create_missing(["runs"])
+    if when == "written":
+        warehouse.append_few("runs", [RUN | {"run_id": "of another night"}])
+    later = Mender(LocalStore(), place, "later")
+    assert later.put_logs_back() == (when != "written")
+    if when == "written":
+        assert [row["run_id"] for row in rows(root, "runs")] == ["of another night"]
+    else:
+        assert contents(log) == before
+        assert rows(root, "runs") == had
+    assert later.put_logs_back() == 0
+
+
+def test_of_a_store_that_fails_nothing_is_damaged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise TrackError("storage_error", "cannot be read: reset")
+
+    monkeypatch.setattr(LocalStore, "open", lambda _, uri, size: Failing(bytes(size)))
+    before = contents(root / "runs" / "_delta_log")
+    result = specrec("repair", "runs", "--warehouse", str(root))
+    assert result.exit_code == 2
+    assert "cannot be read: reset" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert before.items() <= contents(root / "runs" / "_delta_log").items()
+    assert len(rows(root, "runs")) == 4  # and that it failed
+
+
 @pytest.mark.parametrize("table", [name for name, table in TABLES.items() if not table.made_by] + ["artefacts"])
 def test_a_record_that_is_whole_is_left_alone(root: Path, table: str) -> None:
     before = rows(root, table)
@@ -161,6 +268,24 @@ def test_a_wrong_name_and_a_wrong_place_are_told_and_nothing_is_written(root: Pa
     assert nowhere.exit_code == 2
     assert f"there is no table {tmp_path}/nowhere/runs" in nowhere.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_map_that_is_read_in_passing_tells_damage_in_one_line(tmp_path: Path) -> None:
+    row = {"space": "hybrid", "track_id": "a", "pca_x": 0.0, "pca_y": 1.0, "cluster": 1, "cluster_name": "one"}
+    deltalake.write_deltalake(tmp_path / "map", pa.Table.from_pylist([row]))
+    reader = Reader(str(tmp_path), StorageConfig())
+    points, count = map_points(reader, "pca", 10)
+    assert (points[["x", "y"]].to_numpy().tolist(), count) == ([[0.0, 1.0]], 1)
+    cut_file(tmp_path, "map")
+    with pytest.raises(SpecrecError, match="`specrec repair map") as told:
+        map_points(reader, "pca", 10)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), ConnectionResetError(), BrokenPipeError()], ids=repr)
+def test_a_pipe_that_is_broken_is_not_java_that_ended(error: OSError) -> None:
+    told = as_specrec_error(error)
+    assert ("Java process ended" in str(told)) == (not isinstance(error, BrokenPipeError))
 
 
 def test_altered_bytes_of_a_page_with_a_checksum_are_told(tmp_path: Path) -> None:

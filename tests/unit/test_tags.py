@@ -1,6 +1,8 @@
 import io
 import struct
 import time
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import av
@@ -28,6 +30,7 @@ from tagged import (
 )
 from tinytag import TinyTag
 
+from specrec.catalogue import lengths as lengths_of
 from specrec.catalogue.tags import AUDIO_ENDINGS, read_tags
 from specrec.errors import StorageError
 
@@ -185,9 +188,56 @@ def test_a_long_file_of_nothing_is_not_searched_to_its_end():
 def test_of_a_long_ogg_file_the_ends_are_read():
     whole = tagged("OGG")
     last = whole.rfind(b"OggS")
-    file = Counted(whole[:last] + b"page" * 250_000 + whole[last:])
+    file = Counted(whole[:last] + b"page" * 1_000_000 + whole[last:])
     assert without_duration(read_tags(file, "long.ogg")) == TAGGED
-    assert file.total < 200_000
+    assert file.total < 500_000
+
+
+def _atom(name, content):
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def _bomb():
+    """Frames of ID3v2.4 that are zeros, packed; a thousandth of what they say."""
+    packed = zlib.compress(b"\0" + b"x" * (1 << 20))
+    frame = b"TPE1" + bytes([0, 0, len(packed) >> 7, len(packed) & 0x7F, 0, 0x08]) + packed
+    body = frame * 4_000
+    size = bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0\0" + size + body
+
+
+LISTS = chunk(
+    b"RIFF\0\0\0\0WAVE", b"LIST", b"INFO" + (b"INAM" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20)) * 100
+)
+HOSTILE = {
+    "tags after tags": b"ID3\x04" + bytes(6) + b"ID3\x03" + bytes(6),
+    "pages of nothing": b"OggS\0\x02" + bytes(21) + b"OggS\0\0" + bytes(8) + b"\x01" + bytes(12),
+    "frames of nothing": b"\xff\xf1\x50\x00\x00\xe0\x00",
+    "atoms in atoms": _atom(b"moov", _atom(b"trak", _atom(b"mdia", b"")) * 10_000),
+    "texts after texts": LISTS,
+}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "a bomb"])
+def test_a_file_that_is_made_to_keep_its_reader_busy_does_not(name):
+    """What is read and kept is bounded, whatever a file says of itself."""
+    content = _bomb() if name == "a bomb" else HOSTILE[name] * max((16 << 20) // len(HOSTILE[name]), 1)
+    file = Counted(content)
+    start = time.monotonic()
+    assert all(len(str(value)) <= 1 << 20 for value in read_tags(file, "a.mp3").values())
+    assert file.total < 640 << 20
+    assert time.monotonic() - start < 60  # a few seconds: hours, were there no bound
+
+
+def test_a_bomb_takes_no_memory():
+    content = _bomb()
+    tracemalloc.start()
+    try:
+        read(content)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 256 << 20  # of four thousand
 
 
 class Ranges(io.RawIOBase):
@@ -486,6 +536,33 @@ def test_the_length_of_chained_ogg_is_that_of_all_its_parts(subtype, lengths):
     ]
     assert milliseconds(b"".join(parts)) == pytest.approx(sum(lengths) * 1000, abs=2)
     assert milliseconds(parts[0] * 2) == pytest.approx(2000 * lengths[0], abs=2)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("lengths", [(10, 40), (40, 10), (25, 25), (6, 60), (60,)])
+def test_joined_ogg_streams_of_one_number_are_all_counted(subtype, lengths):
+    """Some encoders give all of their streams one serial number: only the numbers of the pages tell them apart."""
+    parts = [bytearray(noise("OGG", seconds, subtype=subtype)) for seconds in lengths]
+    for part in parts:
+        at = part.find(b"OggS")
+        while at >= 0:
+            struct.pack_into("<I", part, at + 14, 7)
+            at = part.find(b"OggS", at + 27)
+    data = b"".join(parts)
+    assert milliseconds(data) == pytest.approx(sum(lengths) * 1000, abs=2)
+    # and the numbers of one are believed without reading it all
+    by_ends = lengths_of._ogg_by_ends(io.BytesIO(data), len(data))
+    assert by_ends.is_sure == (len(lengths) == 1)
+
+
+def test_what_looks_like_a_header_in_the_last_frame_of_flac_is_none():
+    data = bytearray(noise("FLAC", 4))
+    places = [at for at in range(len(data) - 16) if data[at : at + 2] == b"\xff\xf8"]
+    frames = [at for at in places if lengths_of._flac_frame(data[at : at + 16], 4096)]
+    first, last = frames[1], frames[-1]
+    data[last + 100 : last + 116] = data[first : first + 16]
+    assert lengths_of._flac_frame(data[last + 100 : last + 116], 4096)
+    assert milliseconds(bytes(data)) == 4_000
 
 
 def test_a_recording_of_a_broadcast_begins_when_it_was_switched_on():
