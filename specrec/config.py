@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from specrec.audio.config import AudioConfig, ExtractConfig
 from specrec.catalogue.config import CatalogueConfig
 from specrec.duplicates.config import DuplicatesConfig
-from specrec.embedding.config import BUILT_IN, HYBRID, EmbeddingConfig, FitConfig
+from specrec.embedding.config import BUILT_IN, FEATURES, HYBRID, LISTENERS, EmbeddingConfig, FitConfig
 from specrec.encoder.config import EncoderConfig
 from specrec.errors import ConfigError
 from specrec.evaluate.config import EvaluateConfig
@@ -94,10 +94,26 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _listeners_fit(self) -> Config:
+        joined = self.embedding.hybrid_shares
+        if LISTENERS in joined and LISTENERS not in self.systems:
+            raise ValueError(
+                f"embedding.hybrid_weights: there is no space {LISTENERS!r} without listeners.events and "
+                "embedding.listeners"
+            )
+        if self.listeners.space == LISTENERS or (self.listeners.space == HYBRID and LISTENERS in joined):
+            raise ValueError(
+                f"listeners.space: {self.listeners.space!r} is made of what people like: name a space of sound, "
+                f"such as {FEATURES!r}"
+            )
+        return self
+
     @property
     def systems(self) -> tuple[System, ...]:
         """Those that this configuration makes lists of: the hybrid comes last."""
-        return (*BUILT_IN, *sorted(self.embedding.models), HYBRID)
+        has_listeners = self.embedding.listeners and self.listeners.events is not None
+        return (*BUILT_IN, *sorted(self.embedding.models), *([LISTENERS] if has_listeners else []), HYBRID)
 
     @property
     def audio_hash(self) -> SettingsHash:

@@ -134,8 +134,9 @@ def untrue(night: Night) -> list[Untrue]:
     """Return the statements in a night's recommendations that its tables do not bear out."""
     embeddings = night.rows("embeddings")
     levels = [row for row in embeddings if row["space"] == "spectrogram"]
-    tables = (night.rows("audio_features"), levels, night.rows("tracks"), embeddings)
-    values = values_of(*map(pd.DataFrame, tables))
+    tables = (night.rows("audio_features"), levels, night.rows("tracks"), embeddings, night.rows("track_listeners"))
+    values = values_of(*(pd.DataFrame(rows, columns=None if rows else ["track_id", "liked"]) for rows in tables))
+    both = {(row["track_id"], row["other_id"]): row["both"] for row in night.rows("also_liked")}
     # shares of tracks may be off by so much before sentences are told anew
     slack = night.config().fit.max_statistics_shift / 100
-    return TruthChecker(values, values, slack).untrue(night.rows("recommendations"))
+    return TruthChecker(values, values, slack, both).untrue(night.rows("recommendations"))

@@ -9,20 +9,17 @@ import click
 from specrec.cli.options import DiskPath, config_option, read_config, say, set_option, warehouse_option
 from specrec.cli.printing import print_list, print_side_by_side, title_of
 from specrec.cli.tables import liked_with, list_of, map_points, open_reader, tracks_of, why_no_list
-from specrec.embedding.config import BUILT_IN
+from specrec.embedding.config import BUILT_IN, LISTENERS
 from specrec.errors import SpecrecError
 from specrec.terminal import console, table, words
-
-#: The system whose list is what the same people like.
-LISTENERS = "listeners"
 
 
 @click.command()
 @click.argument("track_id")
 @click.option(
     "--system",
-    help="print the list of one system (hybrid, features, …) with the parts of its scores; listeners: what those "
-    "who like the track also like",
+    help="print the list of one system (hybrid, features, …) with the parts of its scores; listeners: what the "
+    "same people like",
 )
 @warehouse_option
 @config_option
@@ -44,10 +41,9 @@ def show(
     """  # noqa: D301
     reader = open_reader(read_config(config_path, overrides, warehouse))
     systems = [system] if system else list(BUILT_IN)
-    lists = {
-        name: liked_with(reader, track_id) if name == LISTENERS else list_of(reader, track_id, name)
-        for name in systems
-    }
+    lists = {name: list_of(reader, track_id, name) for name in systems}
+    if system == LISTENERS and not lists[system]:  # embedding.listeners may be off
+        lists[system] = liked_with(reader, track_id)
     if system == LISTENERS and not lists[system]:
         raise SpecrecError(f"nothing is known of what people like who like {track_id}, or too few do")
     if not any(lists.values()):

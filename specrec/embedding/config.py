@@ -21,10 +21,12 @@ SHIPPED = "shipped"
 FEATURES, SPECTROGRAM = "features", "spectrogram"
 BUILT_IN: tuple[System, ...] = (FEATURES, SPECTROGRAM)
 HYBRID: System = "hybrid"
+#: The space of what people like, which runs have beside these where `listeners.events` is set.
+LISTENERS: System = "listeners"
 #: The systems that every run has, since each space has its lists.
 SYSTEMS = (*BUILT_IN, HYBRID)
 #: What stages call their other figures in `runs`, where each space is named, too: no model may be called so.
-_NAMES_IN_RUNS = ("agreement", "drift", "removed", "listeners")
+_NAMES_IN_RUNS = ("agreement", "drift", "removed", LISTENERS)
 
 
 class FitConfig(Section):
@@ -111,6 +113,11 @@ class EmbeddingConfig(Section):
         description="models by name, {NAME: {path: FILE.onnx}}; each is a further space with lists of its "
         "own; {encoder: {path: shipped}} is the encoder that comes with specrec",
     )
+    listeners: bool = Field(
+        default=True,
+        description="whether what people like, where listeners.events is set, is one more space, `listeners`, with "
+        "lists of its own: tracks are near that the same people like; of `hybrid` it is a part with a weight there",
+    )
     hybrid_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {FEATURES: 0.6, SPECTROGRAM: 0.4},
         description="weight of each system in `hybrid`; the weights are divided by their sum; a system that "
@@ -127,7 +134,7 @@ class EmbeddingConfig(Section):
         for name in self.models:
             if name in (*SYSTEMS, *_NAMES_IN_RUNS):
                 raise ValueError(f"models: {name!r} means something else in every run; choose another name")
-        parts = (*BUILT_IN, *self.models)
+        parts = (*BUILT_IN, *self.models, LISTENERS)
         for name in self.hybrid_weights:
             if name not in parts:
                 raise ValueError(f"hybrid_weights has no system {name!r}{nearest_name(name, parts)}")
@@ -139,5 +146,13 @@ class EmbeddingConfig(Section):
     def hybrid_shares(self) -> dict[str, float]:
         """The share of each system in `hybrid`, in the order of its vector; they sum to 1."""
         total = sum(self.hybrid_weights.values())
-        parts = (*BUILT_IN, *sorted(self.models))
+        parts = (*BUILT_IN, *sorted(self.models), LISTENERS)
         return {name: self.hybrid_weights[name] / total for name in parts if self.hybrid_weights.get(name)}
+
+    @property
+    def sound_shares(self) -> dict[str, float]:
+        """The share of each space of sound in what `hybrid` knows of the sound; they sum to 1."""
+        parts = (*BUILT_IN, *sorted(self.models))
+        weights = {name: self.hybrid_weights[name] for name in parts if self.hybrid_weights.get(name)}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()} or {FEATURES: 1.0}

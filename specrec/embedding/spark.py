@@ -6,17 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from specrec.arrays import Float64Array
 from specrec.audio.extraction import analyst_of, files_of
 from specrec.audio.fetch import fetch_ahead
 from specrec.audio.isolated import Analyst
 from specrec.config import Config
+from specrec.embedding.listeners import UNIT, exact_products, matrix_of, means_of_others
 from specrec.embedding.models import Model, hear
+from specrec.embedding.spaces.listeners import UNHEARD
 from specrec.embedding.spaces.space import OPTIONAL_COLUMNS, FittedSpace, Maker, Space
 from specrec.errors import TrackError
 from specrec.settings import System
@@ -44,6 +48,10 @@ HEARD = T.StructType(
         T.StructField("message", T.StringType()),
     ]
 )
+
+#: What :func:`known_of_listeners` returns, and of how many tracks at once.
+_OF_LISTENERS = "track_id string, als array<float>, artist_mean array<float>, artist_tracks int"
+_TRACKS_AT_ONCE = 65_536
 
 #: The purpose of the sample that recall is measured on, and one in how many tracks is set aside for it.
 MEASURING, _SET_ASIDE = "recall", 4
@@ -106,9 +114,9 @@ def input_hashes(space: Space, known: Mapping[str, Maker]) -> list[Column]:
     known : dict
         Artefacts and models by name, those of ``space.makers`` among them.
     """
+    of_track = ["content_hash", "audio_hash", *([] if space.is_of_the_file else ["track_id"])]
     return [
-        F.sha2(F.concat_ws("\n", "content_hash", "audio_hash", *map(F.lit, made_with)), 256)
-        for made_with in space.ingredients(known)
+        F.sha2(F.concat_ws("\n", *of_track, *map(F.lit, made_with)), 256) for made_with in space.ingredients(known)
     ]
 
 
@@ -154,6 +162,70 @@ def side_by_side(spaces: Mapping[System, DataFrame]) -> DataFrame:
     """
     named = [rows.select("track_id", F.col("vector").alias(name)) for name, rows in spaces.items()]
     return reduce(lambda left, right: left.join(right, "track_id"), named)
+
+
+def known_of_listeners(tracks: DataFrame, factors: DataFrame, catalogue: DataFrame) -> DataFrame:
+    """Return ``track_id, als, artist_mean, artist_tracks`` of some tracks, as the space ``listeners`` takes them.
+
+    ``als`` are a track's factors, null where there are none; ``artist_mean`` is the mean of those of the
+    ``artist_tracks`` other tracks by the same artist. All tracks of an artist meet in one task.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        ``track_id``.
+    factors : DataFrame
+        ``track_id, als`` of all tracks that have factors, which are not all 0.
+    catalogue : DataFrame
+        ``track_id, artists`` of all tracks; what is not in it is of nobody.
+    """
+    artist = F.when(F.col("artists") != "", F.col("artists")).otherwise(F.col("track_id")).alias("artist")
+    artists = catalogue.select("track_id", artist)
+    wanted = tracks.select("track_id", F.lit(True).alias("is_wanted")).join(artists, "track_id", "left")
+    wanted = wanted.withColumn("artist", F.coalesce("artist", "track_id"))
+    others = factors.join(artists, "track_id").join(wanted.select("artist").distinct(), "artist", "left_semi")
+    rows = others.join(wanted.drop("artist"), "track_id", "left").unionByName(
+        wanted.join(others.select("track_id"), "track_id", "left_anti"), allowMissingColumns=True
+    )
+    block = F.pmod(F.xxhash64("artist"), F.lit(-(-tracks.count() // _TRACKS_AT_ONCE) or 1))
+    return rows.groupBy(block).applyInPandas(_with_others, _OF_LISTENERS)
+
+
+def unheard(tracks: DataFrame) -> DataFrame:
+    """Return rows with the columns of :func:`known_of_listeners`, as they are of songs that nobody heard yet."""
+    types = dict(column.split() for column in _OF_LISTENERS.split(", "))
+    return tracks.withColumns({name: F.lit(value).cast(types[name]) for name, value in UNHEARD.items()})
+
+
+def _with_others(rows: pd.DataFrame) -> pd.DataFrame:
+    size = int(rows["als"].map(len, na_action="ignore").max()) if rows["als"].notna().any() else 0
+    means, count = means_of_others(matrix_of(rows["als"], size), pd.factorize(rows["artist"])[0].astype(np.int64))
+    of_artist = pd.Series(list(means.astype(np.float32)), rows.index, object).where(count > 0, None)
+    found = rows[["track_id", "als"]].assign(artist_mean=of_artist, artist_tracks=count)
+    return found[rows["is_wanted"].eq(True)]
+
+
+def sum_of_products(rows: DataFrame, matrix: Callable[[pd.DataFrame], Float64Array], size: int) -> Float64Array:
+    """Return the sum of the outer products of the rows of matrices, float64, shape (size, size).
+
+    They are rounded to whole numbers of :data:`~specrec.embedding.listeners.UNIT`, and so the sum does not depend
+    on the order. Of the rows only the sum is collected.
+
+    Parameters
+    ----------
+    matrix : callable
+        Makes of a batch of rows a matrix with `size` columns.
+    """
+
+    def products(frames: Frames) -> Frames:
+        for frame in frames:
+            yield pd.DataFrame({"place": np.arange(size * size), "sum": exact_products(matrix(frame)).ravel()})
+
+    sums = rows.mapInPandas(products, "place long, sum long").groupBy("place")
+    total: pd.DataFrame = sums.agg(F.sum(F.col("sum").cast("decimal(38,0)")).alias("sum")).toPandas()
+    found = np.zeros(size * size)
+    found[total["place"].to_numpy(np.int64)] = total["sum"].to_numpy(np.float64) * UNIT**2
+    return found.reshape(size, size)
 
 
 def embed_audio(files: DataFrame, config: Config, model: Broadcast[Model], tasks: int, root: Location) -> DataFrame:

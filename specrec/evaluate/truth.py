@@ -36,6 +36,7 @@ _REGIONS = {
 _STRONGEST = {
     "tone colour": "timbre", "brightness": "brightness", "harmony": "harmony", "rhythm": "rhythm",
     "loudness": "dynamics", "texture": "noisiness", "the sub-bass": "sub_bass", "the bass": "bass",
+    "who likes them": "listeners",
     "the low mids": "low_mids", "the mids": "mids", "the upper mids": "presence", "the treble": "brilliance",
 }  # fmt: skip
 #: What an attribute's statement says is heard: which measure is high (or low), and of which regions there is much
@@ -54,7 +55,11 @@ Check = Callable[[Values, Values, Sequence[str]], bool]
 
 
 def values_of(
-    features: pd.DataFrame, levels: pd.DataFrame, attributes: pd.DataFrame, tags: pd.DataFrame
+    features: pd.DataFrame,
+    levels: pd.DataFrame,
+    attributes: pd.DataFrame,
+    tags: pd.DataFrame,
+    listeners: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return what sentences may speak of, one row a track, by track_id, in the units of the sentences.
 
@@ -68,6 +73,9 @@ def values_of(
         ``track_id`` and :data:`ATTRIBUTES`, of the table ``tracks``.
     tags : DataFrame
         ``track_id``, ``space`` and ``tags``, of ``embeddings``; null where a space has none.
+    listeners : DataFrame or None
+        ``track_id`` and ``liked``, of ``track_listeners``; of other tracks it is not known that anybody likes them.
+        None: nothing is told of listeners.
     """
     rows = features.set_index("track_id")
     found = pd.DataFrame(
@@ -93,6 +101,8 @@ def values_of(
     for track_id, model, own in tags[["track_id", "space", "tags"]].itertuples(index=False):
         for tag in () if own is None else own:
             by_tag.setdefault(f"{tag['name']} by {model}", {})[track_id] = tag["score"]
+    if listeners is not None:
+        found["liked"] = listeners.set_index("track_id")["liked"].reindex(found.index).fillna(0)
     of_tags = [pd.Series(by_track, name=name) for name, by_track in by_tag.items()]
     found = found.join(attributes.set_index("track_id")[list(ATTRIBUTES)])
     return pd.concat([found, *(of.reindex(found.index) for of in of_tags)], axis=1).astype(float)
@@ -118,9 +128,18 @@ class TruthChecker:
         What :func:`values_of` returned of the catalogue, or of a sample of it: shares of tracks are taken of these.
     slack : float
         By how much a share may be off, such as 0.02 where `catalogue` is a sample of some thousand.
+    both : mapping of int
+        How many people like both of two tracks, by their ids, in either order; of ``also_liked``.
     """
 
-    def __init__(self, tracks: pd.DataFrame, catalogue: pd.DataFrame, slack: float = 0.0) -> None:
+    def __init__(
+        self,
+        tracks: pd.DataFrame,
+        catalogue: pd.DataFrame,
+        slack: float = 0.0,
+        both: Mapping[tuple[Any, Any], int] | None = None,
+    ) -> None:
+        self._both = both or {}
         self._tracks: dict[Any, dict[str, float]] = tracks.to_dict("index")
         self._sorted = {name: np.sort(values[values.notna()].to_numpy()) for name, values in catalogue.items()}
         self._slack = slack
@@ -204,7 +223,11 @@ class TruthChecker:
             false = [
                 words
                 for words in statements
-                if not (self.is_true(words, track, recommended) or _model_agrees(words, parts))
+                if not (
+                    self.is_true(words, track, recommended)
+                    or _model_agrees(words, parts)
+                    or self._is_true_of_listeners(words, track, recommended, parts)
+                )
             ]
             if not self.sentence_is_true(row["explanation"], track, recommended, parts, row["score"]):
                 false.append(row["explanation"])
@@ -229,8 +252,10 @@ class TruthChecker:
             return False
         if sentence == "The nearest that this catalogue has, and not alike.":
             return score <= 0
+        if of_listeners := re.fullmatch(r"By who likes them: (.*)\.", sentence):
+            return self._is_true_of_listeners(of_listeners[1], track, recommended, parts)
         reasons = r"(Sounds alike|The nearest that this catalogue has): (.*?)(?:; but (.*))?\."
-        closest = r"(Among the closest in overall sound), in (.*?) above all(?:, but (.*))?\."
+        closest = r"(Among the closest in overall sound), (?:and )?in (.*?) above all(?:, but (.*))?\."
         found = re.fullmatch(reasons, sentence) or re.fullmatch(closest, sentence)
         if not found:
             return False
@@ -244,6 +269,21 @@ class TruthChecker:
             true = bool(pieces) and all(self.is_true(piece, track, recommended) for piece in pieces)
         true &= (score > 0) == (found[1] != "The nearest that this catalogue has")
         return true and (found[3] is None or self._read(self._differences, found[3], track, recommended))
+
+    def _is_true_of_listeners(
+        self, statement: str, track: str, recommended: str, parts: Mapping[str, float]
+    ) -> bool:
+        """Tell whether a statement of who likes the two agrees with the counts, or with its part of the score."""
+        guessed = (
+            r"nobody is known to like (either|it|the track of this list) yet, and who would is guessed from .*"
+        )
+        if unknown := re.fullmatch(guessed, statement):
+            return _nobody_likes(self._tracks[track], self._tracks[recommended], unknown[1])
+        if counted := re.fullmatch(r"(\d+) people like both", statement):
+            pair = (track, recommended)
+            return int(counted[1]) in (self._both.get(pair), self._both.get(pair[::-1]))
+        found = re.fullmatch(r"(not )?alike in who likes them", statement)
+        return found is not None and "listeners" in parts and (parts["listeners"] > 0) == (found[1] is None)
 
     def _read(self, forms: list[tuple[re.Pattern[str], Check]], words: str, track: str, recommended: str) -> bool:
         for form, check in forms:
@@ -371,6 +411,12 @@ def _tagged(a: Values, b: Values, words: Sequence[str]) -> bool:
     # every "and" may join two tags or be a part of one
     cuts = re.finditer(" and ", named)
     return have(named) or any(have(named[: cut.start()]) and have(named[cut.end() :]) for cut in cuts)
+
+
+def _nobody_likes(a: Values, b: Values, which: str) -> bool:
+    """Tell whether nobody is known to like either, or the recommended one alone, or the one whose list it is."""
+    unliked = [side.get("liked", np.nan) == 0 for side in (a, b)]
+    return unliked == {"either": [True, True], "it": [False, True]}.get(which, [True, False])
 
 
 def _is_missing(name: str) -> Check:

@@ -12,13 +12,18 @@ from pyspark.sql import functions as F
 
 from specrec.audio.spark import by_file
 from specrec.catalogue.sources import audio_root
+from specrec.embedding.config import HYBRID, LISTENERS
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import spaces_of
+from specrec.embedding.spaces.listeners import ListenersSpace
 from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spark import embed as embed_rows
 from specrec.embedding.spark import embed_audio, input_hashes, of_heard, side_by_side
+from specrec.errors import SpecrecError
+from specrec.pipeline.prediction import fit_to_factors, of_tracks, prediction_in_use
 from specrec.pipeline.quarantine import quarantine
-from specrec.pipeline.run import Run
+from specrec.pipeline.run import Run, StageReport
+from specrec.settings import System
 from specrec.warehouse.artefacts import Artefact
 
 #: Spectrograms of more runs than these are looked for in the whole table.
@@ -35,8 +40,9 @@ def embed(run: Run) -> None:
         models = {name: load_model(name, config) for name in config.embedding.models}
         known: dict[str, Maker] = {**models}
         for space in spaces.values():
-            if space.artefact is not None:
+            if space.artefact is not None and not isinstance(space, ListenersSpace):
                 known[space.artefact.name] = run.artefacts.need(space.artefact)
+        listeners = _listeners(run, spaces, known)
         hashes = {name: input_hashes(space, known) for name, space in spaces.items()}
         compared = _wanted_and_there(run, hashes)
         gone, stale, there = F.col("is_gone"), F.col("is_stale"), F.col("is_there")
@@ -77,7 +83,12 @@ def embed(run: Run) -> None:
         )
         if failed:
             report.rows_failed = failed
-        for name, space in spaces.items():  # last, as they are made of what was just written
+        # last, as they are made from what was just written
+        if listeners is not None and listeners.name in of:
+            _fit_if_due(run, report, listeners, known)
+            rows = of_tracks(run, listeners, of[listeners.name])
+            warehouse.append("embeddings", made(listeners, embed_rows(listeners, rows, known)))
+        for name, space in spaces.items():
             if name in of and space.source == "embeddings":
                 parts = side_by_side({part: _vectors(run, part, of[name]) for part in space.parts})
                 warehouse.append("embeddings", made(space, embed_rows(space, parts, known)))
@@ -89,6 +100,39 @@ def embed(run: Run) -> None:
         report.rows_out = sum(found[name].stale for name in of)
         if not of and not removed:
             report.unchanged()
+
+
+def _listeners(run: Run, spaces: dict[System, Space], known: dict[str, Maker]) -> ListenersSpace | None:
+    """Return the space of what people like, and note what it is made with.
+
+    Where nobody likes anything yet, there is no such space: it is taken out of `spaces`.
+    """
+    space = spaces.get(LISTENERS)
+    if not isinstance(space, ListenersSpace):
+        return None
+    found = prediction_in_use(run, space, known)
+    if found is not None:
+        known[found.name] = found
+        return space
+    if LISTENERS in spaces[HYBRID].parts:
+        raise SpecrecError(
+            "embedding.hybrid_weights gives listeners a weight, and nobody is known to like anything yet: leave it "
+            "out until then"
+        )
+    del spaces[LISTENERS]
+    return None
+
+
+def _fit_if_due(run: Run, report: StageReport, space: ListenersSpace, known: dict[str, Maker]) -> None:
+    """Fit how factors are predicted, where what there is serves no more."""
+    name = space.artefact.name
+    due = known[name]
+    assert isinstance(due, Artefact)
+    if due.arrays:
+        return
+    known[name] = fitted = fit_to_factors(run, space, due)
+    report.count("artefact_version", fitted.version, name)
+    report.count("explained", float(fitted.arrays["explained"][0]), name)
 
 
 def _read_source(run: Run, space: Space, stale: DataFrame) -> DataFrame:

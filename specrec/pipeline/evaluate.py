@@ -250,7 +250,9 @@ def _vectors(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
     wanted = few_tracks(run.warehouse.spark, lists.track_ids())
     rows = run.warehouse.read("embeddings").select("space", "track_id", "vector", "parts")
     frame = collected(rows.join(wanted, "track_id", "left_semi"))
-    spaces = {space: IndexedVectors.of(facts, frame[frame["space"] == space]) for space in run.config.systems}
+    of_spaces = {space: frame[frame["space"] == space] for space in run.config.systems}
+    # where nobody likes anything yet, there are no vectors of what people like
+    spaces = {space: IndexedVectors.of(facts, rows) for space, rows in of_spaces.items() if len(rows)}
     yield from M.of_lists("any", lists, bootstrap, spaces[HYBRID])
 
     dimensions = sum(size for _, size in layout_of(run.config.audio.n_mfcc))
@@ -262,6 +264,8 @@ def _vectors(run: Run, sample: Sample, bootstrap: Bootstrap, reasons: dict[str, 
         }
         return
     for system, top in sample.top.items():
+        if system not in spaces:
+            continue
         parts = _parts(run.config, system)
         yield from M.fidelity_of(system, lists, top[sample.asked["any"]], spaces, parts, bootstrap=bootstrap)
 
@@ -295,8 +299,8 @@ def _truth(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measureme
     drawn = sample_tracks(run.warehouse.read("audio_features").select("track_id"), fit.sample_tracks, fit.seed)
     catalogue = _values(run, drawn)
     slack = fit.max_statistics_shift / 100 + (0.0 if len(catalogue) < fit.sample_tracks else _SAMPLED_SHARE)
-    checker = truth.TruthChecker(tracks, catalogue, slack)
     chosen = few_tracks(run.warehouse.spark, pd.Series(facts.ids[lists.tracks]))
+    checker = truth.TruthChecker(tracks, catalogue, slack, _liked_both(run, chosen))
     columns = ("system", "track_id", "recommended_track_id", "explanation", "reasons", "score")
     rows = run.warehouse.read("recommendations").select(*columns).join(chosen, "track_id", "left_semi").collect()
     told = [row.asDict(recursive=True) for row in rows]
@@ -311,8 +315,19 @@ def _values(run: Run, tracks: DataFrame) -> pd.DataFrame:
     levels = run.warehouse.read("embeddings").where("space = 'spectrogram'").select("track_id", "levels")
     attributes = run.warehouse.read("tracks").select("track_id", *truth.ATTRIBUTES)
     tags = run.warehouse.read("embeddings").where("tags is not null").select("track_id", "space", "tags")
-    few = [collected(rows.join(tracks, "track_id", "left_semi")) for rows in (features, levels, attributes, tags)]
-    return truth.values_of(*few)
+    liked = run.warehouse.read("track_listeners").select("track_id", "liked")
+    every = (features, levels, attributes, tags, liked)
+    return truth.values_of(*(collected(rows.join(tracks, "track_id", "left_semi")) for rows in every))
+
+
+def _liked_both(run: Run, tracks: DataFrame) -> dict[tuple[str, str], int]:
+    """Return how many people like both of some tracks and of those that the same people like, by pair."""
+    rows = run.warehouse.read("also_liked").select("track_id", "other_id", "both")
+    of_either = [
+        rows.join(tracks.withColumnRenamed("track_id", name), name, "left_semi") for name in rows.columns[:2]
+    ]
+    found = collected(of_either[0].unionByName(of_either[1]))  # bounded: pairs of the sample
+    return dict(zip(zip(found["track_id"], found["other_id"], strict=True), found["both"].tolist(), strict=True))
 
 
 def _reads(run: Run, sample: Sample, bootstrap: Bootstrap) -> Iterator[Measurement]:

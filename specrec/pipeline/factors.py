@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from specrec.arrays import Float64Array
 from specrec.config import Config
+from specrec.embedding.config import LISTENERS
 from specrec.listeners.config import OF_TRACKS
 from specrec.listeners.spark import (
     checkpoints,
@@ -31,8 +32,6 @@ from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
 from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact
 
-#: The artefact that names what was fitted, and when.
-LISTENERS = "listeners"
 #: The folder, beside the tables, that what is fitted is written to on its way.
 _SCRATCH = "_scratch"
 #: Evidence is added up in whole thousandths: the sum does not depend on the order.

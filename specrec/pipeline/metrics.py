@@ -71,6 +71,11 @@ METRICS: dict[str, Metric] = {
     "drift": Metric("How far the catalogue is from what the scaler was fitted to.", words="{value:.4f}"),
     "artefact_version": Metric("The version of an artefact that is in use.", "artefacts", "version {value}"),
     # embed
+    "explained": Metric(
+        "The share of what tracks' factors differ by that sound and artist tell, as cross-validation has it.",
+        "artefacts",
+        "{value:.2f} of what factors differ by is told by sound and artist",
+    ),
     "vectors": Metric("How many vectors were computed.", "spaces"),
     # neighbours
     "tracks_new": Metric("How many tracks no list knew yet.", "spaces"),

@@ -23,8 +23,9 @@ from specrec.catalogue.spark import audio_files, read_table, with_audio_uri
 from specrec.config import Config
 from specrec.embedding.models import Model, load_model
 from specrec.embedding.spaces import models_for, needed_for
+from specrec.embedding.spaces.listeners import ListenersSpace
 from specrec.embedding.spaces.space import Maker
-from specrec.embedding.spark import embed, embed_audio, few_tracks, of_heard, side_by_side
+from specrec.embedding.spark import embed, embed_audio, few_tracks, of_heard, side_by_side, unheard
 from specrec.embedding.statistics import statistics_artefact
 from specrec.errors import CatalogueError
 from specrec.neighbours.kernel import has_direction
@@ -161,6 +162,9 @@ def _embed(
             found[name] = of_heard(heard[name].join(measured, "track_id", "left_semi"))
         elif space.source == "embeddings":
             found[name] = embed(space, side_by_side({part: found[part] for part in space.parts}), known)
+        elif isinstance(space, ListenersSpace):
+            sound = side_by_side({part: found[part] for part in space.made_from})
+            found[name] = embed(space, unheard(sound), known)
         else:
             found[name] = embed(space, measured, known)
     rows = (of.withColumn("space", F.lit(space)) for space, of in found.items())

@@ -18,7 +18,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from specrec.embedding.config import SPECTROGRAM
+from specrec.embedding.config import LISTENERS, SPECTROGRAM
 from specrec.embedding.spaces import spaces_of
 from specrec.errors import SpecrecError
 from specrec.pipeline.fit import catalogue_statistics
@@ -43,6 +43,7 @@ from specrec.recommend.spark import (
     profiles,
     stated,
     summaries_of_neighbours,
+    with_likes,
     words,
 )
 from specrec.settings import System, as_recorded
@@ -242,6 +243,8 @@ class _Lists:
             named = self._keep(pairs.select(both).distinct())
             tables = {name: rows.join(named, "track_id", "left_semi") for name, rows in tables.items()}
         profile = profiles(tables, profile_of(self._explainer, config.systems))
+        if of_listeners := [system for system in config.systems if LISTENERS in self._explainer.shares[system]]:
+            pairs = with_likes(pairs, run.warehouse.read("also_liked"), of_listeners)
         lists = explain_lists(pairs, profile, config, self._explainer)
         hashes = by_part("system", {system: str(recommend_hash(config, system)) for system in config.systems})
         made_with = {"statistics_version": F.lit(self._statistics), "config_hash": hashes}

@@ -13,6 +13,7 @@ from specrec.audio.analyse import Analysis
 from specrec.config import Config
 from specrec.embedding.models import Heard, load_model
 from specrec.embedding.spaces import models_for, needed_for
+from specrec.embedding.spaces.listeners import UNHEARD
 from specrec.embedding.spaces.space import Maker, Space
 from specrec.embedding.spectrogram import band_centres
 from specrec.embedding.statistics import ATTRIBUTES, COLUMNS, statistics_artefact
@@ -152,8 +153,9 @@ class Catalogue:
             rows = measured
             if space.source == "audio":
                 rows = measured[["track_id"]].assign(heard=list(heard[name]))
-            elif space.source == "embeddings":
-                rows = measured[["track_id"]].assign(**{part: found[part]["vector"] for part in space.parts})
+            elif space.made_from:
+                others = {part: found[part]["vector"] for part in space.made_from}
+                rows = measured[["track_id"]].assign(**others, **UNHEARD)
             found[name] = pd.concat(space.embed(rows, self._made_by)).loc[measured.index]
         return found
 

@@ -59,10 +59,11 @@ def check_vectors(
     for name, space in spaces.items():
         accepted = space.ingredients(known)
         rows = vectors[vectors["space"] == name]
+        of_tracks = made_of if space.is_of_the_file else {track: (*of, track) for track, of in made_of.items()}
         if not any(
-            found in {_sha256(*made_of[track_id], *made_with) for made_with in accepted}
+            found in {_sha256(*of_tracks[track_id], *made_with) for made_with in accepted}
             for track_id, found in zip(rows["track_id"], rows["input_hash"], strict=True)
-            if track_id in made_of
+            if track_id in of_tracks
         ):
             raise SpecrecError(
                 f"the vectors of the space {name} were made with other settings or artefacts: give the "

@@ -3,8 +3,8 @@
 How the vectors of a space split is said once, by its :class:`Parts`: in ``features`` into families of features, in
 ``spectrogram`` into regions of the spectrum (the part of a region is the similarity that is lost if the region of
 the track's spectrogram is replaced by what is usual, the vector's length being held: exact, as the PCA is linear).
-What a model makes of a pair does not split: it is one part. The score of ``hybrid`` is a weighted sum of the scores
-of its spaces, and its parts are theirs.
+What a model makes of a pair does not split: it is one part, and so is who likes the two. The
+score of ``hybrid`` is a weighted sum of the scores of its spaces, and its parts are theirs.
 
 A new space is one part unless :data:`_PARTS` names it. If it splits otherwise, or other things are to be said of
 it, write a class that does what :class:`Parts` asks for, and name it there.
@@ -21,7 +21,7 @@ import numpy as np
 from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.audio.measures import FAMILIES
 from specrec.config import Config
-from specrec.embedding.config import FEATURES, SPECTROGRAM
+from specrec.embedding.config import FEATURES, LISTENERS, SPECTROGRAM
 from specrec.embedding.features import families, layout_of
 from specrec.embedding.spaces import spaces_of
 from specrec.embedding.spectrogram import REGIONS
@@ -173,10 +173,27 @@ class Whole:
         return [facts.model(self.space, pairs, cosines, usual)]
 
 
-#: The spaces that split. Any other is a :class:`Whole`.
+@dataclass(frozen=True)
+class OfListeners(Whole):
+    """The one part of the space ``listeners``, of which more is known than a model says."""
+
+    space: str = LISTENERS
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Whether the track's vector is predicted."""
+        return {"is_predicted": "predicted"}
+
+    def traits(self, pairs: ListedPairs, cosines: Float64Array, usual: Usual) -> list[Trait]:
+        """Return what may be said of those who like the two."""
+        return [facts.listeners(pairs, cosines)]
+
+
+#: The spaces of which more is to be said than of a model. Any other is a :class:`Whole`.
 _PARTS: dict[System, Callable[[Config], Parts]] = {
     FEATURES: lambda config: Families(families(layout_of(config.audio.n_mfcc))),
     SPECTROGRAM: lambda config: Regions(),
+    LISTENERS: lambda config: OfListeners(),
 }
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from specrec.arrays import Float64Array
 from specrec.config import Config
+from specrec.embedding.config import LISTENERS
 from specrec.embedding.excerpts import decode
 from specrec.embedding.spaces import spaces_of
 from specrec.recommend import facts
@@ -23,7 +24,7 @@ from specrec.recommend.contributions import Parts, contributions, cosines_of, is
 from specrec.recommend.excerpts import best_pairs
 from specrec.recommend.facts import Usual
 from specrec.recommend.pairs import ListedPairs, pairs_of, pairs_of_batch
-from specrec.recommend.sentences import reasons, sentences, tell
+from specrec.recommend.sentences import reasons, sentences, sentences_of_listeners, tell
 from specrec.settings import System
 from specrec.warehouse.artefacts import Artefact
 
@@ -89,6 +90,8 @@ class Explainer:
             for spaces in (shares, beside)
         )
         told = tell(scored, told_beside, facts.attributes(pairs, self.usual), len(scores))
+        if list(shares) == [LISTENERS]:
+            return sentences_of_listeners(told), reasons(told, found)
         return sentences(told, found, scores, facts.differences(pairs, self.usual)), reasons(told, found)
 
     def _split(self, system: System) -> list[System]:

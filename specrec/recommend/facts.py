@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
+from specrec.embedding.config import LISTENERS
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import (
     ATTRIBUTES,
@@ -374,6 +375,37 @@ def model(name: str, pairs: ListedPairs, cosines: Float64Array, usual: Usual) ->
         replace(alike, phrase="model.unlike", holds=cosines <= 0),
     ]
     return Trait(name, name, facts, phrase("strongest.model").format(model=name))
+
+
+def listeners(pairs: ListedPairs, cosines: Float64Array) -> Trait:
+    """Return who likes a pair as a trait: how many people like both, or that one is not known to be liked yet.
+
+    It is told of no sentence about sound: what people like is no reason why two tracks sound alike.
+
+    Parameters
+    ----------
+    cosines : float64, shape (n,)
+        Of the pairs, in the space ``listeners``.
+    """
+    nothing = np.full(len(cosines), np.nan)
+    unknown = np.zeros(len(cosines), bool)
+    one, other = (
+        unknown if of.is_predicted is None else of.is_predicted for of in (pairs.track, pairs.recommended)
+    )
+    both = nothing if pairs.both is None else pairs.both
+    is_counted = ~one & ~other & (both > 0)
+    is_left = ~one & ~other & ~is_counted
+    told = {
+        "predicted_both": one & other,
+        "predicted_track": one & ~other,
+        "predicted_recommended": ~one & other,
+        "together": is_counted,
+        "alike": is_left & (cosines > 0),
+        "unlike": is_left & (cosines <= 0),
+    }
+    always = _always("listeners.alike", "likes", (nothing, nothing), {"n": np.nan_to_num(both)})
+    found = [replace(always, phrase=f"listeners.{name}", holds=holds) for name, holds in told.items()]
+    return Trait(LISTENERS, LISTENERS, found, phrase("listeners.strongest"))
 
 
 # --- attributes of the catalogue ----------------------------------------------------------------------------

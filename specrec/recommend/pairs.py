@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specrec.arrays import Float32Array, Float64Array
+from specrec.arrays import BoolArray, Float32Array, Float64Array
 from specrec.embedding.spectrogram import REGIONS
 from specrec.embedding.statistics import ATTRIBUTES, measure, measures_of
 
@@ -32,6 +32,9 @@ class Side:
         By :data:`~specrec.embedding.statistics.ATTRIBUTES`; NaN where the catalogue says nothing.
     tags : list of dict, length n
         By model, the names of the tags that it gives the track.
+    is_predicted : bool, shape (n,), or None
+        Whether nobody is known to like the track, so that its vector in the space ``listeners`` is predicted; None
+        where these pairs are not told of listeners.
     """
 
     vectors: Mapping[str, Float32Array]
@@ -39,6 +42,7 @@ class Side:
     measures: dict[str, Float64Array]
     attributes: dict[str, Float64Array]
     tags: Sequence[Mapping[str, Collection[str]]]
+    is_predicted: BoolArray | None = None
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,14 @@ class ListedPairs:
         The track whose list it is, and the one that is recommended.
     parts : float32, shape (n, regions, components)
         What each region of the spectrum contributes to the track's vector in the space ``spectrogram``.
+    both : float64, shape (n,), or None
+        How many people like both, by the table ``also_liked``; NaN, as None, where it does not say it.
     """
 
     track: Side
     recommended: Side
     parts: Float32Array
+    both: Float64Array | None = None
 
 
 def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:
@@ -70,7 +77,8 @@ def pairs_of(rows: pd.DataFrame, spaces: Collection[str]) -> ListedPairs:
         Those whose vectors are needed.
     """
     parts = np.stack(rows["a_parts"].to_list()).reshape(len(rows), len(REGIONS), -1)
-    return ListedPairs(_side(rows, "a_", spaces), _side(rows, "b_", spaces), parts)
+    both = rows["both"].to_numpy(np.float64) if "both" in rows else None
+    return ListedPairs(_side(rows, "a_", spaces), _side(rows, "b_", spaces), parts, both)
 
 
 def pairs_of_batch(rows: pa.RecordBatch, spaces: Collection[str]) -> ListedPairs:
@@ -82,7 +90,8 @@ def pairs_of_batch(rows: pa.RecordBatch, spaces: Collection[str]) -> ListedPairs
         As the DataFrame that :func:`pairs_of` takes.
     """
     parts = _matrix(rows.column("a_parts")).reshape(len(rows), len(REGIONS), -1)
-    return ListedPairs(_side_of_batch(rows, "a_", spaces), _side_of_batch(rows, "b_", spaces), parts)
+    both = _numbers(rows.column("both")) if "both" in rows.schema.names else None
+    return ListedPairs(_side_of_batch(rows, "a_", spaces), _side_of_batch(rows, "b_", spaces), parts, both)
 
 
 def _side_of_batch(rows: pa.RecordBatch, prefix: str, spaces: Collection[str]) -> Side:
@@ -90,8 +99,7 @@ def _side_of_batch(rows: pa.RecordBatch, prefix: str, spaces: Collection[str]) -
         values = rows.column(prefix + name)
         if pa.types.is_list(values.type):
             return _matrix(values).astype(np.float64)
-        found: Float64Array = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
-        return found
+        return _numbers(values)
 
     of_tags = f"{prefix}tags_"
     tags = {
@@ -99,13 +107,21 @@ def _side_of_batch(rows: pa.RecordBatch, prefix: str, spaces: Collection[str]) -
         for name in rows.schema.names
         if name.startswith(of_tags)
     }
+    predicted = f"{prefix}is_predicted"
     return Side(
         vectors={space: _matrix(rows.column(f"{prefix}vector_{space}")) for space in spaces},
         levels=column("levels"),
         measures=measures_of(column),
         attributes={name: column(f"catalogue_{name}") for name in ATTRIBUTES},
         tags=_by_row(tags, len(rows)),
+        is_predicted=column(predicted) > 0 if predicted in rows.schema.names else None,
     )
+
+
+def _numbers(values: pa.Array) -> Float64Array:
+    """Return numbers as an array; NaN where there is none."""
+    found: Float64Array = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _matrix(lists: pa.ListArray) -> npt.NDArray[np.floating]:
@@ -115,6 +131,7 @@ def _matrix(lists: pa.ListArray) -> npt.NDArray[np.floating]:
 
 
 def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
+    predicted = f"{prefix}is_predicted"
     return Side(
         vectors={space: np.stack(rows[f"{prefix}vector_{space}"].to_list()) for space in spaces},
         levels=np.stack(rows[f"{prefix}levels"].to_list()).astype(np.float64),
@@ -123,6 +140,7 @@ def _side(rows: pd.DataFrame, prefix: str, spaces: Collection[str]) -> Side:
             name: np.asarray(pd.to_numeric(rows[f"{prefix}catalogue_{name}"]), np.float64) for name in ATTRIBUTES
         },
         tags=_tags(rows, f"{prefix}tags_"),
+        is_predicted=rows[predicted].eq(True).to_numpy(bool) if predicted in rows else None,
     )
 
 

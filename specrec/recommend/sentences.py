@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.recommend.facts import TYPICAL, Difference, Trait
-from specrec.recommend.phrases import phrases
+from specrec.recommend.phrases import phrase, phrases
 from specrec.recommend.wording import fill, joined
 
 #: A part counts that is at least this share of what the parts of a score are on average.
@@ -196,6 +196,17 @@ def sentences(
     but = _difference(differences, groups, said)
     strongest = _named([trait.strongest for trait in told.traits], contributions.argmax(axis=1))
     return _worded(told, spoken, but, strongest, scores)
+
+
+def sentences_of_listeners(told: Told) -> pa.StringArray:
+    """Return a sentence for each pair of a system whose scores say who likes tracks, and nothing of their sound.
+
+    Parameters
+    ----------
+    told : Told
+        Its first trait is that of the listeners.
+    """
+    return fill(phrase("listeners.sentence"), {"statement": told.words[0]}, len(told.facts))
 
 
 def _groups(told: Told) -> list[str]:

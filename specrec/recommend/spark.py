@@ -331,13 +331,35 @@ def profiles(tables: Mapping[str, DataFrame], profile: Sequence[Source]) -> Data
     return found
 
 
+def with_likes(pairs: DataFrame, also_liked: DataFrame, systems: Collection[System]) -> DataFrame:
+    """Return pairs with ``both``: how many people like both; null where that is not known, or not to be told.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``system, track_id, recommended_track_id`` among others.
+    also_liked : DataFrame
+        The table; each of its rows says it of the pair in either order.
+    systems : collection of str
+        Those whose explanations tell it.
+    """
+    named = also_liked.select("track_id", F.col("other_id").alias("recommended_track_id"), "both")
+    turned = named.select(
+        F.col("track_id").alias("recommended_track_id"), F.col("recommended_track_id").alias("track_id"), "both"
+    )
+    system = F.explode(F.array(*map(F.lit, systems))).alias("system")
+    known = named.unionByName(turned).dropDuplicates(["track_id", "recommended_track_id"]).select(system, "*")
+    return pairs.join(known, PAIR, "left")
+
+
 def explain_lists(chosen: DataFrame, profile: DataFrame, config: Config, explainer: Explainer) -> DataFrame:
     """Return lists with explanations: the columns of ``recommendations``, without those of the run.
 
     Parameters
     ----------
     chosen : DataFrame
-        ``system, track_id, rank, recommended_track_id, score, affinity``.
+        ``system, track_id, rank, recommended_track_id, score, affinity``, and maybe ``both``, as
+        :func:`with_likes` returns it.
     profile : DataFrame
         As :func:`profiles` returns it.
     """

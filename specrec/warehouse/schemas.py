@@ -140,7 +140,12 @@ TAG = T.StructType(
 
 EMBEDDINGS = T.StructType(
     [
-        _field("space", _TEXT, "features, spectrogram, a model of embedding.models, or hybrid", nullable=False),
+        _field(
+            "space",
+            _TEXT,
+            "features, spectrogram, a model of embedding.models, listeners, or hybrid",
+            nullable=False,
+        ),
         _TRACK_ID,
         _field("vector", _FLOATS, "the embedding; cosine similarity is its measure", nullable=False),
         _field("parts", _FLOATS, "spectrogram only: the share of each frequency region, region after region"),
@@ -150,6 +155,11 @@ EMBEDDINGS = T.StructType(
         _field("input_hash", _TEXT, "hash of the audio, the configuration and the artefact", nullable=False),
         _field("artefact_version", _INT, "version of the artefact that made it"),
         _field("model_hash", _TEXT, "SHA-256 of the model that made it"),
+        _field(
+            "predicted",
+            _BOOL,
+            "listeners only: nobody is known to like the track, and what it is to listeners is predicted",
+        ),
         _RUN_ID,
         _COMPUTED_AT,
     ]
@@ -157,7 +167,12 @@ EMBEDDINGS = T.StructType(
 
 NEIGHBOURS = T.StructType(
     [
-        _field("space", _TEXT, "features, spectrogram, a model of embedding.models, or hybrid", nullable=False),
+        _field(
+            "space",
+            _TEXT,
+            "features, spectrogram, a model of embedding.models, listeners, or hybrid",
+            nullable=False,
+        ),
         _TRACK_ID,
         _field("rank", _INT, "1 is the nearest; no gaps", nullable=False),
         _field("neighbour_id", _TEXT, "the neighbour's track_id", nullable=False),
@@ -234,7 +249,10 @@ TO_EXTRACT = T.StructType(
 RECOMMENDATIONS = T.StructType(
     [
         _field(
-            "system", _TEXT, "features, spectrogram, a model's name, or hybrid; services use hybrid", nullable=False
+            "system",
+            _TEXT,
+            "features, spectrogram, a model's name, listeners, or hybrid; services use hybrid",
+            nullable=False,
         ),
         _TRACK_ID,
         _field("rank", _INT, "1 is the best; no gaps", nullable=False),
@@ -445,7 +463,8 @@ ARTEFACTS = T.StructType(
         _field(
             "name",
             _TEXT,
-            "features_scaler, spectrogram_pca, catalogue_statistics, map or SPACE_cells",
+            "features_scaler, spectrogram_pca, listeners, listeners_prediction, listeners_blend, "
+            "catalogue_statistics, map or SPACE_cells",
             nullable=False,
         ),
         _field("version", _INT, "1, 2, …; the newest of a configuration is in use", nullable=False),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from nights import Night
+from nights import Night, read_csv, untrue, write_csv
 
 from specrec.cli import main
 from specrec.demo.listeners import render_listeners
@@ -168,6 +168,70 @@ def test_a_person_is_forgotten_everywhere(with_people: Night, tmp_path: Path) ->
         assert "listener-001" in users
     night.run(stages=PEOPLE)
     assert "listener-002" not in _lists(night)
+
+
+LISTS = ("ingest", "extract", "embed", "neighbours", "recommend")
+
+
+def _vectors(night: Night) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["space"], row["track_id"]): row for row in night.reader.rows("embeddings")}
+
+
+def test_tracks_are_near_that_the_same_people_like_and_of_new_ones_that_is_predicted(
+    with_people: Night, rendered: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
+    rows, more = (read_csv(rendered / name) for name in ("catalogue.csv", "more.csv"))
+    catalogue = write_csv(tmp_path / "catalogue.csv", [*rows, more[0]])
+    settings = (*with_people.settings, f"catalogue.audio_root={rendered}")
+    night = Night(f"{catalogue}", f"{tmp_path}/warehouse", settings)
+    first = night.run(stages=LISTS)
+    assert night.stage(first, "embed")["details"]["listeners"] == "25"
+    before = _vectors(night)
+
+    write_csv(catalogue, [*rows, *more])
+    second = night.run(stages=LISTS)
+    reader, vectors = night.reader, _vectors(night)
+    assert night.stage(second, "embed")["details"]["listeners"] == "1"
+    assert {key: row for key, row in vectors.items() if key in before} == before
+    tracks = {row["track_id"] for row in reader.rows("tracks")}
+    space = {track: row for (name, track), row in vectors.items() if name == "listeners"}
+    assert set(space) == tracks
+    liked = {row["track_id"] for row in reader.rows("preferences") if row["preference"] > 0}
+    assert {track: row["predicted"] for track, row in space.items()} == {of: of not in liked for of in tracks}
+    assert {row["track_id"] for row in more} <= tracks - liked
+    factors = {row["track_id"]: row["als"] for row in reader.rows("track_listeners")}
+    assert all(space[track]["vector"] == factors[track] for track in liked)
+    assert {row["predicted"] for (name, _), row in vectors.items() if name != "listeners"} == {None}
+
+    lists: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in reader.rows("recommendations", [("system", "=", "listeners")]):
+        lists[row["track_id"]].append(row)
+        one, other = (np.array(space[row[side]]["vector"], float) for side in ("track_id", "recommended_track_id"))
+        cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+        assert row["score"] == pytest.approx(cosine, abs=1e-6)
+        assert sum(of["contribution"] for of in row["reasons"]) == pytest.approx(row["score"], abs=1e-6)
+        (told,) = [of["statement"] for of in row["reasons"] if of["family"] == "listeners"]
+        assert row["explanation"] == f"By who likes them: {told}."
+        assert ("nobody is known to like" in told) == (not {row["track_id"], row["recommended_track_id"]} <= liked)
+    assert set(lists) == tracks
+    assert any("people like both" in row["explanation"] for rows in lists.values() for row in rows)
+    assert untrue(night) == []
+
+    versions = night.versions()
+    third = night.run(stages=LISTS)
+    assert {night.stage(third, name)["status"] for name in LISTS} == {"unchanged"}
+    assert night.versions() == versions
+
+    fourth = night.run(stages=("factors", "embed"), refit=True)
+    anew = {key for key, row in _vectors(night).items() if row["run_id"] == fourth}
+    assert anew == {("listeners", track) for track in tracks}
+
+    shown = CliRunner().invoke(
+        main, ["show", more[0]["track_id"], "--system", "listeners", "--warehouse", night.warehouse]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "By who likes them: nobody is known to like" in " ".join(shown.output.split())
 
 
 def test_the_command_prints_a_person_s_list_and_says_who_is_not_known(with_people: Night) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
-from specrec.embedding.config import BUILT_IN, FEATURES, HYBRID, SPECTROGRAM
+from specrec.embedding.config import BUILT_IN, FEATURES, HYBRID, LISTENERS, SPECTROGRAM
 from specrec.embedding.spaces.features import FeatureSpace
 from specrec.embedding.spaces.hybrid import HybridSpace
+from specrec.embedding.spaces.listeners import ListenersSpace
 from specrec.embedding.spaces.model import ModelSpace
 from specrec.embedding.spaces.space import Space
 from specrec.embedding.spaces.spectrogram import SpectrogramSpace
@@ -26,7 +27,7 @@ _BUILT_IN: dict[System, Callable[[Config], Space]] = {FEATURES: FeatureSpace, SP
 
 
 def spaces_of(config: Config) -> dict[System, Space]:
-    """Return the spaces of a configuration by name, each after those that it is made of.
+    """Return the spaces of a configuration by name, each after those that it is made from.
 
     Examples
     --------
@@ -38,13 +39,15 @@ def spaces_of(config: Config) -> dict[System, Space]:
     made = [_BUILT_IN[name](config) for name in BUILT_IN]
     made += [ModelSpace(config, name) for name in sorted(config.embedding.models)]
     by_name = {space.name: space for space in made}
+    if LISTENERS in config.systems:
+        by_name[LISTENERS] = ListenersSpace(config, dict(by_name))
     return by_name | {HYBRID: HybridSpace(config, by_name)}
 
 
 def needed_for(system: System, config: Config) -> dict[System, Space]:
-    """Return the spaces that a system's lists need: its own, those it is made of, and those that explain it."""
+    """Return the spaces that a system's lists need: its own, those it is made from, and those that explain it."""
     spaces = spaces_of(config)
-    names = {*_made_of(spaces, [system]), *(name for name, space in spaces.items() if space.explains_others)}
+    names = {*_made_from(spaces, [system]), *(name for name, space in spaces.items() if space.explains_others)}
     return {name: space for name, space in spaces.items() if name in names}
 
 
@@ -53,7 +56,7 @@ def models_for(system: System, config: Config) -> list[str]:
     return [name for name, space in needed_for(system, config).items() if isinstance(space, ModelSpace)]
 
 
-def _made_of(spaces: dict[System, Space], names: Collection[System]) -> Iterator[System]:
+def _made_from(spaces: dict[System, Space], names: Collection[System]) -> Iterator[System]:
     for name in names:
         yield name
-        yield from _made_of(spaces, spaces[name].parts)
+        yield from _made_from(spaces, spaces[name].made_from)

@@ -48,6 +48,11 @@ class HybridSpace(Space):
         return self.parts
 
     @property
+    def is_of_the_file(self) -> bool:
+        """If all spaces are so that it is made of."""
+        return all(self._others[part].is_of_the_file for part in self.parts)
+
+    @property
     def settings_hash(self) -> SettingsHash:
         """See :class:`Space`."""
         parts = [self._others[part].settings_hash for part in self.parts]

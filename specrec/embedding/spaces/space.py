@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from specrec.config import Config
 
 #: What the vectors of a space are made of: a table, the audio files themselves, or the vectors of other spaces.
-Source = Literal["audio_features", "mel_spectrograms", "audio", "embeddings"]
+Source = Literal["audio_features", "mel_spectrograms", "audio", "track_listeners", "embeddings"]
 
 #: What the vectors of a space are made with, beside settings.
 Maker = Artefact | Model
 
 #: Columns of ``embeddings`` that not every space fills.
-OPTIONAL_COLUMNS = ("parts", "levels", "excerpts", "tags")
+OPTIONAL_COLUMNS = ("parts", "levels", "excerpts", "tags", "predicted")
 
 
 class Space(ABC):
@@ -56,6 +56,16 @@ class Space(ABC):
     def parts(self) -> tuple[System, ...]:
         """The spaces that it is made of; none, unless its source is ``embeddings``."""
         return ()
+
+    @property
+    def made_from(self) -> tuple[System, ...]:
+        """The spaces whose vectors must be there before its own: those that it is made of, or is predicted from."""
+        return self.parts
+
+    @property
+    def is_of_the_file(self) -> bool:
+        """Whether tracks whose files are equal have equal vectors; else ``input_hash`` names the track, too."""
+        return True
 
     @property
     @abstractmethod
@@ -96,7 +106,7 @@ class Space(ABC):
         Parameters
         ----------
         rows : DataFrame
-            ``track_id`` and :attr:`columns` of the source; of a space that is made of others, a column with the
+            ``track_id`` and :attr:`columns` of the source; of a space that is made from others, a column with the
             vectors of each. What is yielded keeps its index.
         known : dict
             Artefacts and models by name, those of :attr:`makers` among them.

@@ -106,5 +106,6 @@ class SpectrogramSpace(FittedSpace):
                     "levels": list(levels),
                     "excerpts": coded,
                     "tags": None,
+                    "predicted": None,
                 }
             )

@@ -36,8 +36,8 @@ ELSEWHERE = {"recommend.excerpt_seconds": "specrec.embedding.config.EMBEDDING_VE
 }
 NOT_HASHED = frozenset(
     {
-        "fit.max_drift", "fit.max_statistics_shift", "listeners.always_refusable", "listeners.delimiter",
-        "listeners.encoding", "listeners.events", "listeners.format", "listeners.hash_users",
+        "embedding.listeners", "fit.max_drift", "fit.max_statistics_shift", "listeners.always_refusable",
+        "listeners.delimiter", "listeners.encoding", "listeners.format", "listeners.hash_users",
         "listeners.max_refused_share", "listeners.refit_share", "map.refit_share", "neighbours.block_rows",
         "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from", "recommend.update_from",
     }

@@ -34,8 +34,19 @@ from specrec.duplicates import alignment
 from specrec.duplicates.groups import connect
 from specrec.duplicates.titles import clean_artists, clean_titles
 from specrec.embedding import statistics
+from specrec.embedding.config import LISTENERS
+from specrec.embedding.listeners import (
+    UNIT,
+    exact_products,
+    fit_artists,
+    fit_prediction,
+    for_artists,
+    for_prediction,
+    means_of_others,
+)
 from specrec.embedding.models import Model
 from specrec.embedding.spaces import spaces_of
+from specrec.embedding.spaces.listeners import ListenersSpace
 from specrec.embedding.spaces.space import FittedSpace, Maker, Space
 from specrec.map.fit import ATTRIBUTES as NAMED_ATTRIBUTES
 from specrec.map.fit import BEFORE, fit_map
@@ -385,7 +396,42 @@ def _explanations() -> dict[str, Any]:
             "statements": [reason["statement"] for of in reasons[2:5] for reason in of if reason["statement"]],
             "seconds": rows[["track_seconds", "recommended_seconds"]].to_numpy().ravel(),
         }
-    return found | {"words": phrases()}
+    return found | {"words": {name: words for name, words in phrases().items() if name != LISTENERS}}
+
+
+# --- listeners ----------------------------------------------------------------------------------------------
+
+
+def _listeners() -> dict[str, Any]:
+    config, count = load(None, [*_SETTINGS, "listeners.events=nowhere"]), inputs.TRACKS
+    space = spaces_of(config)[LISTENERS]
+    assert isinstance(space, ListenersSpace)
+    sound = np.stack(_embedded()["features"]["vector"].to_list())[:, :6].astype(np.float64)
+    of_artists = inputs.groups_of_vectors(count, 8, 6, spread=0.2)
+    factors = np.round(of_artists + sound / np.abs(sound).max(), 5)
+    factors[::5] = np.nan  # nobody is known to like these
+    artist = np.arange(count, dtype=np.int64) % 8
+    means, others = means_of_others(factors, artist)
+    rows = pd.DataFrame(
+        {
+            "track_id": inputs.track_ids(),
+            "als": [None if np.isnan(of[0]) else of for of in factors],
+            "artist_mean": [None if np.isnan(of[0]) else of for of in means],
+            "artist_tracks": others,
+            **{name: _embedded()[name]["vector"].to_numpy() for name in space.made_from},
+        }
+    )
+    dimensions = [len(rows[name][0]) for name in space.made_from]
+    tracks = space.tracks(rows, factors.shape[1], dimensions)
+    artists = fit_artists(exact_products(for_artists(tracks)) * UNIT**2)
+    arrays = fit_prediction(exact_products(for_prediction(tracks, artists)) * UNIT**2, artists)
+    known = {
+        space.artefact.name: Artefact(space.artefact.name, 1, arrays | {"dimensions": np.array(dimensions)}, 1)
+    }
+    found = pd.concat(space.embed(rows, known))
+    vectors = {"vectors": np.stack(found["vector"].to_list()), "predicted": found["predicted"].to_list()}
+    told = {name: arrays[name] for name in ("mean", "artist", "explained")}
+    return vectors | told | {"words": phrases()[LISTENERS]}
 
 
 # --- the map ------------------------------------------------------------------------------------------------
@@ -466,6 +512,7 @@ _EMBEDDING = "specrec.embedding.config.EMBEDDING_VERSION"
 _NEIGHBOURS = "specrec.neighbours.config.NEIGHBOURS_VERSION"
 _DUPLICATES = "specrec.duplicates.config.DUPLICATES_VERSION"
 _RECOMMEND = "specrec.recommend.config.RECOMMEND_VERSION"
+_LISTENERS = "specrec.listeners.config.LISTENERS_VERSION"
 _MAP = "specrec.map.config.MAP_VERSION"
 
 THINGS = (
@@ -478,5 +525,6 @@ THINGS = (
     Thing("duplicates", (_DUPLICATES, _EXTRACTOR), _duplicates),
     Thing("lists", (_RECOMMEND, _EMBEDDING, _EXTRACTOR), _lists),
     Thing("explanations", (_RECOMMEND, _EMBEDDING, _EXTRACTOR), _explanations, ("artefacts", "vectors")),
+    Thing("the space of listeners", (_LISTENERS, _EMBEDDING, _EXTRACTOR), _listeners, ("vectors",)),
     Thing("map", (_MAP, _EMBEDDING, _EXTRACTOR), _map),
 )
