@@ -20,11 +20,14 @@ def expected(events: list[dict[str, Any]], rules: Rules) -> dict[tuple[str, str]
         people[event["user_id"]].append(event)
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for user, theirs in people.items():
+        known = [event["ts"] for event in theirs if not event.get("is_foreign")]
         period = rules.half_life_days / 12
-        begins = max(event["ts"] for event in theirs) / DAY // period * period
+        begins = max(known, default=0) / DAY // period * period
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         plays: dict[tuple[str, int], int] = defaultdict(int)
         for number, event in enumerate(theirs):
+            if event.get("is_foreign"):
+                continue
             later = theirs[number + 1 :]
             counted = worth(event, later, rules)
             if event["kind"] == "play":

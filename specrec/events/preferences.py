@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from specrec.events.rows import TIME
 from specrec.events.rules import EXPLICIT_KINDS, KINDS, Rules
 
-#: The columns of events that preferences are made of; `duration_ms` is the catalogue's length of the track.
+#: The columns of events that preferences are made of; `duration_ms` is the catalogue's length of the track, and
+#: `is_foreign` says that the catalogue has no such track: the event ends the play before it, and says nothing else.
 INPUT = pa.schema(
     {
         "event_id": pa.string(),
@@ -32,6 +33,7 @@ INPUT = pa.schema(
         "ts": TIME,
         "session_id": pa.string(),
         "duration_ms": pa.int64(),
+        "is_foreign": pa.bool_(),
     }
 )
 
@@ -84,6 +86,8 @@ def preferences(events: pa.Table, rules: Rules) -> pa.Table:
     events = events.take(
         pc.sort_indices(events, [("user_id", "ascending"), ("ts", "ascending"), ("event_id", "ascending")])
     )
+    events = events.append_column("share", pa.array(_shares_listened(events)))
+    events = events.filter(pc.invert(pc.fill_null(events["is_foreign"], False)))
     people, users = _codes(events["user_id"])
     tracks, track_names = _codes(events["track_id"])
     pair_keys, first, pairs = np.unique(
@@ -91,7 +95,7 @@ def preferences(events: pa.Table, rules: Rules) -> pa.Table:
     )
     kind = _kinds(events["kind"])
     ts = _integers(events["ts"].cast(pa.int64()))
-    values, weights = _values(events, rules, kind, _shares_listened(events, people, kind, ts))
+    values, weights = _values(events, rules, kind, _doubles(events["share"]))
     weights = weights * _decay(people, ts, rules.half_life_days)
     counts = _last_said(pairs, kind) & _within_the_day(pairs, kind, ts, rules.max_plays_a_day)
     weights = np.where(counts, weights, 0.0)
@@ -150,12 +154,14 @@ def _doubles(column: pa.ChunkedArray) -> Floats:
     return np.asarray(column.combine_chunks().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _shares_listened(events: pa.Table, people: Whole, kind: Whole, ts: Whole) -> Floats:
+def _shares_listened(events: pa.Table) -> Floats:
     """Return which share of its track each play and skip was listened to; NaN where it is not known.
 
     Where a play does not say how long it was, it lasted until the same person's next play or skip, within the same
     session where sessions are named, if that came before the track was over. Of two at one time nothing is known.
     """
+    people, _ = _codes(events["user_id"])
+    kind, ts = _kinds(events["kind"]), _integers(events["ts"].cast(pa.int64()))
     listened, duration = _doubles(events["listened_ms"]), _doubles(events["duration_ms"])
     sessions, _ = _codes(pc.fill_null(events["session_id"], ""))
     is_heard = (kind == KINDS.index("play")) | (kind == KINDS.index("skip"))

@@ -28,6 +28,8 @@ _MOST_TASKS = 1_000
 #: Hexadecimal digits of an event's id, 128 bits: no two of a billion events are alike by chance.
 _DIGITS = 32
 
+#: What an event says by itself, of what preferences are made of.
+DID = tuple(name for name in INPUT.names if name not in ("duration_ms", "is_foreign"))
 EVENT_SCHEMA: T.StructType = from_arrow_schema(SCHEMA, prefer_timestamp_ntz=False)
 PREFERENCE_SCHEMA: T.StructType = from_arrow_schema(OUTPUT, prefer_timestamp_ntz=False)
 _FILE_SCHEMA = "uri string, size long, kind string, constants string"
@@ -194,15 +196,15 @@ def preferences_of(events: DataFrame, tracks: DataFrame, rules: Rules, count: in
     Parameters
     ----------
     events : DataFrame
-        The table ``events``: all rows of these people.
+        The columns of :data:`DID`: all that these people did.
     tracks : DataFrame
-        ``track_id, duration_ms``; events of other tracks say nothing.
+        ``track_id, duration_ms``; events of other tracks end the plays before them, and say nothing else.
     rules : Rules
     count : int
         How many events there are, about.
     """
-    wanted = [name for name in INPUT.names if name != "duration_ms"]
-    rows = events.select(*wanted).join(tracks.select("track_id", "duration_ms"), "track_id")
+    known = tracks.select("track_id", "duration_ms", F.lit(False).alias("is_foreign"))
+    rows = events.select(*DID).join(known, "track_id", "left").fillna(True, ["is_foreign"])
     blocks = max(1, -(-count // _ROWS_AT_ONCE))
     rows = rows.select(*INPUT.names, F.pmod(F.xxhash64("user_id"), F.lit(blocks)).cast("int").alias("block"))
 

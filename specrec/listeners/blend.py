@@ -18,7 +18,7 @@ from specrec.listeners.config import COMPONENTS
 _DRAWN = 20.0
 #: What a component counts where nothing could be learned. Those of a person are between -1 and 1, about; the
 #: others are logarithms, whose sum is that of how many people like a track.
-_UNLEARNED = {"als": 2.0, "content": 2.0, "popularity": 0.3, "average": 1.0, "item_based": 4.0}
+_UNLEARNED = {"als": 2.0, "content": 2.0, "popularity": 0.3, "average": 1.0, "item_based": 4.0, "user_based": 1.0}
 
 
 def learn_weights(

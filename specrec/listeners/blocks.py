@@ -3,7 +3,8 @@
 The steps, each inside one task, between which :mod:`specrec.listeners.spark` brings together what has one target:
 
 1. *pack tracks*: some ten thousand tracks become one row;
-2. *pack people*: the preferences of some hundred people become what they like, as vectors, in one row;
+2. *pack people*: the preferences of some hundred people become what they like, as vectors, in one row, with what
+   those like who are near to them;
 3. *meet*: each block of people is scored against each block of tracks, and of each person the best remain;
 4. *choose*: of a person's best tracks in all blocks, the list is filled within its limits;
 5. *tell*: the score of each chosen track is split into its reasons.
@@ -23,10 +24,11 @@ from scipy import sparse
 
 from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.listeners.config import COMPONENTS, OF_TRACKS, ListenersConfig
+from specrec.listeners.crowd import Crowd, liked_nearby
 from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks, rows_of, values_at
 from specrec.listeners.tastes import Preferences, factors, profiles, share_of_evidence
 from specrec.neighbours.kernel import best_first, positions, unit
-from specrec.recommend.choose import Limit, choose
+from specrec.recommend.choose import Limit, choose, vary
 from specrec.recommend.traits import holders
 from specrec.settings import System
 from specrec.warehouse.artefacts import pack, unpack
@@ -53,6 +55,8 @@ FOUND = pa.schema(
         "is_new": pa.bool_(),
         "is_heard": pa.bool_(),
         "together": pa.list_(TOGETHER),
+        "near_liked": pa.int64(),  # so many of those who are near to the person like it
+        "near": pa.int64(),  # of so many
         "duplicate": pa.int64(),
         "artists": pa.list_(pa.int64()),
         "albums": pa.list_(pa.int64()),
@@ -176,7 +180,7 @@ def preferences_of(table: pa.Table, model: Model) -> tuple[pa.Array, Preferences
     return ids, found
 
 
-def pack_people(table: pa.Table, model: Model) -> pa.Table:
+def pack_people(table: pa.Table, model: Model, crowd: Crowd) -> pa.Table:
     """Return a block of people as one packed row: what they like, as vectors.
 
     Parameters
@@ -185,7 +189,7 @@ def pack_people(table: pa.Table, model: Model) -> pa.Table:
         As :func:`preferences_of` takes it, with ``block``.
     """
     ids, of = preferences_of(table, model)
-    count = len(ids)
+    count, near = len(ids), liked_nearby(ids, of, crowd)
     level = model.level_of(np.bincount(of.owner, minlength=count))
     arrays = {
         "als": factors(of, count, model.gram, model.alpha, model.regularisation),
@@ -195,11 +199,18 @@ def pack_people(table: pa.Table, model: Model) -> pa.Table:
         "track": of.track,
         "evidence": share_of_evidence(of.owner, of.evidence, count),
         "group": of.group,
+        "near_for": near.owner,
+        "near": near.track,
+        "near_value": near.value,
+        "near_liked": near.liked,
+        "near_size": near.size,
     }
     return _packed(table.column("block")[0].as_py(), ids, arrays)
 
 
-def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConfig) -> Iterator[pa.Table]:
+def meet(
+    tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConfig, *, times: int = 1
+) -> Iterator[pa.Table]:
     """Yield the tracks of a block that may come into the lists of people, as :data:`FOUND`.
 
     Parameters
@@ -208,11 +219,13 @@ def meet(tracks: pa.Table, people: pa.Table, model: Model, config: ListenersConf
         One row of :func:`pack_tracks`.
     people : Table
         Rows of :func:`pack_people`.
+    times : int
+        So many times more tracks than usual are looked at for each person.
     """
     if not tracks.num_rows:
         return
     block = _Block.of(*_unpacked(tracks, 0))
-    wanted, heard_too = config.candidates, config.most_familiar > 0
+    wanted, heard_too = config.candidates * times, config.most_familiar > 0
     new_too = config.new_share > 0 and bool(block.tracks.is_new.any())
     for row in range(people.num_rows):
         names, person = _unpacked(people, row)
@@ -273,6 +286,9 @@ def _people(person: dict[str, Any], weights: Float64Array, barred: tuple[Int64Ar
         owner=person["owner"],
         track=person["track"],
         evidence=person["evidence"],
+        near_for=person["near_for"],
+        near=person["near"],
+        near_value=person["near_value"],
         barred_for=barred[0],
         barred=barred[1],
     )
@@ -314,6 +330,8 @@ def _found(
         "is_new": pa.array(of["is_new"][best.track]),
         "is_heard": pa.array(is_heard),
         "together": _together(person, block, best),
+        "near_liked": pa.array(_near_liked(person, codes, best.person)),
+        "near": pa.array(person["near_size"][best.person]),
         "duplicate": pa.array(of["duplicate"][best.track]),
         "artists": _lists(of["artists_of"], of["artists"], best.track, len(block.ids)),
         "albums": _lists(of["albums_of"], of["albums"], best.track, len(block.ids)),
@@ -345,17 +363,27 @@ def _together(person: dict[str, Any], block: _Block, best: Best) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values)
 
 
+def _near_liked(person: dict[str, Any], codes: Int64Array, owner: Int64Array) -> Int64Array:
+    """Return how many of those who are near to a person like a track, for pairs of the two."""
+    ascending, column = np.unique(codes, return_inverse=True)
+    liked = rows_of(person["near_for"], person["near"], person["near_liked"], ascending, len(person["level"]))
+    return values_at(liked, owner, column).astype(np.int64)
+
+
 def _lists(owner: Int64Array, values: Int64Array, rows: Int64Array, count: int) -> pa.Array:
     ends = np.searchsorted(owner, np.arange(count + 1))
     lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values, pa.int64()))
     return lists.take(pa.array(rows))
 
 
-def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, int | None]) -> pa.Table:
+def choose_lists(
+    table: pa.Table, config: ListenersConfig, most: Mapping[str, int | None], content: pa.Table | None = None
+) -> pa.Table:
     """Return the tracks of people's lists, of those found for them: rows of :data:`FOUND`.
 
     A list is filled from the greatest score down. A share of it is kept for new tracks, the best of them; no more
-    than a share of it are tracks that the person knows.
+    than a share of it are tracks that the person knows. If lists are to be varied, what sounds like a track that is
+    in the list already comes after others.
 
     Parameters
     ----------
@@ -363,6 +391,8 @@ def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, in
         :data:`FOUND`, all rows of each person that is in it.
     most : dict of int or None
         How many tracks of one of the ``artists`` and ``albums`` a list may hold.
+    content : Table or None
+        ``track_id, content`` of these tracks, by which lists are varied; None: they are not.
     """
     table = table.combine_chunks().sort_by([(name, "ascending") for name in ("system", "user_id", "code")])
     if not table.num_rows:
@@ -388,8 +418,24 @@ def choose_lists(table: pa.Table, config: ListenersConfig, most: Mapping[str, in
         if limit:
             names = table.column(name).combine_chunks()
             limits.append(Limit(holders(names), column_of(names.flatten()), limit))
-    rank = choose(owner.astype(np.int64), chosen_by, np.ones(len(owner), bool), config.top_n, limits)
-    return table.filter(pa.array(rank > 0))
+    size = config.top_n if content is None else config.candidates
+    chosen = choose(owner.astype(np.int64), chosen_by, np.ones(len(owner), bool), size, limits) > 0
+    if content is not None:
+        (some,) = np.nonzero(chosen)
+        vectors = _vectors_of(table.column("track_id").take(pa.array(some)), content)
+        top_n, variety, of_new = config.top_n, config.variety, is_kept[some]
+        chosen[some] = vary(owner[some], score[some], vectors, top_n, variety=variety, kept=of_new)
+    return table.filter(pa.array(chosen))
+
+
+def _vectors_of(tracks: pa.ChunkedArray, content: pa.Table) -> Float32Array:
+    """Return vectors of length 1, float32, shape (tracks, dimensions); zeros of tracks that have none."""
+    lists = _whole(content.column("content"))
+    vectors = unit(matrix_of(lists, len(lists[0]) if len(lists) else 0))
+    place = column_of(pc.fill_null(pc.index_in(tracks, content.column("track_id")), -1))
+    found = np.zeros((len(place), vectors.shape[1]), np.float32)
+    found[place >= 0] = vectors[place[place >= 0]]
+    return found
 
 
 def _codes_of(table: pa.Table, name: str) -> Int64Array:

@@ -25,13 +25,14 @@ from specrec.storage import Place
 NOBODY = ""
 
 #: What a person's score for a track is made of: factors of alternating least squares, how the track sounds, how
-#: many people know it, how many of these like it, and what is liked together with it.
-COMPONENTS = ("als", "content", "popularity", "average", "item_based")
+#: many people know it, how many of these like it, what is liked together with it, and how many like it of those who
+#: are near to the person.
+COMPONENTS = ("als", "content", "popularity", "average", "item_based", "user_based")
 #: The components that are of a track alone, whoever it is for.
 OF_TRACKS = ("popularity", "average")
 
 #: Raised when preferences come to something else from the same events, or a default of theirs changes.
-PREFERENCES_VERSION = 1
+PREFERENCES_VERSION = 2
 
 #: The settings that preferences depend on, besides the events.
 OF_PREFERENCES = (
@@ -41,16 +42,16 @@ OF_PREFERENCES = (
 )  # fmt: skip
 
 #: Raised when lists of people come to something else from the same preferences, or a default of theirs changes.
-LISTENERS_VERSION = 1
+LISTENERS_VERSION = 2
 
 #: The settings that what is fitted to all listeners depends on.
 _OF_FIT = (
     "factors", "als_alpha", "als_regularisation", "als_iterations", "min_together", "together_shrinkage",
-    "together_top_n",
+    "together_weighting", "together_top_n", "crowd", "nearest",
 )  # fmt: skip
 #: The settings that people's lists depend on, besides.
 _OF_LISTS = (
-    "space", "systems", "top_n", "few_preferences", "familiar_share", "new_share", "new_below",
+    "space", "systems", "top_n", "few_preferences", "familiar_share", "variety", "new_share", "new_below",
 )  # fmt: skip
 #: All settings that change what is made of listeners.
 OF_RESULTS = (*OF_PREFERENCES, *_OF_FIT, *_OF_LISTS, "blend_sample")
@@ -164,20 +165,36 @@ class ListenersConfig(Section):
     )
     als_iterations: PositiveInt = Field(default=10, description="how often ALS goes through people and tracks")
     min_together: PositiveInt = Field(
-        default=2, description="two tracks are liked together if at least so many people like both"
+        default=2,
+        description="two tracks are liked together if at least so many people like both, and two people are near "
+        "to each other if they like at least so many of the same tracks",
     )
     together_shrinkage: Annotated[float, Field(ge=0)] = Field(
         default=5.0,
-        description="how little is believed of tracks that few people like together: with so many who do, half",
+        description="how little is believed of tracks that few people like together: with so many who do, half; "
+        "likewise of people who both like few tracks",
+    )
+    together_weighting: Literal["cosine", "bm25"] = Field(
+        default="cosine",
+        description="what a like weighs where it is told which tracks are liked together: cosine, all the same; "
+        "bm25, more the more evidence there is, at first, and less where the person likes much or the track is "
+        "liked much",
     )
     together_top_n: PositiveInt = Field(
         default=50, description="of each track, so many that are liked together with it are kept"
     )
+    crowd: PositiveInt = Field(
+        default=20_000,
+        description="people, at most, among whom those are found who are near to a person; they are chosen by lot",
+    )
+    nearest: PositiveInt = Field(
+        default=50, description="so many people, the nearest, tell what else a person might like"
+    )
     refit_share: PositiveFloat = Field(
         default=0.1,
-        description="what all listeners tell of tracks is fitted anew, and all people's lists with it, once the "
-        "evidence changed by more than this share; until then new events change only the lists of those whose they "
-        "are",
+        description="what all listeners tell of tracks is fitted anew, and all people's lists with it, once more "
+        "than this share of the evidence came or went, added up track by track; until then new events change only "
+        "the lists of those whose they are",
     )
     systems: tuple[System, ...] = Field(
         default=(HYBRID,),
@@ -192,6 +209,11 @@ class ListenersConfig(Section):
     )
     familiar_share: Share = Field(
         default=0.0, description="share of a person's list that may be tracks which the person knows already"
+    )
+    variety: Share = Field(
+        default=0.0,
+        description="how much it counts against a track, for a person's list, that it sounds like one that is in "
+        "the list already: from 0, the score alone counts, to 1, the sound alone does",
     )
     new_share: Share = Field(
         default=0.1, description="share of a person's list that is kept for new tracks, as far as there are any"

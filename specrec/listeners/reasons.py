@@ -2,7 +2,8 @@
 
 The component ``als`` splits by the person's own normal equations, as Hu, Koren and Volinsky write it
 (Collaborative Filtering for Implicit Feedback Datasets, 2008, section 5): a score is a sum over the tracks that
-the person likes. So does ``content``, a mean of cosines, and ``item_based``. The others are one part each.
+the person likes. So does ``content``, a mean of cosines, and ``item_based``. The others are one part each:
+``user_based`` is of all people who are near to the person, together.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def tell(preferences: pa.Table, chosen: pa.Table, model: Model) -> pa.Table:
     preferences : Table
         As :func:`~specrec.listeners.blocks.preferences_of` takes it, with ``track_id`` and ``title``.
     chosen : Table
-        ``system, user_id, track_id, code, components, level, together``, and of the track ``als, content,
-        listeners, liked``.
+        ``system, user_id, track_id, code, components, level, together, near_liked, near``, and of the track ``als,
+        content, listeners, liked``.
     """
     if not chosen.num_rows:
         return TOLD.empty_table()
@@ -115,6 +116,7 @@ def tell(preferences: pa.Table, chosen: pa.Table, model: Model) -> pa.Table:
     parts = [
         *_parts_of_vectors(of, chosen, person, model, dict(zip(COMPONENTS, weights.T, strict=True))),
         *_together(chosen, weights[:, COMPONENTS.index("item_based")], weighted["item_based"]),
+        _of_people(chosen, weighted["user_based"]),
         *_of_tracks(chosen, weighted),
     ]
     return _told(chosen, parts, _by_code(preferences, "title"), _by_code(preferences, "track_id"))
@@ -212,6 +214,13 @@ def _together(chosen: pa.Table, weight: Float64Array, total: Float64Array) -> li
         some = np.sign(value) == sign
         found.append(_Parts(f"item_based_{how}", pair[some], value[some], code[some], (both[some], liked[some])))
     return found
+
+
+def _of_people(chosen: pa.Table, weighted: Float64Array) -> _Parts:
+    """Return the parts of the component ``user_based``: how many of the people like it who are near to a person."""
+    (some,) = np.nonzero(weighted)
+    liked, near = (column_of(chosen.column(name))[some] for name in ("near_liked", "near"))
+    return _Parts("user_based", some, weighted[some], None, (liked, near))
 
 
 def _of_tracks(chosen: pa.Table, weighted: Mapping[str, Float64Array]) -> list[_Parts]:

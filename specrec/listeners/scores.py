@@ -2,8 +2,8 @@
 
 A score is a sum of components. Some are inner products of a person's vector and a track's: of the factors of
 alternating least squares, of what the person likes and how a track sounds, of how many know and like a track.
-Others are sparse: what is liked together. Times its weight for this person,
-each component becomes a part of one product, so that a block of people meets a block of tracks in one
+Others are sparse: what is liked together, and what those like who are near to the person. Times its weight for this
+person, each component becomes a part of one product, so that a block of people meets a block of tracks in one
 multiplication.
 """
 
@@ -69,6 +69,10 @@ class People:
         Whose preference it is, 0 to people - 1, and the code of the track.
     evidence : float64, shape (preferences,)
         What it adds to the component ``item_based``; the components of a person add up to at most 1.
+    near_for, near : int64, shape (tracks that are liked nearby,)
+        To whom those are near who like it, and its code.
+    near_value : float64, shape (tracks that are liked nearby,)
+        The component ``user_based``.
     barred_for, barred : int64, shape (barred tracks,)
         Whom a track is never recommended to, and its code: it is a recording that the person knows as another
         track.
@@ -79,6 +83,9 @@ class People:
     owner: Int64Array
     track: Int64Array
     evidence: Float64Array
+    near_for: Int64Array
+    near: Int64Array
+    near_value: Float64Array
     barred_for: Int64Array
     barred: Int64Array
 
@@ -130,10 +137,10 @@ def best_tracks(
     ...     vectors={"als": np.array([[1, 0], [0, 1], [1, 1]], np.float32)},
     ...     similar=sparse.csr_array((3, 0)), known=none, is_new=np.zeros(3, bool),
     ... )
-    >>> weights = np.array([[1.0, 0, 0, 0, 0]])
+    >>> weights = np.array([[1.0, 0, 0, 0, 0, 0]])
     >>> person = People(
     ...     {"als": np.array([[2, 1]], np.float32)}, weights, owner=np.array([0]), track=np.array([9]),
-    ...     evidence=np.ones(1), barred_for=none, barred=none,
+    ...     evidence=np.ones(1), near_for=none, near=none, near_value=none, barred_for=none, barred=none,
     ... )
     >>> best = best_tracks(person, tracks, top_n=2)  # the third is known already
     >>> best.track.tolist(), best.score.tolist()
@@ -146,9 +153,10 @@ def best_tracks(
     matrix = np.concatenate([tracks.vectors[name][candidates] for name in names], axis=1)
     likes = rows_of(people.owner, people.track, people.evidence, tracks.known, len(people))
     heard = rows_of(people.owner, people.track, np.ones(len(people.owner)), place, len(people))[:, order]
+    near = rows_of(people.near_for, people.near, people.near_value, place, len(people))[:, order]
     similar = tracks.similar[candidates].T.tocsr()
     barred = rows_of(people.barred_for, people.barred, np.ones(len(people.barred)), place, len(people))[:, order]
-    heard, barred = heard[:, candidates], barred[:, candidates]
+    heard, barred, near = heard[:, candidates], barred[:, candidates], near[:, candidates]
     step = max(_PRODUCTS_AT_ONCE // max(len(candidates), 1), 1)
     found: list[Best] = []
     for start in range(0, len(people), step):
@@ -160,6 +168,7 @@ def best_tracks(
         scores = vectors.astype(np.float32) @ matrix.T
         together = (likes[some] @ similar).tocsr()
         _add(scores, together, weights[:, of["item_based"]])
+        _add(scores, near[some], weights[:, of["user_based"]])
         size = np.abs(scores).max(axis=1, initial=0.0)
         _exclude(scores, barred[some])
         if not heard_too:
@@ -170,6 +179,7 @@ def best_tracks(
             mine, theirs = people.vectors[name][some], tracks.vectors[name][candidates]
             components[:, of[name]] = _products(mine, row, theirs, column)
         components[:, of["item_based"]] = values_at(together, row, column)
+        components[:, of["user_based"]] = values_at(near[some], row, column)
         score = (components * weights[row]).sum(axis=1)
         best = best_first(row, score, tracks.codes[candidates[column]], top_n)
         found.append(Best(row[best] + start, candidates[column[best]], components[best], score[best]))

@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from specrec.arrays import Float64Array, Int64Array
 from specrec.listeners.blocks import FOUND, PACKED, Model, choose_lists, meet, pack_people, pack_tracks
 from specrec.listeners.config import OF_TRACKS, ListenersConfig
+from specrec.listeners.crowd import Crowd
 from specrec.listeners.popularity import Popularity, fit_popularity
 from specrec.listeners.reasons import TOLD, tell
 from specrec.listeners.together import pairs_liked
@@ -40,13 +41,15 @@ _RATINGS_A_BLOCK, _FEWEST_BLOCKS, _MOST_BLOCKS = 500_000, 2, 1_000
 #: So many iterations of ALS go by between two checkpoints.
 _ITERATIONS_AT_ONCE = 2
 #: Sums are of so many parts of 1.
-_WHOLE = 1_000_000
+_WHOLE, _THOUSAND = 1_000_000, 1_000
 #: What is believed of a track before anybody is heard is fitted to about so many tracks.
 _TRACKS_OF_A_PRIOR = 10_000
+#: How soon more evidence adds little, and how much less it adds to tracks of which there is much; as is usual.
+_BM25_K1, _BM25_B = 1.2, 0.75
 #: Likes whose pairs are counted at once.
 _LIKES_AT_ONCE = 50_000
-#: Of each person so many liked tracks, those with the most evidence, tell what is liked together.
-_LIKED_TOGETHER = 200
+#: Of each person so many liked tracks, those with the most evidence, tell what is liked together, and by whom.
+_MOST_LIKES = 200
 
 
 def evidence() -> Column:
@@ -60,19 +63,44 @@ def code_of(track_id: str = "track_id") -> Column:
 
 
 def summaries_of_tracks(preferences: DataFrame) -> DataFrame:
-    """Return ``track_id, listeners, liked, disliked, liking, squares``: what people's opinions of a track come to.
+    """Return what people's opinions of each track come to.
 
-    ``liking`` is the sum of how much each likes it, 0 to 1, and ``squares`` that of the squares; in whole
-    millionths, so that they do not depend on the order.
+    ``track_id, listeners, liked, disliked, liking, squares, evidence_for, evidence_against``: ``liking`` is the sum
+    of how much each likes it, 0 to 1, and ``squares`` that of the squares, in whole millionths; the last two are
+    what the evidence for and against it adds up to, in whole thousandths. So they do not depend on the order.
     """
-    liking = (1 + F.col("preference")) / 2
+    liking, weight = (1 + F.col("preference")) / 2, F.round(evidence() * _THOUSAND).cast("long")
     return preferences.groupBy("track_id").agg(
         F.count("*").alias("listeners"),
         F.count_if(F.col("preference") > 0).alias("liked"),
         F.count_if(F.col("preference") < 0).alias("disliked"),
         F.sum(F.round(liking * _WHOLE).cast("long")).alias("liking"),
         F.sum(F.round(liking * liking * _WHOLE).cast("long")).alias("squares"),
+        F.sum(F.greatest(weight, F.lit(0))).alias("evidence_for"),
+        F.sum(F.greatest(-weight, F.lit(0))).alias("evidence_against"),
     )
+
+
+def share_changed(then: DataFrame, now: DataFrame) -> float:
+    """Return how much of the evidence came or went, as a share of what there was; 1 if there was none, and is some.
+
+    It is added up track by track, for and against: what one person adds does not hide what another took away.
+
+    Parameters
+    ----------
+    then, now : DataFrame
+        ``track_id, evidence_for, evidence_against``; a track that is not there has none.
+    """
+    columns = ("evidence_for", "evidence_against")
+    before = then.select("track_id", *(F.col(name).alias(f"was_{name}") for name in columns))
+    both = now.join(before, "track_id", "full_outer").fillna(0)
+    apart = sum((F.abs(F.col(name) - F.col(f"was_{name}")) for name in columns), F.lit(0))
+    sums = both.agg(
+        F.sum(apart).alias("changed"), F.sum(sum((F.col(f"was_{name}") for name in columns), F.lit(0))).alias("was")
+    ).first()
+    assert sums is not None
+    changed, was = sums.changed or 0, sums.was or 0
+    return changed / was if was else float(changed > 0)
 
 
 def counted_tracks(summaries: DataFrame, catalogue: DataFrame) -> DataFrame:
@@ -106,7 +134,7 @@ def with_popularity(counted: DataFrame, popularity: Popularity) -> DataFrame:
     They are the logarithms of how many people are believed to know a track, and of how much they like it, against
     those of the mean track: 0 is usual. All tracks of an artist meet in one task.
     """
-    columns = ["track_id", "listeners", "liked", "disliked"]
+    columns = ["track_id", "listeners", "liked", "disliked", "evidence_for", "evidence_against"]
     blocks = F.pmod(F.xxhash64(_owner()), F.lit(-(-counted.count() // _TRACKS_A_TARGET) or 1))
 
     def of_block(table: pa.Table) -> pa.Table:
@@ -117,7 +145,8 @@ def with_popularity(counted: DataFrame, popularity: Popularity) -> DataFrame:
             "average", pa.array(parts[:, 1])
         )
 
-    schema = "track_id string, listeners long, liked long, disliked long, popularity double, average double"
+    schema = ", ".join([f"{columns[0]} string", *(f"{name} long" for name in columns[1:])])
+    schema += ", popularity double, average double"
     return counted.groupBy(blocks).applyInArrow(of_block, schema)
 
 
@@ -257,34 +286,92 @@ def gram_of(factors: DataFrame, size: int) -> Float64Array:
     return gram
 
 
+def _strongest_likes(preferences: DataFrame) -> DataFrame:
+    """Return the preferences above 0, of each person no more than tell something."""
+    most = Window.partitionBy("user_id").orderBy(evidence().desc(), "track_id")
+    liked = preferences.where("preference > 0").withColumn("place", F.row_number().over(most))
+    return liked.where(F.col("place") <= _MOST_LIKES).drop("place")
+
+
+def likes_of_crowd(preferences: DataFrame, config: ListenersConfig, seed: int) -> DataFrame:
+    """Return ``user_id, track_id``: what some people like, who are chosen by lot among those who like enough.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        ``user_id, track_id, preference, confidence``.
+    """
+    liked = _strongest_likes(preferences).select("user_id", "track_id")
+    people = liked.groupBy("user_id").count().where(F.col("count") >= config.min_together)
+    lot = F.xxhash64(F.lit(seed), F.lit("crowd"), "user_id")
+    return liked.join(people.orderBy(lot, "user_id").limit(config.crowd), "user_id", "left_semi")
+
+
+def crowd_of(likes: DataFrame, config: ListenersConfig) -> Crowd:
+    """Return the crowd of :func:`likes_of_crowd`, on the driver: ``listeners.crowd`` bounds it.
+
+    Parameters
+    ----------
+    likes : DataFrame
+        ``user_id, track_id``.
+    """
+    return Crowd.of(likes.select("user_id", code_of().alias("code")).toArrow(), config)
+
+
 def liked_together(preferences: DataFrame, config: ListenersConfig) -> DataFrame:
     """Return ``track_id, rank, other_id, similarity, both, liked``: of each track those that the same people like.
 
-    The similarity is the cosine of who likes the two, shrunk where few like both. Pairs are counted a block of
-    people at a time, and a person's pairs are bounded: those who like everything tell little.
+    The similarity is the cosine of what likes of the two weigh, shrunk where few like both. Pairs are counted a
+    block of people at a time, and a person's pairs are bounded: those who like everything tell little.
     """
-    most = Window.partitionBy("user_id").orderBy(evidence().desc(), "track_id")
-    liked = preferences.where("preference > 0").withColumn("place", F.row_number().over(most))
-    liked = liked.where(F.col("place") <= _LIKED_TOGETHER).select("user_id", "track_id", code_of().alias("code"))
-    names = liked.groupBy("code").agg(F.min("track_id").alias("track_id"), F.count("*").alias("liked"))
+    liked = _strongest_likes(preferences).withColumn("code", code_of())
+    liked = liked.withColumn("weight", F.lit(1)) if config.together_weighting == "cosine" else _weighed(liked)
+    square = F.sum(F.col("weight").cast("double") * F.col("weight")).alias("squares")  # whole, and so exact
+    names = liked.groupBy("code").agg(F.min("track_id").alias("track_id"), F.count("*").alias("liked"), square)
     names = names.where(F.col("liked") >= config.min_together)
     pairs = (
-        liked.select("user_id", "code")
+        liked.select("user_id", "code", "weight")
         .repartition("user_id")
         .sortWithinPartitions("user_id")
-        .mapInArrow(_counting_pairs, "a long, b long, both long")
+        .mapInArrow(_counting_pairs, "a long, b long, both long, product long")
         .groupBy("a", "b")
-        .agg(F.sum("both").alias("both"))
+        .agg(F.sum("both").alias("both"), F.sum("product").alias("product"))
         .where(F.col("both") >= config.min_together)
     )
-    of_a = names.select(F.col("code").alias("a"), F.col("track_id"), F.col("liked").alias("liked_a"))
-    of_b = names.select(F.col("code").alias("b"), F.col("track_id").alias("other_id"), F.col("liked"))
-    cosine = F.col("both") / F.sqrt(F.col("liked_a") * F.col("liked"))
+    of_a = names.select(F.col("code").alias("a"), F.col("track_id"), F.col("squares").alias("squares_a"))
+    of_b = names.select(F.col("code").alias("b"), F.col("track_id").alias("other_id"), "liked", "squares")
+    cosine = F.col("product") / F.sqrt(F.col("squares_a") * F.col("squares"))
     shrunk = cosine * F.col("both") / (F.col("both") + F.lit(config.together_shrinkage))
     pairs = pairs.join(of_a, "a").join(of_b, "b").withColumn("similarity", shrunk)
     best = Window.partitionBy("track_id").orderBy(F.col("similarity").desc(), "other_id")
     pairs = pairs.withColumn("rank", F.row_number().over(best)).where(F.col("rank") <= config.together_top_n)
     return pairs.select("track_id", "rank", "other_id", "similarity", "both", "liked")
+
+
+def _weighed(liked: DataFrame) -> DataFrame:
+    """Return likes with ``weight``, by BM25, in whole thousandths.
+
+    As documents are found by words (Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond,
+    2009), a track being the document and the people its words: who likes much tells little, more evidence tells
+    less and less, and so does that of a track of which there is much. No weight is 0.
+
+    Parameters
+    ----------
+    liked : DataFrame
+        ``user_id, track_id, preference, confidence, code``.
+    """
+    amount = F.round(evidence() * _THOUSAND).cast("long")  # whole, so that sums do not depend on the order
+    rows = liked.withColumns({"amount": amount, "likes": F.count("*").over(Window.partitionBy("user_id"))})
+    lengths = rows.groupBy("code").agg(F.sum("amount").alias("length"))
+    usual = lengths.agg(F.count("*").alias("tracks"), F.sum("length").alias("length")).first()
+    assert usual is not None
+    tracks, mean = usual.tracks or 1, (usual.length or 1) / (usual.tracks or 1)
+    rarity = F.greatest(F.log(F.lit(float(tracks)) / (1 + F.col("likes"))), F.lit(0.0))
+    given, long = F.col("amount") / _THOUSAND, 1 - _BM25_B + _BM25_B * F.col("length") / F.lit(mean)
+    weight = rarity * given * (_BM25_K1 + 1) / (_BM25_K1 * long + given)
+    whole = F.greatest(F.round(weight * _THOUSAND).cast("long"), F.lit(1))
+    rows = rows.join(lengths, "code").withColumn("weight", whole)
+    return rows.select("user_id", "track_id", "code", "weight")
 
 
 def _counting_pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -411,16 +498,18 @@ def block_of_person(people: int) -> Column:
     return F.pmod(F.xxhash64("user_id"), F.lit(-(-people // _PEOPLE_AT_ONCE) or 1)).cast("int").alias("block")
 
 
-def packed_people(preferences: DataFrame, model: Model) -> DataFrame:
+def packed_people(preferences: DataFrame, model: Model, crowd: Crowd) -> DataFrame:
     """Return blocks of people, packed; see :func:`~specrec.listeners.blocks.pack_people`, which says of what."""
 
     def pack(table: pa.Table) -> pa.Table:
-        return pack_people(table, model)
+        return pack_people(table, model, crowd)
 
     return preferences.groupBy("block").applyInArrow(pack, from_arrow_schema(PACKED))
 
 
-def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: ListenersConfig) -> DataFrame:
+def found_tracks(
+    people: DataFrame, tracks: DataFrame, model: Model, config: ListenersConfig, *, times: int = 1
+) -> DataFrame:
     """Return the tracks that may come into people's lists: every block of people meets every block of tracks.
 
     Parameters
@@ -428,6 +517,9 @@ def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: Lis
     people, tracks : DataFrame
         What :func:`packed_people` and :func:`packed_tracks` returned. Of either the last number of a block alone is
         collected.
+    times : int
+        So many times more tracks than usual are looked at for each person; blocks of people should be smaller by as
+        much.
     """
     group = (F.col("block") / (_PEOPLE_A_TARGET // _PEOPLE_AT_ONCE)).cast("int")
     of_people = people.select(
@@ -439,7 +531,7 @@ def found_tracks(people: DataFrame, tracks: DataFrame, model: Model, config: Lis
     target = ["people_block", "tracks_block"]
 
     def score(left: pa.Table, right: pa.Table) -> pa.Table:
-        found = list(meet(left, right, model, config))
+        found = list(meet(left, right, model, config, times=times))
         return pa.concat_tables(found) if found else FOUND.empty_table()
 
     return (
@@ -455,16 +547,28 @@ def _each_of(blocks: DataFrame, number: Column, name: str) -> Column:
 
 
 def chosen_tracks(
-    found: DataFrame, people: int, config: ListenersConfig, most: Mapping[str, int | None]
+    found: DataFrame, people: int, config: ListenersConfig, most: Mapping[str, int | None], vectors: DataFrame
 ) -> DataFrame:
-    """Return the tracks of people's lists; see :func:`~specrec.listeners.blocks.choose_lists`."""
-    names = found.columns
+    """Return the tracks of people's lists; see :func:`~specrec.listeners.blocks.choose_lists`.
+
+    Parameters
+    ----------
+    vectors : DataFrame
+        ``track_id, content``. Each block of people gets those of its tracks once, if lists are to be varied.
+    """
+    names, wanted = found.columns, found.withColumn("block", block_of_person(people))
 
     def choose(table: pa.Table) -> pa.Table:
         return choose_lists(table.select(names), config, most)
 
-    wanted = found.withColumn("block", block_of_person(people))
-    return wanted.groupBy("block").applyInArrow(choose, from_arrow_schema(FOUND))
+    def vary(table: pa.Table, content: pa.Table) -> pa.Table:
+        return choose_lists(table.select(names), config, most, content)
+
+    if not config.variety:
+        return wanted.groupBy("block").applyInArrow(choose, from_arrow_schema(FOUND))
+    content = wanted.select("block", "track_id").distinct().join(vectors, "track_id")
+    both = wanted.groupBy("block").cogroup(content.groupBy("block"))
+    return both.applyInArrow(vary, from_arrow_schema(FOUND))
 
 
 def lists_with_reasons(preferences: DataFrame, chosen: DataFrame, model: Model) -> DataFrame:
@@ -501,6 +605,34 @@ def with_sound(told: DataFrame, recommendations: DataFrame) -> DataFrame:
     both = told.join(of_pairs, ["sounds_like", "track_id"], "left")
     sentence = F.concat_ws(" ", "explanation", "sound")  # which leaves out what is null
     return both.withColumn("explanation", sentence).drop("sound", "sounds_like")
+
+
+def short_lists(lists: DataFrame, top_n: int) -> DataFrame:
+    """Return ``system, user_id`` of lists that hold something, and less than they might.
+
+    Parameters
+    ----------
+    lists : DataFrame
+        ``system, user_id``, a row for each track.
+    """
+    return lists.groupBy("system", "user_id").count().where(F.col("count") < top_n).drop("count")
+
+
+def words_of_tracks(choice: DataFrame, spoken: DataFrame, titles: DataFrame, vectors: DataFrame) -> DataFrame:
+    """Return ``track_id, words``: a code of all that people's lists depend on, and say, of a track.
+
+    Parameters
+    ----------
+    choice, spoken : DataFrame
+        What :func:`specrec.recommend.spark.choices` and :func:`specrec.recommend.spark.stated` returned.
+    titles : DataFrame
+        What :func:`titles_of` returned.
+    vectors : DataFrame
+        ``track_id, input_hash``: what each track's vector is made of.
+    """
+    rows = choice.join(spoken, "track_id").join(titles, "track_id").join(vectors, "track_id", "left")
+    told = F.xxhash64("choice", "stated", "title", F.coalesce("input_hash", F.lit("")))
+    return rows.select("track_id", told.alias("words"))
 
 
 def states_of_people(preferences: DataFrame, made_with: Collection[str]) -> DataFrame:

@@ -23,6 +23,7 @@ from specrec.listeners.blocks import Model
 from specrec.listeners.config import COMPONENTS, OF_TRACKS
 from specrec.listeners.spark import (
     candidates,
+    crowd_of,
     found_tracks,
     known_preferences,
     packed_people,
@@ -181,7 +182,8 @@ def _what_was_liked(run: Run, kept: Kept) -> pd.DataFrame:
     model = model_of(config, fitted.gram, components_alone(_LEVELS), vectors.dimensions)
     tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
     few = listeners.model_copy(update={"top_n": _CANDIDATES, "new_share": 0.0, "familiar_share": 0.0})
-    found = found_tracks(kept.keep(packed_people(known, model)), tracks, model, few)
+    people = kept.keep(packed_people(known, model, crowd_of(fitted.crowd, listeners)))
+    found = found_tracks(people, tracks, model, few)
     named = shown.select("user_id", "person").distinct()
     liked = hidden.select(F.col("user_id").alias("person"), "track_id", F.lit(True).alias("is_liked"))
     best = Window.partitionBy("system", "user_id").orderBy(F.col("score").desc(), "code")

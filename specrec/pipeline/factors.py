@@ -1,8 +1,8 @@
 """Factors: ``preferences`` become what listeners tell of tracks: ``track_listeners`` and ``also_liked``.
 
-Both are fitted to all listeners together, and kept from night to night: new events change what is known of a
-person, and the lists of that person alone. They are fitted anew, and with them all lists of people, once enough
-evidence came or went.
+These, and the ``crowd`` that people are compared with, are fitted to all listeners together, and kept from night to
+night: new events change what is known of a person, and the lists of that person alone. They are fitted anew, and
+with them all lists of people, once enough evidence came or went.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from specrec.listeners.config import OF_TRACKS
 from specrec.listeners.spark import (
     checkpoints,
     counted_tracks,
-    evidence,
     fit_popularity_to,
     gram_of,
     liked_together,
+    likes_of_crowd,
+    share_changed,
     summaries_of_tracks,
     train_factors,
     with_popularity,
@@ -34,8 +35,6 @@ from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact
 
 #: The folder, beside the tables, that what is fitted is written to on its way.
 _SCRATCH = "_scratch"
-#: Evidence is added up in whole thousandths: the sum does not depend on the order.
-_PARTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Fitted:
 
     Attributes
     ----------
-    tracks, together : DataFrame
-        The columns of ``track_listeners`` and ``also_liked``, but for those of the version and the run.
+    tracks, together, crowd : DataFrame
+        The columns of ``track_listeners``, ``also_liked`` and ``crowd``, but for those of the version and the run.
     gram : float64, shape (factors, factors)
         The sum of the outer products of all tracks' factors.
     unheard : dict of float
@@ -54,6 +53,7 @@ class Fitted:
 
     tracks: DataFrame
     together: DataFrame
+    crowd: DataFrame
     gram: Float64Array
     unheard: dict[str, float]
 
@@ -78,6 +78,7 @@ def fit(run: Run, preferences: DataFrame, kept: Kept) -> Fitted:
     return Fitted(
         tracks,
         kept.keep(liked_together(narrow, config)),
+        kept.keep(likes_of_crowd(narrow, config, run.config.fit.seed)),
         gram_of(factors, config.factors),
         dict(zip(OF_TRACKS, popularity.unheard.tolist(), strict=True)),
     )
@@ -87,16 +88,11 @@ def fit_factors(run: Run) -> None:
     """Fit what listeners tell of tracks, if that is due."""
     with run.stage("factors") as report, Kept() as kept:
         preferences = run.warehouse.read("preferences")
-        known = preferences.agg(
-            F.count("*").alias("preferences"),
-            F.sum(F.round(F.abs(evidence()) * _PARTS).cast("long")).alias("evidence"),
-        ).first()
-        assert known is not None
-        report.rows_in = known.preferences
-        of, total = listeners_artefact(run.config), (known.evidence or 0) / _PARTS
+        report.rows_in = preferences.count()
+        of = listeners_artefact(run.config)
         current = run.artefacts.find(of)
-        reason = _why_fit(run, current, total)
-        if reason is None or (current is None and not known.preferences):
+        reason = _why_fit(run, current, preferences)
+        if reason is None or (current is None and not report.rows_in):
             report.unchanged()
             if current is not None:
                 report.count("artefact_version", current.version, of.name)
@@ -104,12 +100,13 @@ def fit_factors(run: Run) -> None:
         fitted = fit(run, preferences, kept)
         version = run.artefacts.last_version(of.name) + 1
         stamp = {"version": F.lit(version), "run_id": F.lit(run.run_id)}
-        for name, rows in (("also_liked", fitted.together), ("track_listeners", fitted.tracks)):
+        tables = {"also_liked": fitted.together, "crowd": fitted.crowd, "track_listeners": fitted.tracks}
+        for name, rows in tables.items():
             run.warehouse.replace(name, rows.withColumns(stamp), str(version))
         # last: until it is there, the tables are those of no version, and are made again
         report.rows_out = run.warehouse.read("track_listeners").count()
         unheard = np.array([fitted.unheard[name] for name in OF_TRACKS])
-        arrays = {"gram": fitted.gram, "evidence": np.array([total]), "unheard": unheard}
+        arrays = {"gram": fitted.gram, "unheard": unheard}
         run.publish([NewArtefact(of, arrays, report.rows_out, None, reason)])
         report.count("artefact_version", version, of.name, told=f"version {version} ({reason})")
 
@@ -119,17 +116,16 @@ def listeners_artefact(config: Config) -> ArtefactId:
     return ArtefactId(LISTENERS, config.listeners.fit_hash)
 
 
-def _why_fit(run: Run, current: Artefact | None, evidence: float) -> str | None:
+def _why_fit(run: Run, current: Artefact | None, preferences: DataFrame) -> str | None:
     """Return why all is to be fitted anew; None if what there is will do."""
     if current is None:
         return "first"
     if run.refit:
         return "requested"
-    versions = {run.warehouse.states(name).get(name) for name in ("also_liked", "track_listeners")}
+    versions = {run.warehouse.states(name).get(name) for name in ("also_liked", "crowd", "track_listeners")}
     if versions != {str(current.version)}:
         return "what was fitted is not there any more"
-    before = float(current.arrays["evidence"][0])
-    moved = abs(evidence - before) / before if before else float(evidence > 0)
+    moved = share_changed(run.warehouse.read("track_listeners"), summaries_of_tracks(preferences))
     return f"evidence changed by {moved:.0%}" if moved > run.config.listeners.refit_share else None
 
 
@@ -137,4 +133,4 @@ def as_it_stands(run: Run, current: Artefact) -> Fitted:
     """Return what was fitted, as the tables and its artefact have it."""
     read, arrays = run.warehouse.read, current.arrays
     unheard = dict(zip(OF_TRACKS, arrays["unheard"].tolist(), strict=True))
-    return Fitted(read("track_listeners"), read("also_liked"), arrays["gram"], unheard)
+    return Fitted(read("track_listeners"), read("also_liked"), read("crowd"), arrays["gram"], unheard)

@@ -7,7 +7,8 @@ whatever order they come, make the same preferences as if all had come at once; 
 A night that dies is made good by the next. ``event_files`` is written last: until then, the files count as unread,
 and what was taken in of them is known by its ids. A commit to ``preferences`` remembers the run that made it, and
 of which catalogue: people who have events of later runs, or of tracks that are new, gone or of another length
-since, are due.
+since, are due. So are those of whom later runs refused an event of a track that is not in the catalogue: whoever
+went on to that track ended the play before.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from specrec.events.rows import AHEAD_MICROSECONDS
 from specrec.events.rules import EVENT_CODES, FORGOTTEN, KNOWN
 from specrec.events.sources import EventFile, find_files
 from specrec.events.spark import (
+    DID,
     classified,
     differing,
     judged,
@@ -308,7 +310,7 @@ def _write_refused(run: Run, rows: DataFrame, files: Sequence[EventFile], kept: 
 def _write_preferences(run: Run, before: _Before, report: StageReport, kept: Kept) -> bool:
     """Bring ``preferences`` up to date with ``events``; return whether anything changed."""
     warehouse, rules, state = run.warehouse, run.config.listeners.rules, {"preferences": before.now.written()}
-    events, tracks = warehouse.read("events"), warehouse.read("tracks").select("track_id", "duration_ms")
+    events, tracks = _done(warehouse), warehouse.read("tracks").select("track_id", "duration_ms")
     stamp = {"run_id": F.lit(run.run_id)}
     due = _people_due(run, before, kept)
     if due is None:
@@ -336,11 +338,17 @@ def _write_preferences(run: Run, before: _Before, report: StageReport, kept: Kep
     return bool(changed)
 
 
+def _done(warehouse: Warehouse) -> DataFrame:
+    """Return what people did, and the run that took it in or refused it: also with tracks of no catalogue yet."""
+    foreign = warehouse.read("refused_events").where("code = 'unknown_track'").dropDuplicates(["event_id"])
+    return warehouse.read("events").select(*DID, "run_id").unionByName(foreign.select(*DID, "run_id"))
+
+
 def _people_due(run: Run, before: _Before, kept: Kept) -> tuple[DataFrame, int] | None:
     """Return the people whose preferences are out of date, and how many they are; None: all are."""
     if before.made.settings != before.now.settings:
         return None
-    events = run.warehouse.read("events")
+    events = _done(run.warehouse)
     is_new = (F.col("run_id") > before.made.run_id) | (F.col("run_id") == run.run_id)
     people = events.where(is_new).select("user_id")
     if before.made.tracks != before.now.tracks:

@@ -58,6 +58,9 @@ METRICS: dict[str, Metric] = {
     "events_known": Metric("How many of the events that were read had been taken in before."),
     "events_refused": Metric("How many of the events that were read were refused.", "codes", "{value} {part}"),
     "people_due": Metric("How many people's lists were made anew."),
+    "people_removed": Metric("How many people are gone of whom something was known."),
+    "people_without_list": Metric("How many people have no list, since they know all that could be recommended."),
+    "tracks_changed": Metric("How many tracks are new or gone, or something else is to be said of them."),
     "weight": Metric(
         "What a component of people's scores counts, where so much is known.", "components and levels"
     ),
@@ -93,7 +96,9 @@ METRICS: dict[str, Metric] = {
     "groups": Metric("How many groups of tracks are one recording."),
     # recommend
     "lists_not_full": Metric(
-        "How many lists are shorter than recommend.top_n.", "systems", "{value} lists not full"
+        "How many lists are shorter than recommend.top_n, or, of people, of those made anew, than listeners.top_n.",
+        "systems",
+        "{value} lists not full",
     ),
     "statistics_shift": Metric(
         "By how many percentage points, at most, shares of tracks differ from what sentences are measured by.",

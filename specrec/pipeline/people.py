@@ -1,31 +1,38 @@
 """People: ``preferences`` become ``user_recommendations``: what each person is recommended, and why.
 
 A person's lists are made anew when what is known of the person changed, when what is fitted to all listeners was
-fitted anew, or when a track of a list may not be recommended any more. Nobody else's are touched.
+fitted anew, or when a track changed that is in a list or that the person knows: it may not be recommended any more,
+or has another title, artist or file. Nobody else's are touched. What lists were told of each track is remembered in
+``told_tracks``, and who knows all that there is in ``people_without_list``; both after the lists, so that the night
+after one that died makes them again.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.arrays import Float64Array
 from specrec.config import Config
 from specrec.embedding.config import HYBRID
+from specrec.events.spark import differing
 from specrec.listeners.blocks import Model
 from specrec.listeners.config import NOBODY
 from specrec.listeners.spark import (
     block_of_person,
     chosen_tracks,
+    crowd_of,
     found_tracks,
     lists_with_reasons,
     packed_people,
+    short_lists,
     states_of_people,
+    titles_of,
     with_sound,
+    words_of_tracks,
 )
 from specrec.pipeline.blend import (
     Vectors,
-    allowed_tracks,
     components_alone,
     known_to,
     model_of,
@@ -37,12 +44,16 @@ from specrec.pipeline.factors import Fitted, as_it_stands, listeners_artefact
 from specrec.pipeline.hashes import people_hash
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
+from specrec.recommend.spark import choices, stated
 from specrec.settings import System
+from specrec.warehouse.artefacts import Artefact
 from specrec.warehouse.schemas import GONE, NEW
 
-_TABLE = "user_recommendations"
+_TABLE, _TRACKS, _WITHOUT = "user_recommendations", "told_tracks", "people_without_list"
 #: What tells a row of ``user_recommendations`` from all others, whatever its rank.
 _ROW = ("system", "user_id", "track_id")
+#: For people whose lists limits leave short, so many times more tracks are looked at.
+_DEEPER = 16
 
 
 def recommend_to_people(run: Run) -> None:
@@ -53,31 +64,51 @@ def recommend_to_people(run: Run) -> None:
             report.unchanged()
             return
         blend, vectors = need_blend(run, fitted, report), vectors_of_content(run)
-        standing = run.warehouse.read(_TABLE)
+        standing, without = run.warehouse.read(_TABLE), run.warehouse.read(_WITHOUT)
         made_with = [fitted.made_with, blend.made_with, str(people_hash(run.config)), *vectors.made_with]
         wanted, people = kept.count(_people(run, made_with))
-        due, count = kept.count(_due(wanted, standing, allowed_tracks(run)))
-        gone, left = kept.count(standing.select("user_id").distinct().join(wanted, "user_id", "left_anti"))
+        tracks, changed = kept.count(_changed_tracks(run))
+        due, count = kept.count(_due(run, wanted, tracks if changed else None))
+        before = standing.select("user_id").unionByName(without.select("user_id")).distinct()
+        gone, left = kept.count(before.join(wanted, "user_id", "left_anti"))
         report.rows_in = people
         report.count("people_due", count)
-        report.count("removed", left)
-        if not count and not left:
+        report.count("people_removed", left)
+        report.count("tracks_changed", changed)
+        if not count and not left and not changed:
             report.unchanged()
             return
-        systems = systems_of(run.config, blend.arrays["weights"])
-        model = model_of(run.config, fitted.arrays["gram"], systems, vectors.dimensions)
-        lists = _lists(run, kept, due, count, fitted=as_it_stands(run, fitted), vectors=vectors, model=model)
-        lists = lists.join(due, "user_id").withColumns(run.stamp())
         if count == people:
+            lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
             run.warehouse.replace(_TABLE, lists)
             report.rows_out = run.warehouse.read(_TABLE).count()
-            return
-        touched = due.select("user_id").unionByName(gone)
-        before = standing.join(touched, "user_id", "left_semi").select(*_ROW)
-        new = kept.keep(lists.withColumn("change", F.lit(NEW)))
-        fallen = before.join(new.select(*_ROW), list(_ROW), "left_anti").withColumn("change", F.lit(GONE))
-        changes, report.rows_out = kept.count(new.unionByName(fallen, allowMissingColumns=True))
-        run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=run.config.maintain.rows_a_group)
+        elif count or left:
+            lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
+            touched = due.select("user_id").unionByName(gone)
+            before = standing.join(touched, "user_id", "left_semi").select(*_ROW)
+            new = kept.keep(lists.withColumn("change", F.lit(NEW)))
+            fallen = before.join(new.select(*_ROW), list(_ROW), "left_anti").withColumn("change", F.lit(GONE))
+            changes, report.rows_out = kept.count(new.unionByName(fallen, allowMissingColumns=True))
+            run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=run.config.maintain.rows_a_group)
+        if count or left:
+            short = short_lists(_made_tonight(run), run.config.listeners.top_n).groupBy("system").count()
+            for row in short.collect():  # one row a system
+                report.count("lists_not_full", row["count"], row.system)
+            none = wanted.join(run.warehouse.read(_TABLE).select("user_id").distinct(), "user_id", "left_anti")
+            none, lacking = kept.count(none.withColumns(_run_id(run)))
+            report.count("people_without_list", lacking)
+            if lacking or not without.isEmpty():
+                run.warehouse.replace(_WITHOUT, none)
+        if changed:
+            run.warehouse.change(_TRACKS, tracks.withColumns(_run_id(run)), ("track_id",), (), {})
+
+
+def _run_id(run: Run) -> dict[str, Column]:
+    return {"run_id": F.lit(run.run_id)}
+
+
+def _made_tonight(run: Run) -> DataFrame:
+    return run.warehouse.read(_TABLE).where(F.col("run_id") == run.run_id)
 
 
 def _people(run: Run, made_with: list[str]) -> DataFrame:
@@ -88,13 +119,34 @@ def _people(run: Run, made_with: list[str]) -> DataFrame:
     return states_of_people(preferences, made_with).unionByName(nobody)
 
 
-def _due(wanted: DataFrame, standing: DataFrame, allowed: DataFrame) -> DataFrame:
-    """Return those whose lists are missing or out of date, or hold a track that may not be recommended."""
-    up_to_date = standing.select("user_id", "input_hash").distinct()
-    stale = wanted.join(up_to_date, ["user_id", "input_hash"], "left_anti")
-    lost = standing.select("user_id", "track_id").join(allowed.select("track_id"), "track_id", "left_anti")
-    lost = wanted.join(lost.select("user_id").distinct(), "user_id", "left_semi")
-    return stale.unionByName(lost).distinct()
+def _changed_tracks(run: Run) -> DataFrame:
+    """Return ``change, track_id, words`` of tracks of which lists would be told something else by now."""
+    read, config = run.warehouse.read, run.config
+    tracks, vectors = read("tracks"), read("embeddings").where(F.col("space") == config.listeners.space)
+    choice = choices(tracks, read("duplicates"), config.recommend)
+    now = words_of_tracks(choice, stated(tracks), titles_of(tracks), vectors.select("track_id", "input_hash"))
+    return differing(read(_TRACKS), now, ["track_id"], ["words"])
+
+
+def _due(run: Run, wanted: DataFrame, tracks: DataFrame | None) -> DataFrame:
+    """Return those of `wanted` whose lists are missing or out of date.
+
+    Parameters
+    ----------
+    wanted : DataFrame
+        ``user_id, input_hash``.
+    tracks : DataFrame or None
+        ``track_id`` of those that changed; None: none did. If any did, who knew all that there was may not now.
+    """
+    read, key = run.warehouse.read, ["user_id", "input_hash"]
+    standing = read(_TABLE)
+    up_to_date = standing.select(*key)
+    if tracks is None:
+        return wanted.join(up_to_date.unionByName(read(_WITHOUT).select(*key)).distinct(), key, "left_anti")
+    stale = wanted.join(up_to_date.distinct(), key, "left_anti")
+    pairs = standing.select("user_id", "track_id").unionByName(read("preferences").select("user_id", "track_id"))
+    theirs = pairs.join(tracks.select("track_id"), "track_id", "left_semi").select("user_id").distinct()
+    return stale.unionByName(wanted.join(theirs, "user_id", "left_semi")).distinct()
 
 
 def systems_of(config: Config, weights: Float64Array) -> dict[System, Float64Array]:
@@ -110,26 +162,61 @@ def systems_of(config: Config, weights: Float64Array) -> dict[System, Float64Arr
 
 
 def _lists(
-    run: Run, kept: Kept, people: DataFrame, count: int, *, fitted: Fitted, vectors: Vectors, model: Model
+    run: Run, kept: Kept, people: DataFrame, count: int, *, fitted: Artefact, blend: Artefact, vectors: Vectors
 ) -> DataFrame:
-    """Return the lists of some people, with reasons.
+    """Return the rows of ``user_recommendations`` of some people.
 
     Parameters
     ----------
     people : DataFrame
-        ``user_id``.
+        ``user_id, input_hash``.
     count : int
         How many they are.
     """
-    read, config, recommend = run.warehouse.read, run.config.listeners, run.config.recommend
-    preferences = known_to(run, read("preferences"), people, count, fitted=fitted, vectors=vectors)
-    preferences = kept.keep(preferences)
-    tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
-    found = found_tracks(kept.keep(packed_people(preferences, model)), tracks, model, config)
-    most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
-    chosen = chosen_tracks(found, count, config, most)
-    chosen = chosen.select("system", "user_id", "track_id", "code", "components", "level", "together")
-    told = fitted.tracks.select("track_id", "als", "listeners", "liked")
+    read, config = run.warehouse.read, run.config
+    of_all = as_it_stands(run, fitted)
+    model = model_of(config, of_all.gram, systems_of(config, blend.arrays["weights"]), vectors.dimensions)
+    preferences = kept.keep(known_to(run, read("preferences"), people, count, fitted=of_all, vectors=vectors))
+    chosen = _chosen(run, kept, preferences, count, fitted=of_all, vectors=vectors, model=model)
+    of_pairs = ("components", "level", "together", "near_liked", "near")
+    chosen = chosen.select("system", "user_id", "track_id", "code", *of_pairs)
+    told = of_all.tracks.select("track_id", "als", "listeners", "liked")
     chosen = chosen.join(told, "track_id", "left").join(vectors.rows, "track_id", "left")
-    told = lists_with_reasons(preferences, chosen.withColumn("block", block_of_person(count)), model)
-    return with_sound(told, read("recommendations").where(F.col("system") == config.space))
+    lists = lists_with_reasons(preferences, chosen.withColumn("block", block_of_person(count)), model)
+    lists = with_sound(lists, read("recommendations").where(F.col("system") == config.listeners.space))
+    return lists.join(people, "user_id").withColumns(run.stamp())
+
+
+def _chosen(
+    run: Run, kept: Kept, preferences: DataFrame, count: int, *, fitted: Fitted, vectors: Vectors, model: Model
+) -> DataFrame:
+    """Return the tracks of some people's lists, and of which parts their scores are.
+
+    Of each person so many of the best tracks are looked at that limits rarely leave a list short. Where they do, as
+    where one artist made all that is near to what a person likes, many more are, for these people alone.
+
+    Parameters
+    ----------
+    preferences : DataFrame
+        What :func:`~specrec.pipeline.blend.known_to` returned.
+    count : int
+        Of how many people they are.
+    """
+    config, recommend = run.config.listeners, run.config.recommend
+    tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
+    most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
+    crowd = crowd_of(fitted.crowd, config)
+    found = found_tracks(kept.keep(packed_people(preferences, model, crowd)), tracks, model, config)
+    found = kept.keep(found) if config.variety else found  # which is then read twice
+    chosen = kept.keep(chosen_tracks(found, count, config, most, vectors.rows))
+    if run.warehouse.read("tracks").count() <= config.candidates:  # all were looked at
+        return chosen
+    short, few = kept.count(short_lists(chosen, config.top_n).select("user_id").distinct())
+    if not few:
+        return chosen
+    blocks = block_of_person(few * _DEEPER)  # smaller ones, as of each person there is more
+    theirs = preferences.join(short, "user_id", "left_semi").withColumn("block", blocks)
+    packed = kept.keep(packed_people(kept.keep(theirs), model, crowd))
+    found = found_tracks(packed, tracks, model, config, times=_DEEPER)
+    deeper = chosen_tracks(found, few * _DEEPER, config, most, vectors.rows)
+    return chosen.join(short, "user_id", "left_anti").unionByName(deeper)

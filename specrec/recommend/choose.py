@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specrec.arrays import BoolArray, Float64Array, Int64Array
-from specrec.neighbours.kernel import positions
+from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from specrec.neighbours.kernel import positions, runs
 from specrec.recommend.config import RecommendConfig
 from specrec.recommend.hubs import Nearness, affinity
 from specrec.recommend.traits import holders
@@ -19,6 +19,8 @@ Batches = Iterator[pa.RecordBatch]
 
 #: The columns that say whose list it is: of which system, and of which track.
 OWNER = ["space", "track_id"]
+#: More than what one candidate of a list may be better by than another.
+_BEFORE_ALL = 4.0
 #: Stands for the group of a track that has no duplicate; no group has this code.
 _NO_GROUP = 0
 
@@ -88,6 +90,65 @@ def choose(
         for count in counts:
             count.add(i, rank)
     return rank
+
+
+def vary(
+    track: Int64Array,
+    affinity: Float64Array,
+    vectors: Float32Array,
+    top_n: int,
+    *,
+    variety: float,
+    kept: BoolArray | None = None,
+) -> BoolArray:
+    """Return which candidates make lists that are good and varied: by maximal marginal relevance.
+
+    A list is filled one by one: with the candidate whose affinity is great and which is not near to any that is in
+    the list already (Carbonell and Goldstein, The Use of MMR, SIGIR 1998). Affinities of a list are brought to 0
+    to 1, as they are to be weighed against cosines. Any part of a list keeps within the limits that the whole does:
+    :func:`choose` comes first, with longer lists.
+
+    Parameters
+    ----------
+    track : int64, shape (candidates,)
+        Whose candidate it is, ascending.
+    affinity : float64, shape (candidates,)
+        Of equal candidates, the one that comes first is the better.
+    vectors : float32, shape (candidates, dimensions)
+        Of length 1, or zeros: near to nothing.
+    top_n : int
+        Length of a list, at most.
+    variety : float
+        From 0, by affinity alone, to 1, by cosines alone, but for the first.
+    kept : bool, shape (candidates,), or None
+        Those that are in their list, whatever they are near to.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    >>> vary(np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7]), vectors, top_n=2, variety=0.6)
+    array([ True, False,  True])
+    """
+    taken = np.zeros(len(track), bool)
+    for _, own in runs(track):
+        of = vectors[own].astype(np.float64)
+        span = np.ptp(affinity[own])
+        good = (affinity[own] - affinity[own].min()) / (span or 1.0)
+        first = np.zeros(len(of), bool) if kept is None else kept[own]
+        taken[own] = _varied(good, of @ of.T, first, top_n, variety)
+    return taken
+
+
+def _varied(good: Float64Array, cosines: Float64Array, kept: BoolArray, top_n: int, variety: float) -> BoolArray:
+    taken = np.zeros(len(good), bool)
+    nearest = np.zeros(len(good))  # how near the nearest in the list is; before there is any, all are alike
+    for place in range(min(top_n, len(good))):
+        value = (1 - variety) * good - (variety * nearest if place else 0.0)
+        value = np.where(kept, value + _BEFORE_ALL, value)
+        best = int(np.argmax(np.where(taken, -np.inf, value)))
+        taken[best] = True
+        nearest = np.maximum(nearest, cosines[best]) if place else cosines[best]
+    return taken
 
 
 def choose_batches(config: RecommendConfig) -> Callable[[Batches], Batches]:

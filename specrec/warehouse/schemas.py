@@ -289,6 +289,8 @@ TRACK_LISTENERS = T.StructType(
             nullable=False,
         ),
         _field("als", _FLOATS, "its factors by alternating least squares; null: nobody likes or dislikes it"),
+        _field("evidence_for", _LONG, "what the preferences above 0 for it weigh together, in thousandths"),
+        _field("evidence_against", _LONG, "what those below 0 weigh together, in thousandths"),
         _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
         _RUN_ID,
     ]
@@ -299,9 +301,23 @@ ALSO_LIKED = T.StructType(
         _TRACK_ID,
         _field("rank", _INT, "1 is the most similar; no gaps", nullable=False),
         _field("other_id", _TEXT, "track_id of a track that the same people like", nullable=False),
-        _field("similarity", _DOUBLE, "cosine of who likes the two, shrunk where few do, 0 to 1", nullable=False),
+        _field(
+            "similarity",
+            _DOUBLE,
+            "cosine of what likes of the two weigh, shrunk where few like both, 0 to 1",
+            nullable=False,
+        ),
         _field("both", _LONG, "how many people like both, of each person's 200 strongest likes", nullable=False),
         _field("liked", _LONG, "how many people like the other, counted likewise", nullable=False),
+        _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
+        _RUN_ID,
+    ]
+)
+
+CROWD = T.StructType(
+    [
+        _field("user_id", _TEXT, "somebody whom others are compared with, chosen by lot", nullable=False),
+        _field("track_id", _TEXT, "what this person likes: no more than the 200 strongest likes", nullable=False),
         _field("version", _INT, "version of the artefact `listeners` that it belongs to", nullable=False),
         _RUN_ID,
     ]
@@ -312,7 +328,7 @@ USER_RECOMMENDATIONS = T.StructType(
         _field(
             "system",
             _TEXT,
-            "als, content, popularity, average, item_based or hybrid; services use hybrid",
+            "als, content, popularity, average, item_based, user_based or hybrid; services use hybrid",
             nullable=False,
         ),
         _field("user_id", _TEXT, "the person; empty: whoever nothing is known of", nullable=False),
@@ -330,6 +346,28 @@ USER_RECOMMENDATIONS = T.StructType(
         _field("input_hash", _TEXT, "what the person's lists were made from, in short", nullable=False),
         _RUN_ID,
         _COMPUTED_AT,
+    ]
+)
+
+TOLD_TRACKS = T.StructType(
+    [
+        _TRACK_ID,
+        _field(
+            "words",
+            _LONG,
+            "code of what people's lists depend on, and say, of the track: its vector, title, attributes, and "
+            "beside which others it is recommended",
+            nullable=False,
+        ),
+        _RUN_ID,
+    ]
+)
+
+PEOPLE_WITHOUT_LIST = T.StructType(
+    [
+        _field("user_id", _TEXT, "somebody who knows all that might be recommended", nullable=False),
+        _field("input_hash", _TEXT, "what the lists would have been made from, in short", nullable=False),
+        _RUN_ID,
     ]
 )
 
@@ -612,6 +650,7 @@ TABLES: dict[str, Table] = {
         Table("agreement", AGREEMENT, ("track_id",), made_by="recommend"),
         Table("track_listeners", TRACK_LISTENERS, ("track_id",), made_by="factors"),
         Table("also_liked", ALSO_LIKED, ("track_id", "rank"), made_by="factors"),
+        Table("crowd", CROWD, ("user_id", "track_id"), made_by="factors"),
         Table(
             "user_recommendations",
             USER_RECOMMENDATIONS,
@@ -621,6 +660,8 @@ TABLES: dict[str, Table] = {
             properties=(("delta.enableChangeDataFeed", "true"),),
             read_by=("user_id", "rank"),
         ),
+        Table("told_tracks", TOLD_TRACKS, ("track_id",), made_by="people"),
+        Table("people_without_list", PEOPLE_WITHOUT_LIST, ("user_id",), made_by="people"),
         Table("map", MAP, ("track_id",), made_by="map", by_rows=True),
         # what is skipped by is told by the log: of the people in a file it shall say nothing
         Table("events", EVENTS, ("event_id",), made_by="listen", properties=(_SKIPPED_BY_TIME,)),

@@ -97,12 +97,17 @@ def unlike(events: Sequence[Event]) -> list[Event]:
 
 
 def stored(night: Night) -> list[Event]:
-    """The table of events, as the rule takes them."""
+    """All that people did, as the rule takes it: also with tracks that the catalogue has not."""
     lengths = {row["track_id"]: row["duration_ms"] for row in night.reader.rows("tracks")}
+    foreign = [row for row in night.reader.rows("refused_events") if row["code"] == "unknown_track"]
     return [
-        row | {"ts": round(row["ts"].timestamp() * 1e6), "duration_ms": lengths[row["track_id"]]}
-        for row in night.reader.rows("events")
-        if row["track_id"] in lengths
+        row
+        | {
+            "ts": round(row["ts"].timestamp() * 1e6),
+            "duration_ms": lengths.get(row["track_id"]),
+            "is_foreign": row["track_id"] not in lengths,
+        }
+        for row in {row["event_id"]: row for row in [*night.reader.rows("events"), *foreign]}.values()
     ]
 
 

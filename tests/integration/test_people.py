@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from specrec.cli import main
 from specrec.demo.listeners import render_listeners
 
 PEOPLE = ("listen", "factors", "people")
+OF_PEOPLE = ("user_recommendations", "told_tracks", "people_without_list")
 SETTINGS = ("listeners.factors=4", "listeners.top_n=6", "listeners.min_together=2", "listeners.new_below=2")
 
 
@@ -61,6 +63,17 @@ def test_everybody_has_a_list_of_tracks_that_they_do_not_know(with_people: Night
         assert max(Counter(artists[track] for track in tracks).values()) <= 2
 
 
+def _nearest(user: str, preference: dict[tuple[str, str], float], crowd: dict[str, set[str]]) -> list[str]:
+    """The 50 whose likes are nearest to a person's, by the definition."""
+    mine = {track for (of, track), value in preference.items() if of == user and value > 0}
+    near = {}
+    for other, likes in crowd.items():
+        both = len(mine & likes)
+        if other != user and both >= 2:
+            near[other] = both / np.sqrt(len(mine) * len(likes)) * both / (both + 5)
+    return sorted(near, key=lambda other: (-near[other], other))[:50]
+
+
 def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: Night) -> None:
     reader = with_people.reader
     preference = {(row["user_id"], row["track_id"]): row["preference"] for row in reader.rows("preferences")}
@@ -70,6 +83,9 @@ def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: N
             likes[track].add(user)
     knows = Counter(track for _, track in preference)
     title = {row["track_id"]: row["track_name"] for row in reader.rows("tracks")}
+    crowd: dict[str, set[str]] = defaultdict(set)
+    for row in reader.rows("crowd"):
+        crowd[row["user_id"]].add(row["track_id"])
     said: Counter[str] = Counter()
     for row in reader.rows("user_recommendations"):
         assert row["score"] == pytest.approx(sum(of["contribution"] for of in row["reasons"]), abs=1e-6)
@@ -84,10 +100,25 @@ def test_reasons_add_up_and_every_statement_is_true_of_the_tables(with_people: N
                 n, m = int(of["track_value"]), int(of["recommended_value"])
                 assert (n, m) == (len(both), len(likes[of["feature"]]))
                 assert f"{n} of {m} people" in of["statement"]
+            if of["family"] == "user_based":
+                near = _nearest(row["user_id"], preference, crowd)
+                n, m = sum(row["track_id"] in crowd[other] for other in near), len(near)
+                assert (of["track_value"], of["recommended_value"]) == (n, m)
+                assert f"{n} of the {m} people" in of["statement"]
             if of["family"] == "average" and of["track_value"] is not None and knows[row["track_id"]]:
                 n, m = len(likes[row["track_id"]]), knows[row["track_id"]]
                 assert f"{n} of {m} people" in of["statement"]
     assert {"content", "als", "item_based"} <= set(said)
+
+
+def test_each_component_makes_lists_of_its_own(with_people: Night, tmp_path: Path) -> None:
+    shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
+    night = Night(with_people.catalogue, f"{tmp_path}/warehouse", with_people.settings)
+    night.run("listeners.systems=[user_based]", stages=["people"])
+    rows = night.reader.rows("user_recommendations")
+    assert {row["user_id"] for row in rows} > {"listener-001", "listener-002"}
+    assert {of["family"] for row in rows for of in row["reasons"]} == {"user_based"}
+    assert all(0 < row["score"] <= 1 for row in rows)
 
 
 def test_what_people_are_recommended_is_more_of_their_styles_than_by_chance(with_people: Night) -> None:
@@ -113,19 +144,18 @@ def test_a_second_night_changes_nothing_and_new_events_change_one_person(
 ) -> None:
     shutil.copytree(with_people.warehouse, tmp_path / "warehouse")
     shutil.copytree(events, tmp_path / "events")
-    night = Night(with_people.catalogue, f"{tmp_path}/warehouse", with_people.settings)
-    before, version = _lists(night), night.reader.table("user_recommendations").version()
-    run = night.run(stages=PEOPLE)
-    assert {night.stage(run, name)["status"] for name in PEOPLE} == {"unchanged"}
-    assert night.reader.table("user_recommendations").version() == version
-
-    night = Night(with_people.catalogue, night.warehouse, (f"listeners.events={tmp_path}/events", *SETTINGS))
+    night = Night(
+        with_people.catalogue, f"{tmp_path}/warehouse", (f"listeners.events={tmp_path}/events", *SETTINGS)
+    )
+    before = _lists(night)
+    tracks = [row["track_id"] for row in night.reader.rows("tracks")]
     new = before["listener-001"][0]["track_id"]
     with (tmp_path / "events" / "new.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(("user_id", "track_id", "kind", "ts"))
         table.writerow(("listener-001", new, "dislike", "2025-05-02T10:00:00Z"))
         table.writerow(("somebody new", new, "like", "2025-05-02T10:00:00Z"))
+        table.writerows(("knows all", track, "play", "2025-05-02T10:00:00Z") for track in tracks)
     run = night.run(stages=PEOPLE)
     after = _lists(night)
     assert night.stage(run, "factors")["status"] == "unchanged"
@@ -133,6 +163,26 @@ def test_a_second_night_changes_nothing_and_new_events_change_one_person(
     assert changed == {"listener-001", "somebody new"}
     assert new not in {row["track_id"] for row in after["listener-001"]}
     assert after["somebody new"][0]["level"] == 1
+    # who knows all there is has no list, and is not looked at again
+    assert [row["user_id"] for row in night.reader.rows("people_without_list")] == ["knows all"]
+    versions = {name: night.reader.table(name).version() for name in OF_PEOPLE}
+    run = night.run(stages=PEOPLE)
+    assert {night.stage(run, name)["status"] for name in PEOPLE} == {"unchanged"}
+    assert {name: night.reader.table(name).version() for name in OF_PEOPLE} == versions
+
+    # a track has another title: it is told to those who know it, and to whom it is recommended
+    renamed = after["listener-002"][0]["track_id"]
+    catalogue = deltalake.DeltaTable(f"{night.warehouse}/tracks")
+    catalogue.update({"track_name": "'Other Words'"}, f"track_id = '{renamed}'")
+    run = night.run(stages=PEOPLE)
+    told = _lists(night)
+    concerned = {row["user_id"] for row in night.reader.rows("preferences") if row["track_id"] == renamed}
+    concerned |= {user for user, rows in after.items() if renamed in {row["track_id"] for row in rows}}
+    assert {user for user, rows in told.items() if rows[0]["run_id"] == run} == concerned - {"knows all"}
+    said = [of for rows in told.values() for row in rows for of in row["reasons"] if of["feature"] == renamed]
+    assert said
+    assert all("“Other Words”" in of["statement"] for of in said)
+    assert night.stage(run, "people")["details"]["tracks_changed"] == "1"
 
     night.run("listeners.refit_share=0.0001", stages=PEOPLE)
     assert all(row["run_id"] != run for rows in _lists(night).values() for row in rows)

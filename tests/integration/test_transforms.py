@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -25,6 +25,8 @@ from specrec.catalogue.spark import (
 )
 from specrec.embedding.spark import MEASURING, sample_apart, sample_tracks
 from specrec.evaluate.spark import count_lengths, count_surplus, count_times, in_recordings
+from specrec.listeners.config import ListenersConfig
+from specrec.listeners.spark import liked_together, share_changed
 from specrec.map.spark import drawn_and_due
 from specrec.neighbours.search import NEW, SETTLED, STALE
 from specrec.neighbours.spark import (
@@ -449,6 +451,51 @@ def test_a_survey_says_of_each_track_what_the_tables_hold(rows: Any) -> None:
     assert {row.audio_uri: row.is_known for row in files_due(surveyed).collect()} == {
         "h": True, "o": True, "n": False,
     }  # fmt: skip
+
+
+def test_evidence_that_comes_does_not_hide_what_goes(rows: Any) -> None:
+    schema = "track_id string, evidence_for long, evidence_against long"
+    then = rows(schema, ("a", 60, 0), ("b", 30, 10))
+    assert share_changed(then, then) == 0
+    assert share_changed(then, rows(schema, ("a", 30, 0), ("b", 60, 10))) == 0.6
+    assert share_changed(then, rows(schema, ("a", 0, 60), ("c", 40, 0))) == 2.0
+    assert share_changed(then.limit(0), then) == 1
+    assert share_changed(then.limit(0), then.limit(0)) == 0
+
+
+@pytest.mark.parametrize("weighting", ["cosine", "bm25"])
+def test_what_is_liked_together_is_the_cosine_of_what_likes_weigh(
+    rows: Any, weighting: Literal["cosine", "bm25"]
+) -> None:
+    likes = {"ann": "abcd", "bob": "abc", "cyd": "ab", "dan": "bcd", "eve": "efgh", "fay": "ea"}
+    evidence = {
+        (user, track): (number + place) % 3 + 1.0
+        for number, (user, tracks) in enumerate(likes.items())
+        for place, track in enumerate(tracks)
+    }
+    given = [(user, track, 0.5, 2 * value) for (user, track), value in evidence.items()]
+    preferences = rows("user_id string, track_id string, preference double, confidence double", *given)
+    config = ListenersConfig(together_weighting=weighting, together_shrinkage=1)
+    found = {(row.track_id, row.other_id): row.similarity for row in liked_together(preferences, config).collect()}
+
+    of_track = {of: {user: value for (user, track), value in evidence.items() if track == of} for of in "abcdefgh"}
+    mean = sum(evidence.values()) / 8
+
+    def weight(user: str, track: str) -> float:
+        if weighting == "cosine":
+            return 1.0
+        value, length = evidence[user, track], sum(of_track[track].values())
+        return math.log(8 / (1 + len(likes[user]))) * value * 2.2 / (1.2 * (0.25 + 0.75 * length / mean) + value)
+
+    wanted = {}
+    for a in "abcdefgh":
+        for b in "abcdefgh":
+            both = of_track[a].keys() & of_track[b].keys()
+            if a != b and len(both) >= 2:
+                product = sum(weight(user, a) * weight(user, b) for user in both)
+                norms = math.prod(sum(weight(user, of) ** 2 for user in of_track[of]) for of in (a, b))
+                wanted[a, b] = product / math.sqrt(norms) * len(both) / (len(both) + 1)
+    assert found == pytest.approx(wanted, abs=2e-3 if weighting == "bm25" else 1e-12)
 
 
 def test_lists_are_counted_by_recordings(rows: Any) -> None:

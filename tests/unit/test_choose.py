@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specrec.recommend.choose import Limit, choose, choose_batches, positions
+from specrec.recommend.choose import Limit, choose, choose_batches, positions, vary
 from specrec.recommend.config import RecommendConfig
 
 NAMES = st.lists(st.integers(-3, 3), max_size=3, unique=True)
@@ -77,6 +77,30 @@ def test_a_name_is_counted_within_its_list_and_its_limit_alone():
     by_artist = Limit(np.array([0, 1, 2, 3]), np.array([7, 7, 8, 7]), 1)
     by_album = Limit(np.array([2]), np.array([7]), 1)
     assert choose(track, affinity, np.ones(4, np.bool_), 3, [by_artist, by_album]).tolist() == [1, 0, 2, 1]
+
+
+@given(seed=st.integers(0, 10**6), variety=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+def test_varied_lists_are_filled_as_a_plain_loop_would(seed, variety):
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 9, size=3)
+    track, affinity = np.repeat(np.arange(3), sizes), random.normal(size=sizes.sum())
+    vectors = random.normal(size=(len(track), 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    kept = random.random(len(track)) < 0.1
+    taken = vary(track, affinity, vectors, 4, variety=variety, kept=kept)
+    for number in range(3):
+        own = np.flatnonzero(track == number)
+        span = affinity[own].max() - affinity[own].min() or 1.0
+        good = {of: (affinity[of] - affinity[own].min()) / span for of in own}
+        chosen: list[int] = []
+        while len(chosen) < min(4, len(own)):
+            left = [of for of in own if of not in chosen]
+            near = [max((float(vectors[of] @ vectors[other]) for other in chosen), default=0.0) for of in left]
+            worth = [(kept[of], (1 - variety) * good[of] - variety * by) for of, by in zip(left, near, strict=True)]
+            chosen.append(left[max(range(len(left)), key=worth.__getitem__)])
+        assert set(chosen) == set(own[taken[own]])
+    if variety == 0 and not kept.any():
+        assert (taken == (choose(track, affinity, np.ones(len(track), bool), 4) > 0)).all()
 
 
 def test_nothing_is_chosen_of_nothing():

@@ -111,6 +111,21 @@ def test_a_person_who_was_away_likes_the_same_as_before() -> None:
     assert without_times[0] == without_times[1]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_track_that_is_not_in_the_catalogue_ends_the_play_before_it(seed: int) -> None:
+    events = [event | {"is_foreign": event["track_id"] == "t2"} for event in some_events(seed, 200)]
+    wanted = expected(events, RULES)
+    assert {key_of(row) for row in made(events)} == wanted.keys()
+    for row in made(events):
+        assert (row["preference"], row["confidence"]) == pytest.approx(wanted[key_of(row)], abs=1e-12)
+    play = dict.fromkeys(COLUMNS) | {"user_id": "ann", "kind": "play", "duration_ms": 200_000, "ts": NOW}
+    first = play | {"event_id": "1", "track_id": "a"}
+    second = play | {"event_id": "2", "track_id": "gone", "ts": NOW + 20_000_000, "is_foreign": True}
+    (skipped,), (unknown,) = made([first, second]), made([first])
+    assert skipped["preference"] == -1  # a tenth of it was heard
+    assert unknown["preference"] == 1
+
+
 def test_no_events_make_no_preferences() -> None:
     assert made([]) == []
     gone = some_events(0, 1)[0] | {"kind": "rating", "value": 9.0}  # on a scale of before

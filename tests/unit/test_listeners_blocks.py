@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from specrec.listeners.blocks import FOUND, Model, choose_lists, meet, pack_people, pack_tracks
 from specrec.listeners.config import COMPONENTS, ListenersConfig
+from specrec.listeners.crowd import Crowd
 from specrec.listeners.reasons import tell
 
 FACTORS, DIMENSIONS, TRACKS = 4, 3, 30
 EVERYBODY = ["", "ann", "bob", "cyd", "dan"]
-WEIGHTS = np.array([[0.0, 0.0, 1.0, 2.0, 0.0], [0.7, 1.5, 0.1, 0.5, 2.0], [1.0, 1.0, 0.2, 0.4, 3.0]])
+WEIGHTS = np.array([[0.0, 0.0, 1.0, 2.0, 0.0, 0.0], [0.7, 1.5, 0.1, 0.5, 2.0, 1.2], [1.0, 1.0, 0.2, 0.4, 3.0, 0.8]])
+NEAREST, LEAST, SHRINKAGE = 3, 2, 1.5
+
+
+NOBODY_ELSE = Crowd.of(
+    pa.table({"user_id": pa.array([], pa.string()), "code": pa.array([], pa.int64())}), ListenersConfig()
+)
 
 
 class World:
@@ -36,6 +43,9 @@ class World:
         for person in range(1, len(EVERYBODY)):
             known = random.choice(TRACKS, size=2 + 3 * person, replace=False)
             self.evidence[person, known] = random.normal(size=len(known)) * 3
+        self.crowd = {name: np.flatnonzero(row > 0) for name, row in zip(EVERYBODY, self.evidence, strict=True)}
+        for number in range(8):
+            self.crowd[f"of the crowd {number}"] = random.choice(TRACKS, size=3 + number, replace=False)
         self.gram = self.als.astype(float).T @ self.als.astype(float)
         self.model = Model(self.gram, 0.5, 0.1, {"hybrid": WEIGHTS}, np.array([1, 6]), DIMENSIONS)
 
@@ -85,6 +95,32 @@ class World:
             rows, pa.schema({"block": pa.int32(), "code": pa.int64(), "duplicate": pa.int64(), **kinds, **texts})
         )
 
+    def packed_people(self) -> pa.Table:
+        likes = [
+            {"user_id": name, "code": int(self.codes[of])} for name, liked in self.crowd.items() for of in liked
+        ]
+        config = ListenersConfig(nearest=NEAREST, min_together=LEAST, together_shrinkage=SHRINKAGE)
+        crowd = Crowd.of(pa.Table.from_pylist(likes[::-1]), config)
+        return pack_people(self.preferences(), self.model, crowd)
+
+    def nearest(self, person: int) -> dict[str, float]:
+        """Of who is near to a person, how near; by the definition."""
+        mine = set(np.flatnonzero(self.evidence[person] > 0))
+        near = {}
+        for name, liked in self.crowd.items():
+            both = len(mine & set(liked))
+            if name != EVERYBODY[person] and both >= LEAST:
+                near[name] = both / np.sqrt(len(mine) * len(liked)) * both / (both + SHRINKAGE)
+        best = sorted(near, key=lambda name: (-near[name], name))[:NEAREST]
+        return {name: near[name] for name in best}
+
+    def liked_nearby(self, person: int, track: int) -> tuple[float, int]:
+        near = self.nearest(person)
+        likes = [name for name in near if track in self.crowd[name]]
+        if len(likes) < LEAST:
+            return 0.0, 0
+        return float(sum(near[name] for name in likes) / sum(near.values())), len(likes)
+
     def components(self, person: int, track: int) -> list[float]:
         """By the definitions, with a plain solution of the person's normal equations."""
         evidence, shares = self.evidence[person], self.evidence[person] / (np.abs(self.evidence[person]).sum() or 1)
@@ -101,6 +137,7 @@ class World:
             float(self.popularity[track]),
             float(self.average[track]),
             float(shares @ self.similar[track]),
+            self.liked_nearby(person, track)[0],
         ]
 
     def level(self, person: int) -> int:
@@ -110,10 +147,11 @@ class World:
         return float(WEIGHTS[self.level(person)] @ self.components(person, track))
 
 
-def lists(world: World, config: ListenersConfig, most: dict[str, int | None]) -> pa.Table:
-    tracks, people = pack_tracks(world.tracks(), world.model), pack_people(world.preferences(), world.model)
-    found = pa.concat_tables(meet(tracks, people, world.model, config))
-    chosen = choose_lists(found, config, most)
+def lists(world: World, config: ListenersConfig, most: dict[str, int | None], times: int = 1) -> pa.Table:
+    content = pa.table({"track_id": [f"t{of:02}" for of in range(TRACKS)], "content": world.content.tolist()})
+    tracks, people = pack_tracks(world.tracks(), world.model), world.packed_people()
+    found = pa.concat_tables(meet(tracks, people, world.model, config, times=times))
+    chosen = choose_lists(found, config, most, content if config.variety else None)
     of_track = {code: number for number, code in enumerate(world.codes.tolist())}
     number = [of_track[code] for code in chosen.column("code").to_pylist()]
     chosen = chosen.append_column("als", pa.array([None if world.is_new[of] else world.als[of] for of in number]))
@@ -166,6 +204,23 @@ def test_a_reason_names_the_track_that_its_part_is_of() -> None:
     assert named > 20
 
 
+def test_it_is_told_how_many_of_those_who_are_nearest_like_a_track() -> None:
+    told = 0
+    for seed in range(4):
+        world = World(seed)
+        for row in lists(world, ListenersConfig(top_n=10), {}).to_pylist():
+            person, track = EVERYBODY.index(row["user_id"]), int(row["track_id"][1:])
+            for reason in row["reasons"]:
+                if reason["family"] == "user_based":
+                    value, liked = world.liked_nearby(person, track)
+                    near = len(world.nearest(person))
+                    assert reason["contribution"] == pytest.approx(WEIGHTS[world.level(person), 5] * value)
+                    assert (reason["track_value"], reason["recommended_value"]) == (liked, near)
+                    assert f"{liked} of the {near} people" in reason["statement"]
+                    told += 1
+    assert told > 10
+
+
 def test_no_artist_has_more_than_the_limit_and_new_tracks_their_share() -> None:
     world = World(2)
     config = ListenersConfig(top_n=10, new_share=0.2)
@@ -175,6 +230,37 @@ def test_no_artist_has_more_than_the_limit_and_new_tracks_their_share() -> None:
         assert np.bincount(world.artist[own]).max() <= 2
         open_to = world.is_new & (world.evidence[EVERYBODY.index(name)] == 0)
         assert world.is_new[own].sum() >= min(2, open_to.sum(), 2 * len(set(world.artist[open_to])))
+
+
+def test_whose_list_one_artist_would_leave_short_has_a_full_one_after_a_deeper_search() -> None:
+    world, config = World(2), ListenersConfig(top_n=3, new_share=0.0)
+    for person, name in enumerate(EVERYBODY):
+        open_to = np.flatnonzero(world.evidence[person] == 0)
+        best = open_to[np.argsort([-world.score(person, int(of)) for of in open_to])]
+        world.artist = np.arange(TRACKS)
+        world.artist[best[: config.candidates]] = 77
+        sizes = [
+            sum(row["user_id"] == name for row in lists(world, config, {"artists": 1}, times).to_pylist())
+            for times in (1, 4)
+        ]
+        assert sizes == [1, min(3, 1 + max(0, len(best) - config.candidates))]
+
+
+def test_lists_are_as_varied_as_they_should_be_and_keep_within_their_limits() -> None:
+    world = World(5)
+    content = world.content / np.linalg.norm(world.content, axis=1, keepdims=True)
+    likeness = {}
+    for variety in (0.0, 1e-9, 0.5, 1.0):
+        config = ListenersConfig(top_n=6, new_share=0.2, variety=variety)
+        rows = lists(world, config, {"artists": 2, "albums": None}).to_pylist()
+        own = {name: [int(row["track_id"][1:]) for row in rows if row["user_id"] == name] for name in EVERYBODY}
+        for name, tracks in own.items():
+            assert len(tracks) == 6
+            assert np.bincount(world.artist[tracks]).max() <= 2
+            assert (world.is_new[tracks] & (world.evidence[EVERYBODY.index(name), tracks] == 0)).any()
+        cosines = [content[tracks] @ content[tracks].T for tracks in own.values()]
+        likeness[variety] = np.mean([of[np.triu_indices(len(of), 1)].mean() for of in cosines])
+    assert likeness[0.0] == likeness[1e-9] > likeness[0.5] > likeness[1.0]
 
 
 def test_known_tracks_come_only_up_to_their_share() -> None:
@@ -235,7 +321,7 @@ def test_no_people_and_no_vectors_are_no_harm() -> None:
     nothing = pa.array([None] * TRACKS, pa.list_(pa.float32()))
     tracks = world.tracks().set_column(3, "als", nothing).set_column(4, "content", nothing)
     preferences = world.preferences().filter(pa.array([False] * (world.preferences().num_rows - 1) + [True]))
-    people = pack_people(preferences, world.model)
+    people = pack_people(preferences, world.model, NOBODY_ELSE)
     config = ListenersConfig(top_n=5)
     found = pa.concat_tables(meet(pack_tracks(tracks, world.model), people, world.model, config))
     chosen = choose_lists(found, config, {})

@@ -183,10 +183,22 @@ def test_parts_are_those_that_implicit_explains() -> None:
 def test_pairs_are_counted_as_one_counts_them_by_hand(seed: int) -> None:
     random = np.random.default_rng(seed)
     likes = sorted({(f"p{random.integers(6)}", int(random.integers(100, 108))) for _ in range(25)})
-    table = pa.table({"user_id": [user for user, _ in likes], "code": [code for _, code in likes]})
-    found = {(row["a"], row["b"]): row["both"] for row in pairs_liked(table).to_pylist()}
+    weight = {like: int(random.integers(1, 9)) for like in likes}
+    table = pa.table(
+        {
+            "user_id": [user for user, _ in likes],
+            "code": [code for _, code in likes],
+            "weight": list(weight.values()),
+        }
+    )
+    found = {(row["a"], row["b"]): (row["both"], row["product"]) for row in pairs_liked(table).to_pylist()}
     of = {code: {user for user, other in likes if other == code} for _, code in likes}
-    expected = {(a, b): len(of[a] & of[b]) for a in of for b in of if a != b and of[a] & of[b]}
+    expected = {
+        (a, b): (len(of[a] & of[b]), sum(weight[user, a] * weight[user, b] for user in of[a] & of[b]))
+        for a in of
+        for b in of
+        if a != b and of[a] & of[b]
+    }
     assert found == expected
 
 

@@ -27,6 +27,9 @@ def _blocks(seed: int, people: int, tracks: int) -> tuple[People, Tracks]:
         owner,
         heard,
         random.normal(size=len(owner)),
+        near_for=np.repeat(np.arange(people), 4),
+        near=np.concatenate([random.choice(codes, size=4, replace=False) for _ in range(people)]),
+        near_value=random.uniform(size=4 * people),
         barred_for=np.arange(people),
         barred=random.choice(codes, size=people),
     )
@@ -43,6 +46,9 @@ def _blocks(seed: int, people: int, tracks: int) -> tuple[People, Tracks]:
 def _component(name: str, people: People, person: int, tracks: Tracks, track: int) -> float:
     if name in people.vectors:
         return float(people.vectors[name][person].astype(float) @ tracks.vectors[name][track].astype(float))
+    if name == "user_based":
+        nearby = (people.near_for == person) & (people.near == tracks.codes[track])
+        return float(people.near_value[nearby].sum())
     own = people.owner == person
     similar = dict(zip(tracks.known.tolist(), tracks.similar[[track]].toarray()[0], strict=True))
     total: float = sum(
@@ -114,7 +120,7 @@ def test_who_nothing_is_told_of_gets_nothing_and_ties_do_not_pile_up() -> None:
         people.weights,
         *(np.zeros(0, np.int64),) * 2,
         np.zeros(0),
-        *(np.zeros(0, np.int64),) * 2,
+        *(np.zeros(0, np.int64),) * 5,
     )
     assert len(best_tracks(nothing, tracks, 3).person) == 0
     same = Tracks(
