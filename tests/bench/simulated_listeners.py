@@ -96,6 +96,7 @@ def settings_of(folder: Path, *more: str) -> tuple[str, ...]:
         f"catalogue.path={folder / 'music' / 'tracks.csv'}",
         "storage.follow_links_out=true",
         "audio.clip_seconds=15",
+        f"neighbours.top_n={2 * WIDTH}",
         f"recommend.top_n={WIDTH}",
         "recommend.max_per_artist=null",
         "recommend.max_per_album=null",
@@ -313,7 +314,8 @@ def judge(found: Mapping[str, Float64Array], world: World) -> dict[str, Any]:
     cold_people, warm = world.known_events == 0, world.known_events > 0
     for base in ("most liked", "popularity"):
         told = less(found, "hybrid", base, warm, "cold_hits")
-        of[f"cold_tracks_against_{base}"] = told | {"reached": told["ratio"] is None or told["ratio"] >= 5}
+        times = told["ratio"] or np.inf  # of none
+        of[f"cold_tracks_against_{base}"] = told | {"reached": told["difference"] > 0 and times >= 5}
         told = less(found, "hybrid", base, cold_people, "ndcg")
         of[f"cold_people_against_{base}"] = told | {"reached": bool(told["ratio"] and told["ratio"] >= 1.1)}
     share = {name: np.nansum(rows[2, warm]) / max(np.nansum(rows[3, warm]), 1e-12) for name, rows in found.items()}
