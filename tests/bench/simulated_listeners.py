@@ -29,6 +29,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,11 +37,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import pandas as pd
 import results
 from listeners import FIRST, RELEVANT, Sums, interval, measured, top
 from measured import measure_night
+from nights import LIGHT_SPARK
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.config import load
@@ -100,9 +104,8 @@ def settings_of(folder: Path, *more: str) -> tuple[str, ...]:
         f"recommend.top_n={WIDTH}",
         "recommend.max_per_artist=null",
         "recommend.max_per_album=null",
-        "spark.master=local[2]",
-        f"spark.jars_dir={REPOSITORY / '.jars'}",
         "log.level=warning",
+        *LIGHT_SPARK,
         *more,
     )
 
