@@ -313,12 +313,12 @@ def judge(found: Mapping[str, Float64Array], world: World) -> dict[str, Any]:
         for metric in ("ndcg", "precision"):
             best = max(ALONE, key=lambda system: sums(found[system], some).mean[METRICS_OF_PEOPLE.index(metric)])
             told = less(found, "hybrid", best, some, metric)
-            of[f"{metric}_k{known}"] = told | {"reached": told["interval"][1] >= 0}
+            of[f"{metric}_k{known}"] = told | {"reached": bool(told["interval"][1] >= 0)}
     cold_people, warm = world.known_events == 0, world.known_events > 0
     for base in ("most liked", "popularity"):
         told = less(found, "hybrid", base, warm, "cold_hits")
         times = told["ratio"] or np.inf  # of none
-        of[f"cold_tracks_against_{base}"] = told | {"reached": told["difference"] > 0 and times >= 5}
+        of[f"cold_tracks_against_{base}"] = told | {"reached": bool(told["difference"] > 0 and times >= 5)}
         told = less(found, "hybrid", base, cold_people, "ndcg")
         of[f"cold_people_against_{base}"] = told | {"reached": bool(told["ratio"] and told["ratio"] >= 1.1)}
     share = {name: np.nansum(rows[2, warm]) / max(np.nansum(rows[3, warm]), 1e-12) for name, rows in found.items()}
