@@ -365,7 +365,9 @@ def nights(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Any]]:
     kept: Path = args.kept or folder / "kept"
     if not (kept / "music" / "tracks.csv").exists():
         write_catalogue(args.music, kept / "music", args.clips)
-    measure_night(settings_of(kept), SOUND_STAGES)
+    if not (kept / "done").exists():
+        measure_night(settings_of(kept), SOUND_STAGES)
+        (kept / "done").touch()
     shutil.copytree(kept, folder / "people", symlinks=True)
     place = folder / "people"
     reader = reader_of(place)
