@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain bench-listeners format package clean
+.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain bench-listeners bench-listeners-scale bench-simulated-listeners format package clean
 
 help: ## Say what there is
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
 
 setup: .setup-stamp ## Make the environment in .venv
 .setup-stamp: pyproject.toml constraints.txt
@@ -84,6 +84,13 @@ bench-explain: setup ## Time what explaining a pair costs in Python (a minute)
 bench-listeners: setup ## Measure lists for people on real ratings, beside implicit and EASE (CM100K=FOLDER, ten minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/listeners.py $(CM100K) $(ARGS)
+
+bench-listeners-scale: setup jars ## Time lists for 100,000 people, and a day's events, beside implicit (an hour; ARGS=--events 200000)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/python tests/bench/listeners_scale.py $(ARGS)
+
+bench-simulated-listeners: setup jars ## Measure lists for simulated listeners on real clips (MUSIC=FOLDER, half an hour)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/simulated_listeners.py $(MUSIC) $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy examples || true

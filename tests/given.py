@@ -35,6 +35,8 @@ class GivenTrack:
         By the catalogue, 0 to 1.
     uri, fingerprint : str
         Of its file, if there is one.
+    duration_ms : int or None
+        By the catalogue.
     """
 
     track_id: str
@@ -44,6 +46,7 @@ class GivenTrack:
     energy: float = 0.5
     uri: str = ""
     fingerprint: str = ""
+    duration_ms: int | None = None
 
     @classmethod
     def of(cls, number: int) -> GivenTrack:
@@ -109,6 +112,7 @@ def _track(track: GivenTrack, _: Config) -> dict[str, Any]:
         "artists": track.artist,
         "track_name": track.title,
         "energy": track.energy,
+        "duration_ms": track.duration_ms,
         "audio": f"{track.sound}.wav",
         "audio_uri": f"/given/{track.sound}.wav",
         "audio_fingerprint": str(track.sound),

@@ -206,8 +206,8 @@ def rows_of(
 
 
 def _add(scores: Float32Array, more: sparse.csr_array, weights: Float64Array) -> None:
-    row, column = more.nonzero()
-    scores[row, column] += (values_at(more, row, column) * weights[row]).astype(np.float32)
+    values = more.tocoo()
+    scores[values.row, values.col] += (values.data * weights[values.row]).astype(np.float32)
 
 
 def _exclude(scores: Float32Array, heard: sparse.csr_array) -> None:
@@ -261,6 +261,7 @@ def values_at(matrix: sparse.csr_array, rows: Int64Array, columns: Int64Array) -
     """Return the values of a sparse matrix at pairs of a row and a column, shape (pairs,)."""
     if not len(rows) or not matrix.nnz:
         return np.zeros(len(rows))
+    matrix.sort_indices()  # or each value would be looked for in the whole of its row
     return np.asarray(matrix[rows, columns], np.float64).ravel()
 
 
