@@ -207,7 +207,8 @@ def truth(
         }
     )
     by_list = holds.groupby("owner")["true"].mean().to_numpy(np.float64)
-    details = {"untrue": untrue[0].statement} if untrue else {}
+    # what is told to a person is nobody else's concern
+    details = {"untrue": untrue[0].statement} if untrue and not is_of_people else {}
     of_lists = _OF_LISTS["people" if is_of_people else "tracks"]
     yield from row(system, f"{of_lists}_truth", bootstrap.mean(by_list), details=details)
 
@@ -226,7 +227,7 @@ def sentences(counts: Iterable[Any], lists: str = "tracks") -> Measurements:
     """
     of_lists = _OF_LISTS[lists]
     for of in sorted(counts):
-        commonest = {"explanation": of.commonest}
+        commonest = {"explanation": of.commonest} if lists == "tracks" else {}
         yield from row(of.system, f"{of_lists}_error", Figure(of.error, None, None, of.rows))
         share = Figure(of.most / of.rows, None, None, of.rows)
         yield from row(of.system, f"{of_lists}_commonest", share, details=commonest)

@@ -279,9 +279,7 @@ class TruthChecker:
         self, statement: str, track: str, recommended: str, parts: Mapping[str, float]
     ) -> bool:
         """Tell whether a statement of who likes the two agrees with the counts, or with its part of the score."""
-        guessed = (
-            r"nobody is known to like (either|it|the track of this list) yet, and who would is guessed from .*"
-        )
+        guessed = r"who would like (either|it|the track of this list) is guessed from .*"
         if unknown := re.fullmatch(guessed, statement):
             return _nobody_likes(self._tracks[track], self._tracks[recommended], unknown[1])
         if counted := re.fullmatch(r"(\d+) people like both", statement):
@@ -419,7 +417,7 @@ def _tagged(a: Values, b: Values, words: Sequence[str]) -> bool:
 
 
 def _nobody_likes(a: Values, b: Values, which: str) -> bool:
-    """Tell whether nobody is known to like either, or the recommended one alone, or the one whose list it is."""
+    """Tell whether nobody was known to like either, or the recommended one alone, or the one whose list it is."""
     unliked = [side.get("liked", np.nan) == 0 for side in (a, b)]
     return unliked == {"either": [True, True], "it": [False, True]}.get(which, [True, False])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,11 @@ class Crowd:
     nearest: int
     least: int
     shrinkage: float
+
+    @cached_property
+    def by_track(self) -> sparse.csr_array:
+        """The same as `likes`, shape (tracks, people)."""
+        return self.likes.T.tocsr()
 
     @classmethod
     def of(cls, rows: pa.Table, config: ListenersConfig) -> Crowd:
@@ -140,10 +146,9 @@ def _nearby(likes: sparse.csr_array, sizes: Int64Array, own: Int64Array, crowd: 
         The place of each in the crowd; -1: is not in it.
     """
     theirs, of_crowd = crowd.likes, np.diff(crowd.likes.indptr)
-    by_track = theirs.T.tocsr()
     for start in range(0, likes.shape[0], _PEOPLE_AT_ONCE):
         some = slice(start, start + _PEOPLE_AT_ONCE)
-        both = (likes[some] @ by_track).tocoo()
+        both = (likes[some] @ crowd.by_track).tocoo()
         kept = (both.data >= crowd.least) & (both.col != own[some][both.row])
         row, other, count = both.row[kept].astype(np.int64), both.col[kept].astype(np.int64), both.data[kept]
         near = count / np.sqrt(sizes[some][row] * of_crowd[other]) * (count / (count + crowd.shrinkage))

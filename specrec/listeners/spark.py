@@ -85,7 +85,7 @@ def summaries_of_tracks(preferences: DataFrame) -> DataFrame:
 def share_changed(then: DataFrame, now: DataFrame) -> float:
     """Return how much of the evidence came or went, as a share of what there was; 1 if there was none, and is some.
 
-    It is added up track by track, for and against: what one person adds does not hide what another took away.
+    It is added up track by track, for and against: what is added to one track does not hide what another lost.
 
     Parameters
     ----------

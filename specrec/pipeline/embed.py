@@ -115,8 +115,8 @@ def _listeners(run: Run, spaces: dict[System, Space], known: dict[str, Maker]) -
         return space
     if LISTENERS in spaces[HYBRID].parts:
         raise SpecrecError(
-            "embedding.hybrid_weights gives listeners a weight, and nobody is known to like anything yet: leave it "
-            "out until then"
+            "embedding.hybrid_weights gives listeners a weight, and nobody is known to like anything with audio "
+            "yet: leave it out until then"
         )
     del spaces[LISTENERS]
     return None

@@ -333,12 +333,11 @@ def _values(run: Run, tracks: DataFrame) -> pd.DataFrame:
 
 
 def _liked_both(run: Run, tracks: DataFrame) -> dict[tuple[str, str], int]:
-    """Return how many people like both of some tracks and of those that the same people like, by pair."""
+    """Return how many people like both of two tracks among some, by pair."""
     rows = run.warehouse.read("also_liked").select("track_id", "other_id", "both")
-    of_either = [
-        rows.join(tracks.withColumnRenamed("track_id", name), name, "left_semi") for name in rows.columns[:2]
-    ]
-    found = collected(of_either[0].unionByName(of_either[1]))  # bounded: pairs of the sample
+    for name in ("track_id", "other_id"):
+        rows = rows.join(tracks.select(F.col("track_id").alias(name)), name, "left_semi")
+    found = collected(rows)  # bounded: pairs of the sample
     return dict(zip(zip(found["track_id"], found["other_id"], strict=True), found["both"].tolist(), strict=True))
 
 

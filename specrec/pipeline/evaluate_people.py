@@ -3,7 +3,8 @@
 Of lists that stand, statements are read again from the tables, and judgements are added up. What lists are worth is
 told by what people liked that nothing was fitted to: the newest events, or all that some people did. So all that is
 told of tracks by their listeners is fitted anew without that, and so are the weights; lists are made and limited as
-a night makes them, but that none holds a track which the person is known to have heard.
+a night makes them, but that none holds a track which the person is known to have heard, and that nothing more is
+looked for where limits leave a list short.
 
 Whatever is collected is of a sample of people: `evaluate.sample_people`.
 """
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F
 
 from specrec.embedding.config import HYBRID
 from specrec.embedding.spark import few_tracks
+from specrec.errors import ConfigError
 from specrec.evaluate import measurements as M
 from specrec.evaluate import people as P
 from specrec.evaluate.config import Split
@@ -54,8 +56,9 @@ from specrec.pipeline.blend import (
     shown_at_levels,
     vectors_of_content,
 )
-from specrec.pipeline.factors import fit
+from specrec.pipeline.factors import fit, listeners_artefact
 from specrec.pipeline.kept import Kept
+from specrec.pipeline.listen import what_people_did
 from specrec.pipeline.run import Run
 
 #: Of so many people's lists statements are read again, at most: whole lists, of which each row says a dozen things.
@@ -88,7 +91,13 @@ def measure_people(
     if read("preferences").isEmpty():
         reasons |= dict.fromkeys(_HELD_OUT, "nobody's preferences are known")
         return
+    if not config.held_out:
+        reasons |= dict.fromkeys(_HELD_OUT, "evaluate.held_out names no way to hold anything out")
     if not read(_TABLE).isEmpty():
+        if run.artefacts.find(listeners_artefact(run.config)) is None:
+            raise ConfigError(
+                "the lists for people were made with other settings: give the --config and --set of the night"
+            )
         yield from M.sentences(count_sentences(read(_TABLE)).collect(), "people")  # one row a system
         yield from _truth(run, checker_of, bootstrap)
     for split in config.held_out:
@@ -223,10 +232,8 @@ class _Asked:
 def _by_time(run: Run, kept: Kept) -> _Asked | str:
     """Hold out the newest events of all people; or return why that cannot be."""
     config, listeners, read = run.config.evaluate, run.config.listeners, run.warehouse.read
-    events, tracks = (
-        read("events").where(F.col("kind").isin(*KINDS)),
-        read("tracks").select("track_id", "duration_ms"),
-    )
+    events = what_people_did(run.warehouse).where(F.col("kind").isin(*KINDS))
+    tracks = read("tracks").select("track_id", "duration_ms")
     day = day_to_cut_at(events, config.held_out_share)
     if day is None:
         return "all events are of one day"

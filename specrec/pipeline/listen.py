@@ -310,7 +310,7 @@ def _write_refused(run: Run, rows: DataFrame, files: Sequence[EventFile], kept: 
 def _write_preferences(run: Run, before: _Before, report: StageReport, kept: Kept) -> bool:
     """Bring ``preferences`` up to date with ``events``; return whether anything changed."""
     warehouse, rules, state = run.warehouse, run.config.listeners.rules, {"preferences": before.now.written()}
-    events, tracks = _done(warehouse), warehouse.read("tracks").select("track_id", "duration_ms")
+    events, tracks = what_people_did(warehouse), warehouse.read("tracks").select("track_id", "duration_ms")
     stamp = {"run_id": F.lit(run.run_id)}
     due = _people_due(run, before, kept)
     if due is None:
@@ -338,7 +338,7 @@ def _write_preferences(run: Run, before: _Before, report: StageReport, kept: Kep
     return bool(changed)
 
 
-def _done(warehouse: Warehouse) -> DataFrame:
+def what_people_did(warehouse: Warehouse) -> DataFrame:
     """Return what people did, and the run that took it in or refused it: also with tracks of no catalogue yet."""
     foreign = warehouse.read("refused_events").where("code = 'unknown_track'").dropDuplicates(["event_id"])
     return warehouse.read("events").select(*DID, "run_id").unionByName(foreign.select(*DID, "run_id"))
@@ -348,7 +348,7 @@ def _people_due(run: Run, before: _Before, kept: Kept) -> tuple[DataFrame, int] 
     """Return the people whose preferences are out of date, and how many they are; None: all are."""
     if before.made.settings != before.now.settings:
         return None
-    events = _done(run.warehouse)
+    events = what_people_did(run.warehouse)
     is_new = (F.col("run_id") > before.made.run_id) | (F.col("run_id") == run.run_id)
     people = events.where(is_new).select("user_id")
     if before.made.tracks != before.now.tracks:

@@ -79,7 +79,9 @@ def recommend_to_people(run: Run) -> None:
             report.unchanged()
             return
         if count or left:
-            lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
+            lists = run.warehouse.read(_TABLE).limit(0)
+            if count:
+                lists = _lists(run, kept, due, count, fitted=fitted, blend=blend, vectors=vectors)
             if count == people:
                 run.warehouse.replace(_TABLE, lists)
                 report.rows_out = run.warehouse.read(_TABLE).count()

@@ -17,6 +17,7 @@ from specrec.embedding.listeners import fit_artists, fit_prediction, for_artists
 from specrec.embedding.spaces.listeners import ListenersSpace
 from specrec.embedding.spaces.space import Maker
 from specrec.embedding.spark import known_of_listeners, sum_of_products
+from specrec.errors import SpecrecError
 from specrec.pipeline.factors import listeners_artefact
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.run import Run
@@ -25,7 +26,7 @@ from specrec.warehouse.artefacts import Artefact, NewArtefact, hash_of_rows
 
 
 def prediction_in_use(run: Run, space: ListenersSpace, makers: Mapping[str, Maker]) -> Artefact | None:
-    """Return how factors are predicted; None where nobody likes anything, and there are no factors.
+    """Return how factors are predicted; None where nobody likes anything that is heard, and there are no factors.
 
     Where that is to be fitted anew, it has the version that it will have, and no arrays yet: see
     :func:`fit_to_factors`.
@@ -34,14 +35,26 @@ def prediction_in_use(run: Run, space: ListenersSpace, makers: Mapping[str, Make
     ----------
     makers : mapping of Artefact or Model
         What vectors of sound are made with, by name.
+
+    Raises
+    ------
+    SpecrecError
+        If listeners were last looked at with other settings.
     """
-    factors = run.artefacts.find(listeners_artefact(run.config))
+    of = listeners_artefact(run.config)
+    factors = run.artefacts.find(of)
+    if factors is None and run.artefacts.last_version(of.name) and not run.warehouse.read("preferences").isEmpty():
+        raise SpecrecError(
+            "listeners were last looked at with other settings: run the stages listen and factors, too"
+        )
     if factors is None or not factors.arrays["gram"].any():
         return None
     fitted_on = _made_with(factors, space, makers)
     found = run.artefacts.find(space.artefact)
     if found is not None and found.fitted_on == fitted_on:
         return found
+    if _heard_factors(run).isEmpty():
+        return None
     name = space.artefact.name
     return Artefact(name, run.artefacts.last_version(name) + 1, {}, 0, fitted_on)
 
@@ -60,10 +73,9 @@ def fit_to_factors(run: Run, space: ListenersSpace, due: Artefact) -> Artefact:
     due : Artefact
         What :func:`prediction_in_use` returned, without arrays.
     """
-    analysed = run.analysed("audio_features").select("track_id")
     with Kept() as kept:
         factors = kept.keep(_factors(run))
-        rows, count = kept.count(of_tracks(run, space, factors.join(analysed, "track_id", "left_semi"), factors))
+        rows, count = kept.count(of_tracks(run, space, _heard_factors(run), factors))
         dimensions = [_dimensions(rows, name) for name in space.made_from]
         size = _dimensions(rows, "als")
         tracks = partial(space.tracks, factors=size, dimensions=dimensions)
@@ -100,6 +112,11 @@ def of_tracks(run: Run, space: ListenersSpace, tracks: DataFrame, factors: DataF
 def _factors(run: Run) -> DataFrame:
     rows = run.warehouse.read("track_listeners").select("track_id", "als")
     return rows.where(F.exists("als", lambda value: value != 0))
+
+
+def _heard_factors(run: Run) -> DataFrame:
+    """Return the factors of the tracks whose audio was analysed."""
+    return _factors(run).join(run.analysed("audio_features").select("track_id"), "track_id", "left_semi")
 
 
 def _dimensions(rows: DataFrame, column: str) -> int:

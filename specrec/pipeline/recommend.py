@@ -246,7 +246,11 @@ class _Lists:
             tables = {name: rows.join(named, "track_id", "left_semi") for name, rows in tables.items()}
         profile = profiles(tables, profile_of(self._explainer, config.systems))
         if of_listeners := [system for system in config.systems if LISTENERS in self._explainer.shares[system]]:
-            pairs = with_likes(pairs, run.warehouse.read("also_liked"), of_listeners)
+            likes = run.warehouse.read("also_liked")
+            if few:
+                likes = likes.join(named, "track_id", "left_semi")
+                likes = likes.join(named.withColumnRenamed("track_id", "other_id"), "other_id", "left_semi")
+            pairs = with_likes(pairs, likes, of_listeners)
         lists = explain_lists(pairs, profile, config, self._explainer)
         hashes = by_part("system", {system: str(recommend_hash(config, system)) for system in config.systems})
         name = explanation_id(OF_TRACKS, first_named(), "track_id", "recommended_track_id")

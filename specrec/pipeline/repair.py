@@ -34,6 +34,7 @@ _MADE_WITH_ARTEFACTS = (
     "agreement",
     "map",
     "user_recommendations",
+    "people_without_list",
 )
 
 

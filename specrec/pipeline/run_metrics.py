@@ -59,7 +59,9 @@ RUN_METRICS: dict[str, Metric] = {
     "events_refused": Metric("How many of the events that were read were refused.", "codes", "{value} {part}"),
     "people_due": Metric("How many people's lists were made anew."),
     "people_removed": Metric("How many people are gone of whom something was known."),
-    "people_without_list": Metric("How many people have no list, since they know all that could be recommended."),
+    "people_without_list": Metric(
+        "How many people have no list: they know all that could be recommended, or nothing speaks for a track."
+    ),
     "tracks_changed": Metric("How many tracks are new or gone, or something else is to be said of them."),
     "weight": Metric(
         "What a component of people's scores counts, where so much is known.", "components and levels"

@@ -164,7 +164,7 @@ EMBEDDINGS = T.StructType(
         _field(
             "predicted",
             _BOOL,
-            "listeners only: nobody is known to like the track, and what it is to listeners is predicted",
+            "listeners only: nobody was known to like the track at the last fit, and its vector is predicted",
         ),
         _RUN_ID,
         _COMPUTED_AT,
@@ -373,7 +373,12 @@ TOLD_TRACKS = T.StructType(
 
 PEOPLE_WITHOUT_LIST = T.StructType(
     [
-        _field("user_id", _TEXT, "somebody who knows all that might be recommended", nullable=False),
+        _field(
+            "user_id",
+            _TEXT,
+            "somebody who knows all that might be recommended, or for whom nothing speaks for a track",
+            nullable=False,
+        ),
         _field("input_hash", _TEXT, "what the lists would have been made from, in short", nullable=False),
         _RUN_ID,
     ]

@@ -269,7 +269,7 @@ def test_tracks_are_near_that_the_same_people_like_and_of_new_ones_that_is_predi
         assert sum(of["contribution"] for of in row["reasons"]) == pytest.approx(row["score"], abs=1e-6)
         (told,) = [of["statement"] for of in row["reasons"] if of["family"] == "listeners"]
         assert row["explanation"] == f"By who likes them: {told}."
-        assert ("nobody is known to like" in told) == (not {row["track_id"], row["recommended_track_id"]} <= liked)
+        assert ("is guessed from sound" in told) == (not {row["track_id"], row["recommended_track_id"]} <= liked)
     assert set(lists) == tracks
     assert any("people like both" in row["explanation"] for rows in lists.values() for row in rows)
     assert untrue(night) == []

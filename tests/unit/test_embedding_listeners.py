@@ -279,14 +279,14 @@ _PAIRS = [
     ("ann", "bob", 0.8, 2.0, "2 people like both"),
     ("ann", "bob", 0.8, np.nan, "alike in who likes them"),
     ("bob", "ann", -0.1, np.nan, "not alike in who likes them"),
-    ("ann", "new", 0.4, np.nan, "nobody is known to like it yet, and who would is guessed from sound and artist"),
+    ("ann", "new", 0.4, np.nan, "who would like it is guessed from sound and artist"),
     (
         "new", "bob", 0.4, np.nan,
-        "nobody is known to like the track of this list yet, and who would is guessed from sound and artist",
+        "who would like the track of this list is guessed from sound and artist",
     ),
     (
         "new", "newer", 0.4, np.nan,
-        "nobody is known to like either yet, and who would is guessed from sound and artist",
+        "who would like either is guessed from sound and artist",
     ),
 ]  # fmt: skip
 

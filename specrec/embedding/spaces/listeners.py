@@ -23,7 +23,9 @@ UNHEARD = {"als": None, "artist_mean": None, "artist_tracks": 0}
 
 
 class ListenersSpace(Space):
-    """The factors of tracks by what people like; predicted where nobody is known to like a track.
+    """The factors of tracks by what people like; predicted where a track has none.
+
+    A predicted vector is kept until the next fit, also where its artist is renamed or becomes better known.
 
     Parameters
     ----------
@@ -110,8 +112,6 @@ class ListenersSpace(Space):
         """See :class:`Space`; of what nothing is known there is no row."""
         fitted = known[self.artefact.name]
         assert isinstance(fitted, Artefact)
-        if not len(fitted.arrays["mean"]):  # whatever somebody likes has no audio
-            return
         dimensions = fitted.arrays["dimensions"].astype(int).tolist()
         tracks = self.tracks(rows, len(fitted.arrays["mean"]), dimensions)
         predicted, can_be = predict(tracks, fitted.arrays)
