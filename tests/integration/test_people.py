@@ -179,7 +179,7 @@ def test_a_second_night_changes_nothing_and_new_events_change_one_person(
     # a track has another title: it is told to those who know it, and to whom it is recommended
     renamed = after["listener-002"][0]["track_id"]
     catalogue = deltalake.DeltaTable(f"{night.warehouse}/tracks")
-    catalogue.update({"track_name": "'Other Words'"}, f"track_id = '{renamed}'")
+    catalogue.update(new_values={"track_name": "Other Words"}, predicate=f"track_id = '{renamed}'")
     run = night.run(stages=PEOPLE)
     told = _lists(night)
     concerned = {row["user_id"] for row in night.reader.rows("preferences") if row["track_id"] == renamed}
