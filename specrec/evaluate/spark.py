@@ -333,8 +333,8 @@ def nearest_who_like(
     """
     likes = preferences.where("preference > 0").select("user_id", "track_id")
     theirs = crowd.select(F.col("user_id").alias("other"), "track_id")
-    both = likes.join(theirs, "track_id").where("user_id <> other").groupBy("user_id", "other")
-    both = both.agg(F.count("*").alias("both")).where(F.col("both") >= least)
+    pairs = likes.join(theirs, "track_id").where("user_id <> other").groupBy("user_id", "other")
+    both = pairs.agg(F.count("*").alias("both")).where(F.col("both") >= least)
     both = both.join(likes.groupBy("user_id").agg(F.count("*").alias("mine")), "user_id")
     both = both.join(theirs.groupBy("other").agg(F.count("*").alias("others")), "other")
     near = F.col("both") / F.sqrt(F.col("mine") * F.col("others")) * (F.col("both") / (F.col("both") + shrinkage))

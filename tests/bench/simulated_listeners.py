@@ -191,12 +191,14 @@ def _by_kind(rng: np.random.Generator, kinds: pd.Series, people: int) -> Float64
 def _by_artist(rng: np.random.Generator, artists: pd.Series, people: int) -> Float64Array:
     number, names = pd.factorize(artists)
     order = np.argsort(np.argsort(rng.random((people, len(names))), axis=1), axis=1)
-    return _OF_ARTIST * (order < _FAVOURITE_ARTISTS)[:, number]
+    favoured: Float64Array = _OF_ARTIST * (order < _FAVOURITE_ARTISTS).astype(np.float64)
+    return favoured[:, number]
 
 
 def _standardised(values: Float64Array) -> Float64Array:
     spread = values.std(axis=0)
-    return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    standardised: Float64Array = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return standardised
 
 
 def write_events(world: World, path: Path, seed: int) -> int:
