@@ -55,6 +55,8 @@ _TRACKS_AT_ONCE = 65_536
 
 #: The purpose of the sample that recall is measured on, and one in how many tracks is set aside for it.
 MEASURING, _SET_ASIDE = "recall", 4
+#: A task adds up whole numbers up to this, which int64 holds.
+_MOST_ADDED_UP = 2**62
 
 
 def few_tracks(spark: SparkSession, track_ids: pd.Series) -> DataFrame:
@@ -209,7 +211,8 @@ def sum_of_products(rows: DataFrame, matrix: Callable[[pd.DataFrame], Float64Arr
     """Return the sum of the outer products of the rows of matrices, float64, shape (size, size).
 
     They are rounded to whole numbers of :data:`~specrec.embedding.listeners.UNIT`, and so the sum does not depend
-    on the order. Of the rows only the sum is collected.
+    on the order. Of the rows only the sum is collected. A task adds up what it has, and there is no more than one
+    for each core: a matrix of some hundred columns has more products than a small catalogue has rows.
 
     Parameters
     ----------
@@ -218,9 +221,17 @@ def sum_of_products(rows: DataFrame, matrix: Callable[[pd.DataFrame], Float64Arr
     """
 
     def products(frames: Frames) -> Frames:
+        place, total = np.arange(size * size), np.zeros(size * size, np.int64)
         for frame in frames:
-            yield pd.DataFrame({"place": np.arange(size * size), "sum": exact_products(matrix(frame)).ravel()})
+            some = exact_products(matrix(frame)).ravel()
+            if int(np.abs(total).max()) + int(np.abs(some).max()) > _MOST_ADDED_UP:
+                yield pd.DataFrame({"place": place, "sum": total})
+                total = np.zeros_like(total)
+            total += some
+        if total.any():
+            yield pd.DataFrame({"place": place, "sum": total})
 
+    rows = rows.coalesce(rows.sparkSession.sparkContext.defaultParallelism)
     sums = rows.mapInPandas(products, "place long, sum long").groupBy("place")
     total: pd.DataFrame = sums.agg(F.sum(F.col("sum").cast("decimal(38,0)")).alias("sum")).toPandas()
     found = np.zeros(size * size)
