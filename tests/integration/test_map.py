@@ -82,9 +82,9 @@ def test_a_night_places_what_is_new_and_moves_nothing_else(second_night):
         centre = new.mean(axis=0)
         turned = ((new - centre) * turn + centre for turn in ([-1, 1], [1, -1], [-1, -1]))
         assert all(moved < np.linalg.norm(old - other, axis=1).mean() for other in turned)
-        # what neighbours have no part in is the same; how far UMAP moves 24 tracks hangs on last digits
+        # it is fitted to one track more, and nearly the same; how far UMAP moves 24 tracks hangs on last digits
         if of == "pca":
-            assert _alike(old, new) > 0.999
+            assert _alike(old, new) > 0.95
         # of both axes together: of 24 tracks the shorter one alone is not certain
         others = (new * [-1, 1], new * [1, -1], -new, new[:, ::-1], -new[:, ::-1])
         assert _alike(old, new) > max(_alike(old, other) for other in others)
