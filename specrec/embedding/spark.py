@@ -79,7 +79,7 @@ def sample_tracks(rows: DataFrame, size: int, seed: int, purpose: str = "") -> D
         catalogue, so that artefacts of before are compared with the sample that they were fitted on.
     """
     ids = rows.select("track_id")
-    chosen = ids.orderBy(_lot(seed, purpose), "track_id").limit(size)
+    chosen = ids.orderBy(lot(seed, purpose, "track_id"), "track_id").limit(size)
     return chosen if rows.columns == ids.columns else rows.join(chosen, "track_id", "left_semi")
 
 
@@ -96,14 +96,17 @@ def sample_apart(tracks: DataFrame, size: int, seed: int, purpose: str) -> DataF
     purpose : str
         :data:`MEASURING`, or any other.
     """
-    aside = F.pmod(_lot(seed, MEASURING), F.lit(_SET_ASIDE)) == 0
+    aside = F.pmod(lot(seed, MEASURING, "track_id"), F.lit(_SET_ASIDE)) == 0
     return sample_tracks(tracks.where(aside if purpose == MEASURING else ~aside), size, seed, purpose)
 
 
-def _lot(seed: int, purpose: str = "") -> Column:
-    """Return the number that a track_id draws in the lot for a purpose: the lowest are a sample."""
+def lot(seed: int, purpose: str, *columns: str) -> Column:
+    """Return the number that what columns name draws in the lot for a purpose: the lowest are a sample.
+
+    It is the same whenever it is drawn; lots for unlike purposes say nothing of each other.
+    """
     salt = [F.lit(purpose)] if purpose else []
-    return F.xxhash64(F.lit(seed), *salt, F.col("track_id"))
+    return F.xxhash64(F.lit(seed), *salt, *columns)
 
 
 def input_hashes(space: Space, known: Mapping[str, Maker]) -> list[Column]:

@@ -12,7 +12,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from specrec.embedding.spark import sample_tracks
+from specrec.embedding.spark import lot, sample_tracks
 from specrec.events.rules import FEEDBACK_KINDS
 from specrec.warehouse.explained import told_by_name
 
@@ -232,11 +232,6 @@ def some_people(people: DataFrame, size: int, seed: int, purpose: str) -> DataFr
         Samples for unlike purposes are drawn apart.
     """
     return people.select("user_id").distinct().orderBy(lot(seed, purpose, "user_id"), "user_id").limit(size)
-
-
-def lot(seed: int, purpose: str, *columns: str) -> Column:
-    """Return a number that is drawn for what columns name, the same whenever it is drawn."""
-    return F.xxhash64(F.lit(seed), F.lit(purpose), *columns)
 
 
 def judgements(events: DataFrame, size: int, seed: int) -> DataFrame:

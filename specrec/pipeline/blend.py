@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from specrec.arrays import Float64Array
 from specrec.config import Config
 from specrec.embedding.spaces import spaces_of
+from specrec.embedding.spark import lot
 from specrec.listeners.blend import learn_weights_that_help, unlearned_weights
 from specrec.listeners.blocks import Model
 from specrec.listeners.config import COMPONENTS, OF_TRACKS
@@ -38,6 +39,8 @@ from specrec.recommend.spark import groups, traits
 from specrec.settings import System
 from specrec.warehouse.artefacts import Artefact, ArtefactId, NewArtefact
 
+#: For what people are drawn, and what is hidden of them.
+_PURPOSE = "blend"
 #: The artefact that the weights are.
 BLEND = "listeners_blend"
 #: Of each component so many of the best tracks are what is chosen among.
@@ -181,10 +184,10 @@ def _what_was_liked(run: Run, preferences: DataFrame, kept: Kept) -> pd.DataFram
     most = min(listeners.blend_sample, int(_MOST_SET_ASIDE * people.count()))
     if most < _FEWEST:
         return pd.DataFrame({"person": [], "is_liked": []}).astype({"is_liked": bool})
-    aside = kept.keep(people.orderBy(_lot(seed, "user_id"), "user_id").limit(most))
+    aside = kept.keep(people.orderBy(lot(seed, _PURPOSE, "user_id"), "user_id").limit(most))
     fitted = fit(run, preferences.join(aside, "user_id", "left_anti"), kept)
     mine = preferences.join(aside, "user_id", "left_semi")
-    half = mine.withColumn("is_hidden", F.pmod(_lot(seed, "user_id", "track_id"), F.lit(2)) == 0)
+    half = mine.withColumn("is_hidden", F.pmod(lot(seed, _PURPOSE, "user_id", "track_id"), F.lit(2)) == 0)
     hidden = half.where(F.col("is_hidden") & (F.col("preference") > 0)).select("user_id", "track_id")
     shown, count = shown_at_levels(half.where(~F.col("is_hidden")), aside, most, listeners.few_preferences, seed)
     vectors = vectors_of_content(run)
@@ -221,7 +224,7 @@ def shown_at_levels(half: DataFrame, people: DataFrame, count: int, few: int, se
     people : int
         How many they are.
     """
-    place = Window.partitionBy("user_id").orderBy(_lot(seed, "user_id", "track_id"), "track_id")
+    place = Window.partitionBy("user_id").orderBy(lot(seed, _PURPOSE, "user_id", "track_id"), "track_id")
     ordered = half.drop("is_hidden").withColumn("place", F.row_number().over(place))
     level = F.explode(F.array(*map(F.lit, range(_LEVELS)))).alias("shown")
     each = people.select(F.col("user_id").alias("person"), level)
@@ -230,7 +233,3 @@ def shown_at_levels(half: DataFrame, people: DataFrame, count: int, few: int, se
     tracks = [F.when(is_shown, F.col(name)).alias(name) for name in ("track_id", "preference", "confidence")]
     user = F.concat_ws("/", F.col("shown").cast("string"), "person").alias("user_id")
     return shown.select(user, "person", *tracks).distinct(), _LEVELS * count
-
-
-def _lot(seed: int, *columns: str) -> Column:
-    return F.xxhash64(F.lit(seed), F.lit("blend"), *columns)

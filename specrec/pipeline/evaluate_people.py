@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from specrec.embedding.config import HYBRID
-from specrec.embedding.spark import few_tracks
+from specrec.embedding.spark import few_tracks, lot
 from specrec.errors import ConfigError
 from specrec.evaluate import measurements as M
 from specrec.evaluate import people as P
@@ -35,7 +35,6 @@ from specrec.evaluate.spark import (
     day_to_cut_at,
     first_places,
     judgements,
-    lot,
     nearest_who_like,
     opinions_of,
     some_people,

@@ -42,9 +42,6 @@ _HARMLESS = frozenset(
 #: A task has all changes of one file in memory, and sends them to each file that may hold their rows. Where there
 #: would be more changes of one file, or so many times more than there are, the table is sorted instead.
 _MOST_OF_A_FILE, _MOST_COPIES = 2_000_000, 4
-#: A task of Spark's that changes rows writes two files of a part side by side: its rows, and what the feed says.
-#: Were fewer allowed, Spark would sort the rows by that first, and not keep their order.
-_FILES_AT_ONCE = 2
 
 
 def change_rows(
@@ -173,17 +170,7 @@ def _written_by_delta(
     spark, path = changes.sparkSession, for_spark(how.table)
     standing = spark.read.format("delta").option("versionAsOf", transaction.snapshot().version()).load(path)
     rows = changed_rows(standing.where(condition), changes, how, has_feed=has_feed)
-    wanted = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * 100)}
-    if how.group_rows:
-        wanted["parquet.block.row.count.limit"] = str(how.group_rows)
-    before = {name: spark.conf.get(name, None) for name in wanted}
-    try:
-        for name, value in wanted.items():
-            spark.conf.set(name, value)
-        return _values(transaction.writeFiles(rows._jdf))
-    finally:
-        for name, old in before.items():
-            spark.conf.unset(name) if old is None else spark.conf.set(name, old)
+    return _values(transaction.writeFiles(rows._jdf))
 
 
 def changed_rows(standing: DataFrame, changes: DataFrame, how: Changing, *, has_feed: bool) -> DataFrame:

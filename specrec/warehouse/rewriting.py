@@ -13,7 +13,7 @@ import json
 import posixpath
 import time
 import uuid
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -186,7 +186,7 @@ def _located(rows: pa.RecordBatch, numbers: Sequence[int], files: Sequence[File]
         mine = home == place
         is_sent = mine.copy()
         if file.path and file.may_hold(keys[0], keys[-1]):
-            first = 0 if file.low is None else np.searchsorted(np.array(keys, object), file.low)
+            first = 0 if file.low is None else bisect_left(keys, file.low)
             last = len(keys) if file.high is None else bisect_right(keys, file.high)
             is_sent[first:last] = True
         found = np.flatnonzero(is_sent)

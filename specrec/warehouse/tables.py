@@ -59,6 +59,10 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 #: In so many of the newest commits a commit is looked for of which only the answer was lost.
 _LOOKED_AT = 3
 
+#: A task of Spark's that changes rows writes two files of a part side by side: its rows, and what the feed says.
+#: Were fewer allowed, Spark would sort the rows by that first, and not keep their order.
+_FILES_AT_ONCE = 2
+
 #: The size of a file in bytes, about, where nothing else is said.
 FILE_BYTES = 128 << 20
 
@@ -682,7 +686,10 @@ class Warehouse:
                 group_rows=group_rows,
                 file_bytes=file_bytes,
             )
-            with self._marked(mark):
+            own = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(parts))}
+            if group_rows:
+                own["parquet.block.row.count.limit"] = str(group_rows)
+            with self._marked(mark, own):  # where it is Delta that writes
                 condition = _is_in(part, parts) if part else "true"
                 rows = changes.select("change", *declared)
                 changed = change_rows(rows, how, table.schema, counts, condition)
