@@ -25,7 +25,7 @@ from scipy import sparse
 from specrec.arrays import Float32Array, Float64Array, Int64Array
 from specrec.listeners.config import COMPONENTS, OF_TRACKS, ListenersConfig
 from specrec.listeners.crowd import Crowd, liked_nearby
-from specrec.listeners.scores import DENSE, Best, People, Tracks, best_tracks, rows_of, values_at
+from specrec.listeners.scores import DENSE, Best, People, Tracks, Wanted, best_tracks, rows_of, values_at
 from specrec.listeners.tastes import Preferences, factors, profiles, share_of_evidence
 from specrec.neighbours.kernel import best_first, positions, unit
 from specrec.recommend.choose import Limit, choose, vary
@@ -132,6 +132,7 @@ def pack_tracks(table: pa.Table, model: Model) -> pa.Table:
     table = table.combine_chunks().sort_by("code")
     similar = table.column("similar").combine_chunks()
     of_similar = similar.flatten()
+    known, column = np.unique(column_of(of_similar.field("code")), return_inverse=True)
     meta: dict[str, Any] = {}
     for name in ("artists", "albums"):
         lists = table.column(name).combine_chunks()
@@ -144,8 +145,10 @@ def pack_tracks(table: pa.Table, model: Model) -> pa.Table:
         "is_new": column_of(table.column("is_new")),
         "duplicate": column_of(pc.fill_null(table.column("duplicate"), 0)),
         "similar_of": holders(similar),
-        "similar_code": column_of(of_similar.field("code")),
-        **{name: column_of(of_similar.field(name)) for name in ("similarity", "both", "liked")},
+        "known": known,
+        "similar_column": column.astype(np.int32),
+        "similarity": column_of(of_similar.field("similarity")),
+        **{name: column_of(of_similar.field(name)).astype(np.int32) for name in ("both", "liked")},
         **meta,
     }
     return _packed(table.column("block")[0].as_py(), table.column("track_id").combine_chunks(), arrays)
@@ -225,20 +228,17 @@ def meet(
     if not tracks.num_rows:
         return
     block = _Block.of(*_unpacked(tracks, 0))
-    wanted, heard_too = config.candidates * times, config.most_familiar > 0
-    new_too = config.new_share > 0 and bool(block.tracks.is_new.any())
+    wanted = [Wanted(config.candidates * times)]
+    if config.most_familiar:
+        wanted.append(Wanted(config.candidates * times, heard_too=True))
+    if config.kept_for_new and block.tracks.is_new.any():
+        wanted.append(Wanted(config.new_candidates * times, only=block.tracks.is_new))
     for row in range(people.num_rows):
         names, person = _unpacked(people, row)
         barred = _other_takes(person, block.arrays)
         for system, weights in model.systems.items():
-            of_people = _people(person, weights, barred)
-            best = [best_tracks(of_people, block.tracks, wanted)]
-            if heard_too:
-                best.append(best_tracks(of_people, block.tracks, wanted, heard_too=True))
-            if new_too:
-                best.append(best_tracks(of_people, block.tracks, wanted, only=block.tracks.is_new))
-            for found in best:
-                yield _found(system, names, person, block=block, best=found, heard_too=heard_too)
+            for found in best_tracks(_people(person, weights, barred), block.tracks, wanted):
+                yield _found(system, names, person, block=block, best=found, heard_too=config.most_familiar > 0)
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class _Block:
 
     @classmethod
     def of(cls, ids: pa.Array, arrays: dict[str, Any]) -> _Block:
-        known, column = np.unique(arrays["similar_code"], return_inverse=True)
+        known, column = arrays["known"], arrays["similar_column"]
         at, shape = (arrays["similar_of"], column), (len(ids), len(known))
         similar = sparse.csr_array((arrays["similarity"], at), shape=shape)
         similar.sort_indices()
@@ -348,14 +348,15 @@ def _together(person: dict[str, Any], block: _Block, best: Best) -> pa.Array:
     used = np.flatnonzero(shares)
     pair, entry = of_pairs.row[used].astype(np.int64), of_pairs.data[used] - 1
     part = shares[used] * of["similarity"][entry]
-    kept = best_first(pair, np.abs(part), of["similar_code"][entry], _KEPT_TOGETHER)
+    code = block.tracks.known[of["similar_column"][entry]]
+    kept = best_first(pair, np.abs(part), code, _KEPT_TOGETHER)
     pair, entry, part = pair[kept], entry[kept], part[kept]
     values = pa.StructArray.from_arrays(
         [
-            pa.array(of["similar_code"][entry]),
+            pa.array(code[kept]),
             pa.array(part),
-            pa.array(of["both"][entry]),
-            pa.array(of["liked"][entry]),
+            pa.array(of["both"][entry], pa.int64()),
+            pa.array(of["liked"][entry], pa.int64()),
         ],
         fields=list(TOGETHER),
     )
@@ -403,11 +404,10 @@ def choose_lists(
     table, owner = table.filter(pa.array(first)).combine_chunks(), owner[first]
     _, owner = np.unique(owner, return_inverse=True)
     score, is_new = column_of(table.column("score")), column_of(table.column("is_new"))
-    kept_for_new = round(config.new_share * config.top_n)
     order = np.lexsort((-score, owner, ~is_new))
     order = order[is_new[order]]
     is_kept = np.zeros(len(owner), bool)
-    is_kept[order[positions(owner[order]) < kept_for_new]] = True
+    is_kept[order[positions(owner[order]) < config.kept_for_new]] = True
     # what is kept for new tracks is chosen first, by a score that no other reaches
     chosen_by = np.where(is_kept, score + (score.max() - score.min() + 1), score)
     duplicate, is_heard = column_of(table.column("duplicate")), column_of(table.column("is_heard"))

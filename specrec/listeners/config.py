@@ -270,8 +270,22 @@ class ListenersConfig(Section):
 
     @property
     def candidates(self) -> int:
-        """How many tracks of each block are looked at for a person's list: limits leave some of them out."""
-        return 4 * self.top_n
+        """How many tracks of each block are looked at for a person's list.
+
+        Limits leave some of them out, and where that leaves a list short, more are looked at. A varied list is
+        chosen among all of them.
+        """
+        return 4 * self.top_n if self.variety else 2 * self.top_n
+
+    @property
+    def new_candidates(self) -> int:
+        """How many new tracks of each block are looked at, besides."""
+        return 4 * self.kept_for_new
+
+    @property
+    def kept_for_new(self) -> int:
+        """How many places of a list are kept for new tracks."""
+        return round(self.new_share * self.top_n)
 
     @property
     def most_familiar(self) -> int:

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from specrec.arrays import Float64Array, Int64Array
 from specrec.listeners.config import ListenersConfig
-from specrec.listeners.scores import rows_of
+from specrec.listeners.scores import last_of_best, rows_of
 from specrec.listeners.tastes import Preferences
 from specrec.neighbours.kernel import best_first
 
@@ -153,7 +153,9 @@ def _nearby(likes: sparse.csr_array, sizes: Int64Array, own: Int64Array, crowd: 
         row, other, count = both.row[kept].astype(np.int64), both.col[kept].astype(np.int64), both.data[kept]
         near = count / np.sqrt(sizes[some][row] * of_crowd[other]) * (count / (count + crowd.shrinkage))
         shape = (len(sizes[some]), theirs.shape[0])
-        (kept,) = np.nonzero(near >= _least_of_best(near, row, other, shape, crowd.nearest)[row])
+        dense = np.zeros(shape)
+        dense[row, other] = near
+        (kept,) = np.nonzero(near >= last_of_best(dense, crowd.nearest)[0][row])
         row, other, near = row[kept], other[kept], near[kept]
         best = best_first(row, near, other, crowd.nearest)
         nearness = sparse.csr_array((near[best], (row[best], other[best])), shape=shape)
@@ -169,15 +171,3 @@ def _nearby(likes: sparse.csr_array, sizes: Int64Array, own: Int64Array, crowd: 
         told = told[best_first(person[told], value[told], track[told], _MOST_TRACKS)]
         counts = (of.astype(np.int64) for of in (liked.data[told], size))
         yield Near(person[told] + start, track[told], value[told], *counts)
-
-
-def _least_of_best(
-    near: Float64Array, row: Int64Array, column: Int64Array, shape: tuple[int, int], top_n: int
-) -> Float64Array:
-    """Return the `top_n`-th greatest value of each row, float64, shape (rows,); 0 where there are fewer."""
-    dense = np.zeros(shape)
-    dense[row, column] = near
-    if shape[1] <= top_n:
-        return np.zeros(shape[0])
-    last: Float64Array = np.partition(dense, shape[1] - top_n, axis=1)[:, shape[1] - top_n]
-    return last

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +20,8 @@ from scipy import sparse
 from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from specrec.listeners.config import COMPONENTS
 from specrec.neighbours.kernel import best_first
+
+Floats = TypeVar("Floats", Float32Array, Float64Array)
 
 #: The components that are inner products of vectors.
 DENSE = ("als", "content", "popularity", "average")
@@ -28,6 +32,11 @@ _SLACK = 2e-5
 _PRODUCTS_AT_ONCE = 1 << 22
 #: So many times more candidates than are wanted are settled in float64, at most.
 _CROWD = 8
+#: Of so many values the best alone tells where the best of all begin, if there are so many times more of these
+#: groups than values are wanted.
+_VALUES_A_GROUP, _GROUPS_A_VALUE = 64, 4
+#: So many values of a sparse matrix are looked up as those of a dense one, at once.
+_VALUES_AT_ONCE = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Tracks:
     Attributes
     ----------
     codes : int64, shape (tracks,)
-        Tell tracks apart; in no order.
+        Tell tracks apart; ascending.
     vectors : dict of float32, shape (tracks, dimensions)
         Of each component in :data:`DENSE`.
     similar : sparse, shape (tracks, known tracks)
@@ -53,6 +62,21 @@ class Tracks:
     similar: sparse.csr_array
     known: Int64Array
     is_new: BoolArray
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The components that the tracks have vectors of, in the order of :data:`DENSE`."""
+        return [name for name in DENSE if name in self.vectors]
+
+    @cached_property
+    def matrix(self) -> Float32Array:
+        """The vectors of all components side by side, float32, shape (tracks, all dimensions)."""
+        return np.concatenate([self.vectors[name] for name in self.names], axis=1)
+
+    @cached_property
+    def similar_to(self) -> sparse.csr_array:
+        """The same as `similar`, shape (known tracks, tracks)."""
+        return self.similar.T.tocsr()
 
 
 @dataclass(frozen=True)
@@ -94,13 +118,32 @@ class People:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which tracks are looked for.
+
+    Attributes
+    ----------
+    top_n : int
+        So many of each person.
+    heard_too : bool
+        Whether tracks are candidates of which the person's opinion is known.
+    only : bool, shape (tracks,), or None
+        Which tracks are candidates; None: all.
+    """
+
+    top_n: int
+    heard_too: bool = False
+    only: BoolArray | None = None
+
+
+@dataclass(frozen=True)
 class Best:
     """The best tracks of people, grouped by person, best first.
 
     Attributes
     ----------
     person, track : int64, shape (pairs,)
-        Their places in the two blocks.
+        Their places in the two blocks; people ascend.
     components : float64, shape (pairs, components)
         In the order of :data:`COMPONENTS`, without weights.
     score : float64, shape (pairs,)
@@ -113,21 +156,15 @@ class Best:
     score: Float64Array
 
 
-def best_tracks(
-    people: People, tracks: Tracks, top_n: int, *, heard_too: bool = False, only: BoolArray | None = None
-) -> Best:
-    """Return each person's `top_n` tracks of a block; of equal scores the lesser code comes first.
+def best_tracks(people: People, tracks: Tracks, wanted: Sequence[Wanted]) -> list[Best]:
+    """Return each person's best tracks of a block, for each of what is wanted.
 
-    Parameters
-    ----------
-    heard_too : bool
-        Whether tracks are candidates of which the person's opinion is known.
-    only : bool, shape (tracks,), or None
-        Which tracks are candidates; None: all.
+    Of equal scores the lesser code comes first. Everything that is wanted is chosen by the same products.
 
     Returns
     -------
-    Best
+    list of Best
+        In the order of `wanted`.
 
     Examples
     --------
@@ -142,54 +179,61 @@ def best_tracks(
     ...     {"als": np.array([[2, 1]], np.float32)}, weights, owner=np.array([0]), track=np.array([9]),
     ...     evidence=np.ones(1), near_for=none, near=none, near_value=none, barred_for=none, barred=none,
     ... )
-    >>> best = best_tracks(person, tracks, top_n=2)  # the third is known already
+    >>> (best,) = best_tracks(person, tracks, [Wanted(top_n=2)])  # the third is known already
     >>> best.track.tolist(), best.score.tolist()
     ([0, 1], [2.0, 1.0])
     """
-    candidates = np.arange(len(tracks.codes)) if only is None else np.flatnonzero(only)
-    place, order = _places(tracks.codes)
-    names = [name for name in DENSE if name in people.vectors]
-    of = {name: COMPONENTS.index(name) for name in COMPONENTS}
-    matrix = np.concatenate([tracks.vectors[name][candidates] for name in names], axis=1)
-    likes = rows_of(people.owner, people.track, people.evidence, tracks.known, len(people))
-    heard = rows_of(people.owner, people.track, np.ones(len(people.owner)), place, len(people))[:, order]
-    near = rows_of(people.near_for, people.near, people.near_value, place, len(people))[:, order]
-    similar = tracks.similar[candidates].T.tocsr()
-    barred = rows_of(people.barred_for, people.barred, np.ones(len(people.barred)), place, len(people))[:, order]
-    heard, barred, near = heard[:, candidates], barred[:, candidates], near[:, candidates]
-    step = max(_PRODUCTS_AT_ONCE // max(len(candidates), 1), 1)
-    found: list[Best] = []
-    for start in range(0, len(people), step):
+    count, names = len(people), tracks.names
+    likes = rows_of(people.owner, people.track, people.evidence, tracks.known, count)
+    heard = rows_of(people.owner, people.track, np.ones(len(people.owner)), tracks.codes, count)
+    near = rows_of(people.near_for, people.near, people.near_value, tracks.codes, count)
+    barred = rows_of(people.barred_for, people.barred, np.ones(len(people.barred)), tracks.codes, count)
+    step = max(_PRODUCTS_AT_ONCE // max(len(tracks.codes), 1), 1)
+    found: list[list[Best]] = [[] for _ in wanted]
+    for start in range(0, count, step):
         some = slice(start, start + step)
         weights = people.weights[some]
-        vectors = np.concatenate(
-            [people.vectors[name][some] * weights[:, of[name], None] for name in names], axis=1
-        )
-        scores = vectors.astype(np.float32) @ matrix.T
-        together = (likes[some] @ similar).tocsr()
-        _add(scores, together, weights[:, of["item_based"]])
-        _add(scores, near[some], weights[:, of["user_based"]])
-        size = np.abs(scores).max(axis=1, initial=0.0)
+        vectors = {name: people.vectors[name][some] for name in names}
+        weighted = [vectors[name] * weights[:, COMPONENTS.index(name), None] for name in names]
+        scores = np.concatenate(weighted, axis=1).astype(np.float32) @ tracks.matrix.T
+        sums = {"item_based": likes[some] @ tracks.similar_to, "user_based": near[some]}
+        for name, values in sums.items():
+            _add(scores, values, weights[:, COMPONENTS.index(name)])
+        size = np.maximum(scores.max(axis=1, initial=0.0), -scores.min(axis=1, initial=0.0))
         _exclude(scores, barred[some])
-        if not heard_too:
-            _exclude(scores, heard[some])
-        row, column = _candidates(scores, top_n, size, tracks.codes[candidates])
+        chosen = _candidates_of_each(scores, wanted, size, heard[some])
+        # what several of them found is computed once
+        row, track = np.divmod(np.unique(np.concatenate(chosen)), len(tracks.codes) or 1)
         components = np.zeros((len(row), len(COMPONENTS)))
-        for name in names:
-            mine, theirs = people.vectors[name][some], tracks.vectors[name][candidates]
-            components[:, of[name]] = _products(mine, row, theirs, column)
-        components[:, of["item_based"]] = values_at(together, row, column)
-        components[:, of["user_based"]] = values_at(near[some], row, column)
+        for name, mine in vectors.items():
+            components[:, COMPONENTS.index(name)] = _products(mine, row, tracks.vectors[name], track)
+        for name, values in sums.items():
+            components[:, COMPONENTS.index(name)] = values_at(values, row, track)
         score = (components * weights[row]).sum(axis=1)
-        best = best_first(row, score, tracks.codes[candidates[column]], top_n)
-        found.append(Best(row[best] + start, candidates[column[best]], components[best], score[best]))
-    return _joined(found)
+        for of, places, best in zip(wanted, chosen, found, strict=True):
+            at = np.searchsorted(row * len(tracks.codes) + track, places)
+            at = at[best_first(row[at], score[at], track[at], of.top_n)]  # codes ascend with the places of tracks
+            best.append(Best(row[at] + start, track[at], components[at], score[at]))
+    return [_joined(of) for of in found]
 
 
-def _places(codes: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return codes in ascending order, and where each of the tracks is in it."""
-    ascending = np.sort(codes)
-    return ascending, np.searchsorted(ascending, codes)
+def _candidates_of_each(
+    scores: Float32Array, wanted: Sequence[Wanted], size: Float32Array, heard: sparse.csr_array
+) -> list[Int64Array]:
+    """Return, for each of what is wanted, the places in the flat scores of what may be among the best.
+
+    Scores of heard tracks are overwritten.
+    """
+    found: dict[int, Int64Array] = {}
+    for with_heard in (True, False):
+        if not with_heard:
+            _exclude(scores, heard)
+        for number, of in enumerate(wanted):
+            if of.heard_too == with_heard:
+                columns = np.arange(scores.shape[1]) if of.only is None else np.flatnonzero(of.only)
+                row, column = _candidates(scores if of.only is None else scores[:, columns], of.top_n, size)
+                found[number] = row * scores.shape[1] + columns[column]
+    return [found[number] for number in range(len(wanted))]
 
 
 def rows_of(
@@ -211,41 +255,72 @@ def _add(scores: Float32Array, more: sparse.csr_array, weights: Float64Array) ->
 
 
 def _exclude(scores: Float32Array, heard: sparse.csr_array) -> None:
-    row, column = heard.nonzero()
-    scores[row, column] = -np.inf
+    values = heard.tocoo()
+    scores[values.row, values.col] = -np.inf
 
 
-def _candidates(
-    scores: Float32Array, top_n: int, size: Float32Array, codes: Int64Array
-) -> tuple[Int64Array, Int64Array]:
-    """Return the places of scores that may be among the best of their row, by float32.
+def _candidates(scores: Float32Array, top_n: int, size: Float32Array) -> tuple[Int64Array, Int64Array]:
+    """Return the places of scores that may be among the best of their row, by float32; rows ascend.
 
     A row in which nothing tells one track from another, all scores being 0, has none. Of many that are about equal
-    to the last, those of the least codes are taken.
+    to the last, the first are taken.
 
     Parameters
     ----------
     size : float32, shape (people,)
-        The greatest score without its sign.
-    codes : int64, shape (tracks,)
+        No score is greater, without its sign.
     """
-    if scores.shape[1] > top_n:
-        place = scores.shape[1] - top_n
-        last = np.partition(scores, place, axis=1)[:, place]
-    else:
-        last = np.full(len(scores), -np.inf, np.float32)
+    last, first = last_of_best(scores, top_n)
     least = np.where(np.isfinite(last), last - _SLACK * (size + 1), np.finfo(np.float32).min)
-    least[size == 0] = np.inf
-    row, column = np.divmod(np.flatnonzero(scores >= least[:, None].astype(np.float32)), scores.shape[1] or 1)
+    for person in np.flatnonzero((first == 0) | (first == -np.inf)):
+        own = scores[person]
+        if not own[np.isfinite(own)].any():
+            least[person] = np.inf
+    reached = np.flatnonzero(scores >= least[:, None].astype(np.float32))
+    row, column = np.divmod(reached, scores.shape[1] or 1)
     crowded = np.bincount(row, minlength=len(scores))[row] > _CROWD * top_n
     if crowded.any():
         some = np.flatnonzero(crowded)
         best = best_first(
-            row[some], scores[row[some], column[some]].astype(np.float64), codes[column[some]], _CROWD * top_n
+            row[some], scores[row[some], column[some]].astype(np.float64), column[some], _CROWD * top_n
         )
         kept = np.sort(np.concatenate([np.flatnonzero(~crowded), some[best]]))
         row, column = row[kept], column[kept]
     return row, column
+
+
+def last_of_best(values: Floats, top_n: int) -> tuple[Floats, Floats]:
+    """Return, of each row, a value that `top_n` values at least reach, and the greatest one, shape (rows,) each.
+
+    Hardly more than `top_n` values reach it. Where a row has many more of them, the best are found among the best
+    of groups of values: `top_n` groups have a best that reaches the result, and few of them have another, too.
+
+    Parameters
+    ----------
+    values : float32 or float64, shape (rows, columns)
+
+    Returns
+    -------
+    last, first
+        -inf where there are not more than `top_n`, and where there are none.
+
+    Examples
+    --------
+    >>> last, first = last_of_best(np.array([[3.0, 9.0, 5.0]]), 2)
+    >>> last.tolist(), first.tolist()
+    ([5.0], [9.0])
+    """
+    rows, columns = values.shape
+    groups = columns // _VALUES_A_GROUP
+    if groups >= _GROUPS_A_VALUE * top_n:
+        whole = groups * _VALUES_A_GROUP
+        of_groups = values[:, :whole].reshape(rows, _VALUES_A_GROUP, groups).max(axis=1)
+        values = np.concatenate([of_groups, values[:, whole:]], axis=1)
+    first = values.max(axis=1, initial=-np.inf)
+    if values.shape[1] <= top_n:
+        return np.full(rows, -np.inf, values.dtype), first
+    place = values.shape[1] - top_n
+    return np.partition(values, place, axis=1)[:, place], first
 
 
 def _products(a: Float32Array, rows: Int64Array, b: Float32Array, columns: Int64Array) -> Float64Array:
@@ -258,11 +333,35 @@ def _products(a: Float32Array, rows: Int64Array, b: Float32Array, columns: Int64
 
 
 def values_at(matrix: sparse.csr_array, rows: Int64Array, columns: Int64Array) -> Float64Array:
-    """Return the values of a sparse matrix at pairs of a row and a column, shape (pairs,)."""
-    if not len(rows) or not matrix.nnz:
-        return np.zeros(len(rows))
-    matrix.sort_indices()  # or each value would be looked for in the whole of its row
-    return np.asarray(matrix[rows, columns], np.float64).ravel()
+    """Return the values of a sparse matrix at pairs of a row and a column, float64, shape (pairs,).
+
+    Parameters
+    ----------
+    rows : int64, shape (pairs,)
+        Ascending: some rows at a time are looked up in a dense matrix, many times faster than in a sparse one.
+
+    Examples
+    --------
+    >>> matrix = sparse.csr_array([[0.0, 2.0], [3.0, 0.0]])
+    >>> values_at(matrix, np.array([0, 1, 1]), np.array([1, 0, 1])).tolist()
+    [2.0, 3.0, 0.0]
+    """
+    found = np.zeros(len(rows))
+    count, size = matrix.shape
+    step = min(max(_VALUES_AT_ONCE // max(size, 1), 1), count)
+    dense = np.zeros(step * size)
+    for start in range(0, count, step):
+        end = min(start + step, count)
+        first, last = np.searchsorted(rows, [start, end])
+        own = slice(matrix.indptr[start], matrix.indptr[end])
+        if first == last or own.start == own.stop:
+            continue
+        row = np.repeat(np.arange(end - start), np.diff(matrix.indptr[start : end + 1]))
+        places = row * size + matrix.indices[own]
+        dense[places] = matrix.data[own]
+        found[first:last] = dense[(rows[first:last] - start) * size + columns[first:last]]
+        dense[places] = 0
+    return found
 
 
 def _joined(found: Sequence[Best]) -> Best:
