@@ -3,8 +3,7 @@
 Of lists that stand, statements are read again from the tables, and judgements are added up. What lists are worth is
 told by what people liked that nothing was fitted to: the newest events, or all that some people did. So all that is
 told of tracks by their listeners is fitted anew without that, and so are the weights; lists are made and limited as
-a night makes them, but that none holds a track which the person is known to have heard, and that nothing more is
-looked for where limits leave a list short.
+a night makes them, but that none holds a track which the person is known to have heard.
 
 Whatever is collected is of a sample of people: `evaluate.sample_people`.
 """
@@ -44,20 +43,19 @@ from specrec.evaluate.truth import TruthChecker
 from specrec.events.rules import KINDS
 from specrec.events.spark import preferences_of
 from specrec.listeners.config import NOBODY
-from specrec.listeners.spark import chosen_tracks, crowd_of, found_tracks, packed_people
 from specrec.pipeline.blend import (
     allowed_tracks,
     components_alone,
     known_to,
     learned_weights,
     model_of,
-    packed_candidates,
     shown_at_levels,
     vectors_of_content,
 )
 from specrec.pipeline.factors import fit, listeners_artefact
 from specrec.pipeline.kept import Kept
 from specrec.pipeline.listen import what_people_did
+from specrec.pipeline.people_lists import chosen_lists
 from specrec.pipeline.run import Run
 
 #: Of so many people's lists statements are read again, at most: whole lists, of which each row says a dozen things.
@@ -304,23 +302,26 @@ def _kind(known: Column, few: int) -> Column:
 
 def _held_out(run: Run, kept: Kept, split: Split, of: _Asked, bootstrap: Bootstrap) -> Iterator[Measurement]:
     """Measure lists that are made of what is shown, by models that are fitted to what is told."""
-    config, recommend = run.config.listeners, run.config.recommend
-    told = kept.keep(of.told)
+    config, told = run.config.listeners, kept.keep(of.told)
     vectors, fitted = vectors_of_content(run), fit(run, told, kept)
     weights = learned_weights(run, told, kept)
     systems = {HYBRID: weights} | components_alone(len(weights))
     model = model_of(run.config, fitted.gram, systems, vectors.dimensions)
     everybody = of.people.select("user_id")
     known = known_to(run, of.shown, everybody, of.count, fitted=fitted, vectors=vectors)
-    tracks = kept.keep(packed_candidates(run, fitted, vectors, model))
-    limited = config.model_copy(update={"familiar_share": 0.0})
-    found = found_tracks(
-        kept.keep(packed_people(known, model, crowd_of(fitted.crowd, config))), tracks, model, limited
-    )
     heard = of.people.select("user_id", "person").join(of.heard, "person").drop("person")
-    found = found.join(heard, ["user_id", "track_id"], "left_anti").select(*found.columns)
-    most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
-    first = first_places(chosen_tracks(found, of.count, limited, most, vectors.rows), P.FIRST)
+    chosen = chosen_lists(
+        run,
+        kept,
+        kept.keep(known),
+        of.count,
+        fitted=fitted,
+        vectors=vectors,
+        model=model,
+        familiar_too=False,
+        barred=heard,
+    )
+    first = first_places(chosen, P.FIRST)
 
     listeners = fitted.tracks.select("track_id", "listeners")
     is_cold = (F.coalesce("listeners", F.lit(0)) < config.new_below).alias("is_cold")

@@ -119,12 +119,12 @@ def _put_in_order(run: Run, table: Table, *, always: bool) -> list[str]:
         if not any(part.small > most for part in parts):
             return []
         before = sum(part.files for part in parts)
-        after = run.warehouse.put_together(table.name, limits.file_bytes)
+        after = run.warehouse.put_together(table.name)
         return [f"{before} files became {after}"]
     done = []
     for part in parts:
         if part.small > most or _is_slow(run, table, part, always=always):
             files = max(1, round(part.n_bytes / (limits.file_bytes)))
-            run.warehouse.sort_part(table.name, part.value, files, limits.rows_a_group)
+            run.warehouse.sort_part(table.name, part.value, files)
             done.append(f"{part.value} sorted: {part.files} files became {files}")
     return done

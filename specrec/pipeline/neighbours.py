@@ -409,17 +409,7 @@ def _write(
     if rebuilt:
         _replace(run, rows.where(_in(rebuilt)), rebuilt)
     if updated:
-        of = run.config.maintain
-        run.warehouse.change(
-            "neighbours",
-            changes,
-            _KEY,
-            (),
-            updated,
-            is_list=True,
-            group_rows=of.rows_a_group,
-            file_bytes=of.file_bytes,
-        )
+        run.warehouse.change("neighbours", changes, _KEY, (), updated, is_list=True)
     for name, reason in again.items():
         get_logger().warning("neighbours_searched_again", space=name, reason=reason)
     return again

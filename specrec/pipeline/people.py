@@ -16,15 +16,10 @@ from specrec.arrays import Float64Array
 from specrec.config import Config
 from specrec.embedding.config import HYBRID
 from specrec.events.spark import differing
-from specrec.listeners.blocks import Model
 from specrec.listeners.config import NOBODY
 from specrec.listeners.spark import (
     block_of_person,
-    chosen_tracks,
-    crowd_of,
-    found_tracks,
     lists_with_reasons,
-    packed_people,
     short_lists,
     states_of_people,
     titles_of,
@@ -37,12 +32,12 @@ from specrec.pipeline.blend import (
     known_to,
     model_of,
     need_blend,
-    packed_candidates,
     vectors_of_content,
 )
-from specrec.pipeline.factors import Fitted, as_it_stands, listeners_artefact
+from specrec.pipeline.factors import as_it_stands, listeners_artefact
 from specrec.pipeline.hashes import people_hash
 from specrec.pipeline.kept import Kept
+from specrec.pipeline.people_lists import chosen_lists
 from specrec.pipeline.run import Run, StageReport
 from specrec.recommend.spark import choices, stated
 from specrec.settings import System
@@ -52,8 +47,6 @@ from specrec.warehouse.schemas import GONE, NEW
 _TABLE, _TRACKS, _WITHOUT = "user_recommendations", "told_tracks", "people_without_list"
 #: What tells a row of ``user_recommendations`` from all others, whatever its rank.
 _ROW = ("system", "user_id", "track_id")
-#: For people whose lists limits leave short, so many times more tracks are looked at.
-_DEEPER = 16
 
 
 def recommend_to_people(run: Run) -> None:
@@ -98,8 +91,7 @@ def _change(run: Run, kept: Kept, lists: DataFrame, people: DataFrame) -> int:
     new = kept.keep(lists.withColumn("change", F.lit(NEW)))
     fallen = before.join(new.select(*_ROW), list(_ROW), "left_anti").withColumn("change", F.lit(GONE))
     changes, count = kept.count(new.unionByName(fallen, allowMissingColumns=True))
-    of = run.config.maintain
-    run.warehouse.change(_TABLE, changes, _ROW, (), {}, group_rows=of.rows_a_group, file_bytes=of.file_bytes)
+    run.warehouse.change(_TABLE, changes, _ROW, (), {})
     return count
 
 
@@ -192,7 +184,7 @@ def _lists(
     of_all = as_it_stands(run, fitted)
     model = model_of(config, of_all.gram, systems_of(config, blend.arrays["weights"]), vectors.dimensions)
     preferences = kept.keep(known_to(run, read("preferences"), people, count, fitted=of_all, vectors=vectors))
-    chosen = _chosen(run, kept, preferences, count, fitted=of_all, vectors=vectors, model=model)
+    chosen = chosen_lists(run, kept, preferences, count, fitted=of_all, vectors=vectors, model=model)
     of_pairs = ("components", "level", "together", "near_liked", "near")
     chosen = chosen.select("system", "user_id", "track_id", "code", *of_pairs)
     told = of_all.tracks.select("track_id", "als", "listeners", "liked")
@@ -200,40 +192,3 @@ def _lists(
     lists = lists_with_reasons(preferences, chosen.withColumn("block", block_of_person(count)), model)
     lists = with_sound(lists, read("recommendations").where(F.col("system") == config.listeners.space))
     return lists.join(people, "user_id").withColumns(run.stamp())
-
-
-def _chosen(
-    run: Run, kept: Kept, preferences: DataFrame, count: int, *, fitted: Fitted, vectors: Vectors, model: Model
-) -> DataFrame:
-    """Return the tracks of some people's lists, and of which parts their scores are.
-
-    Of each person so many of the best tracks are looked at that limits rarely leave a list short. Where they do, as
-    where one artist made all that is near to what a person likes, many more are, for these people alone.
-
-    Parameters
-    ----------
-    preferences : DataFrame
-        What :func:`~specrec.pipeline.blend.known_to` returned.
-    count : int
-        Of how many people they are.
-    """
-    config, recommend = run.config.listeners, run.config.recommend
-    tracks, crowd = kept.keep(packed_candidates(run, fitted, vectors, model)), crowd_of(fitted.crowd, config)
-    most = {"artists": recommend.max_per_artist, "albums": recommend.max_per_album}
-
-    def best_of(known: DataFrame, people: int, times: int = 1) -> DataFrame:
-        packed = kept.keep(packed_people(known, model, crowd))
-        found = found_tracks(packed, tracks, model, config, times=times)
-        found = kept.keep(found) if config.variety else found  # which is then read twice
-        return kept.keep(chosen_tracks(found, people, config, most, vectors.rows))
-
-    chosen = best_of(preferences, count)
-    if run.warehouse.read("tracks").count() <= config.candidates:  # all were looked at
-        return chosen
-    short, few = kept.count(short_lists(chosen, config.top_n).select("user_id").distinct())
-    if not few:
-        return chosen
-    blocks = few * _DEEPER  # smaller ones, as of each person there is more
-    theirs = preferences.join(short, "user_id", "left_semi").withColumn("block", block_of_person(blocks))
-    deeper = best_of(kept.keep(theirs), blocks, _DEEPER)
-    return chosen.join(short, "user_id", "left_anti").unionByName(deeper)

@@ -280,10 +280,7 @@ class _Lists:
         chosen = {row.system: row["count"] for row in anew.groupBy("system").count().collect()}  # one row a system
         # of the rows, which read the table that is written now, Spark lets go
         tracks = self._keep(rows.select("track_id").distinct())
-        of = self._run.config.maintain
-        counts = warehouse.change(
-            "recommendations", rows, PAIR, _MOVED, states, group_rows=of.rows_a_group, file_bytes=of.file_bytes
-        )
+        counts = warehouse.change("recommendations", rows, PAIR, _MOVED, states)
         for system in states:
             new, moved, gone = (counts.get((system, kind), 0) for kind in (NEW, MOVED, GONE))
             self._report.record("lists_chosen", chosen.get(system, 0), system)

@@ -341,7 +341,7 @@ def open_run(
             progress.watch(spark.sparkContext)
             return spark
 
-        warehouse = Warehouse(start_spark, config.warehouse, config.storage, run_id)
+        warehouse = Warehouse(start_spark, config.warehouse, config.storage, run_id, config.maintain)
         yield Run(config, warehouse, run_id, lock, progress, refit=refit, tracks=tracks)
     get_logger().info("run_done", run_id=run_id)
 

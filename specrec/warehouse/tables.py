@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
@@ -35,6 +35,7 @@ from specrec.logs import get_logger
 from specrec.storage import Location, for_delta_rs, for_spark, join, open_store, parent, uri_for_delta_rs
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.changing import change_rows, count_changes
+from specrec.warehouse.config import MaintainConfig
 from specrec.warehouse.history import (
     HISTORY,
     Commit,
@@ -60,11 +61,10 @@ _OF_THE_RUN = frozenset({"run_id", "computed_at"})
 _LOOKED_AT = 3
 
 #: A task of Spark's that changes rows writes two files of a part side by side: its rows, and what the feed says.
-#: Were fewer allowed, Spark would sort the rows by that first, and not keep their order.
 _FILES_AT_ONCE = 2
 
-#: The size of a file in bytes, about, where nothing else is said.
-FILE_BYTES = 128 << 20
+#: The setting of a writer of Parquet that says how many rows a row group has, at most.
+_ROWS_A_GROUP = "parquet.block.row.count.limit"
 
 #: What a mark is written as, by Spark's sessions and by delta-rs.
 _USER_METADATA, _METADATA_KEY = "spark.databricks.delta.commitInfo.userMetadata", "userMetadata"
@@ -109,6 +109,8 @@ class Warehouse:
         How the store is reached.
     run_id : str
         The run that its commits name.
+    files : MaintainConfig or None
+        How large files and their row groups are; None: as usual.
 
     Raises
     ------
@@ -117,10 +119,16 @@ class Warehouse:
     """
 
     def __init__(
-        self, start_spark: Callable[[], SparkSession], root: Location, storage: StorageConfig, run_id: str = ""
+        self,
+        start_spark: Callable[[], SparkSession],
+        root: Location,
+        storage: StorageConfig,
+        run_id: str = "",
+        files: MaintainConfig | None = None,
     ) -> None:
         uri_for_delta_rs(root)
         self._run_id = run_id
+        self._files = files or MaintainConfig()
         self._notes: dict[str, str] = {}
         self._start_spark = start_spark
         self._root = root
@@ -369,7 +377,7 @@ class Warehouse:
         newest = next((commit for commit in seen if commit.mark is not None or commit.changes_data), None)
         return Mark(states, run=newest.mark.run if newest is not None and newest.mark is not None else "")
 
-    def put_together(self, name: str, file_bytes: int) -> int:
+    def put_together(self, name: str) -> int:
         """Put a table's small files together, without changing a row; return how many files it has then."""
         mark = self._standing(name)
 
@@ -377,7 +385,7 @@ class Warehouse:
             table = self._open(name)
             if not _by_spark(table):
                 table.optimize.compact(
-                    target_size=file_bytes,
+                    target_size=self._files.file_bytes,
                     max_concurrent_tasks=1,
                     writer_properties=WriterProperties(compression="ZSTD"),
                     commit_properties=properties,
@@ -390,23 +398,20 @@ class Warehouse:
             self._patiently_marked(name, mark, write)
         return len(pa.table(self.table(name).get_add_actions())["path"])
 
-    def sort_part(self, name: str, part: str, files: int, group_rows: int) -> None:
+    def sort_part(self, name: str, part: str, files: int) -> None:
         """Write one part of a table anew, sorted by what it is read by, without changing a row.
 
         Parameters
         ----------
         files : int
             How many, each with a range of its own.
-        group_rows : int
-            Rows of a row group, at most.
         """
         table = TABLES[name]
         (column,) = table.partitioned_by
         rows = self.read(name).where(F.col(column) == part)
         rows = rows.repartitionByRange(files, table.read_by[0]).sortWithinPartitions(*table.read_by)
         writer = rows.write.format("delta").mode("overwrite").option("dataChange", "false")
-        own = {"parquet.block.row.count.limit": str(group_rows)}
-        with self._marked(self._standing(name), own):
+        with self._marked(self._standing(name), self._in_order(table, [part])):
             writer.option("replaceWhere", _is_in(column, [part])).save(self.path(name))
 
     def clean(self, name: str, keep_days: float) -> int:
@@ -617,7 +622,7 @@ class Warehouse:
             Of each part that is replaced, the state of what it was computed from.
         """
         writer = _shape(name, rows).write.format("delta").mode("overwrite")
-        with self._marked(Mark(self.states(name) | dict(states))):
+        with self._marked(Mark(self.states(name) | dict(states)), self._in_order(TABLES[name], states)):
             writer.option("replaceWhere", _is_in(column, states)).save(self.path(name))
 
     def change(
@@ -629,8 +634,6 @@ class Warehouse:
         states: Mapping[str, str],
         *,
         is_list: bool = False,
-        group_rows: int = 0,
-        file_bytes: int = FILE_BYTES,
     ) -> dict[tuple[str, str], int]:
         """Insert, change and delete rows of a table in one commit that remembers its inputs' states.
 
@@ -651,10 +654,6 @@ class Warehouse:
             Of each part that the changes are of, the state of what it was computed from.
         is_list : bool
             Whether an identity is that of several rows: its new rows take the place of all that there are.
-        group_rows : int
-            Rows of a row group, at most; 0: some hundred thousand.
-        file_bytes : int
-            About the size of a file; one that grows far beyond it is cut.
 
         Returns
         -------
@@ -683,13 +682,10 @@ class Warehouse:
                 moved=tuple(moved),
                 order=tuple(column for column in table.read_by or table.key if column != part),
                 is_list=is_list,
-                group_rows=group_rows,
-                file_bytes=file_bytes,
+                group_rows=self._rows_a_group(table),
+                file_bytes=self._files.file_bytes,
             )
-            own = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(parts))}
-            if group_rows:
-                own["parquet.block.row.count.limit"] = str(group_rows)
-            with self._marked(mark, own):  # where it is Delta that writes
+            with self._marked(mark, self._in_order(table, parts)):  # where it is Delta that writes
                 condition = _is_in(part, parts) if part else "true"
                 rows = changes.select("change", *declared)
                 changed = change_rows(rows, how, table.schema, counts, condition)
@@ -697,6 +693,21 @@ class Warehouse:
             with self._marked(mark):
                 self.read(name).limit(0).write.format("delta").mode("append").save(self.path(name))
         return counts
+
+    def _rows_a_group(self, table: Table) -> int:
+        """Return how many rows a row group has, at most; 0: some hundred thousand."""
+        return self._files.rows_a_group if table.read_by else 0
+
+    def _in_order(self, table: Table, parts: Collection[str]) -> dict[str, str]:
+        """Return the settings by which Spark writes rows of some parts in the order in which they come.
+
+        By default it sorts the rows of a task by their part, and, where they do not fit into memory, mixes them: it
+        merges runs of them in which no row comes before another.
+        """
+        own = {"spark.sql.maxConcurrentOutputFileWriters": str(_FILES_AT_ONCE * len(parts))}
+        if limit := self._rows_a_group(table):
+            own[_ROWS_A_GROUP] = str(limit)
+        return own
 
     def _own(self, mark: Mark) -> Mark:
         return mark if mark.run else replace(mark, run=self._run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import reduce
 from pathlib import Path
@@ -16,6 +17,7 @@ from pyspark.sql import functions as F
 
 from specrec.recommend.spark import PAIR
 from specrec.storage.config import StorageConfig
+from specrec.warehouse.config import MaintainConfig
 from specrec.warehouse.schemas import GONE, MOVED, NEW
 from specrec.warehouse.tables import Warehouse
 
@@ -29,7 +31,8 @@ Rows = dict[Key, dict[str, Any]]
 
 @pytest.fixture
 def warehouse(spark: SparkSession, tmp_path: Path) -> Warehouse:
-    found = Warehouse(lambda: spark, str(tmp_path / "warehouse"), StorageConfig(), "20260101T000000Z-abcdef")
+    run, files = "20260101T000000Z-abcdef", MaintainConfig(rows_a_group=100)
+    found = Warehouse(lambda: spark, str(tmp_path / "warehouse"), StorageConfig(), run, files)
     found.create_missing()
     return found
 
@@ -148,7 +151,7 @@ def test_the_table_and_its_feed_say_what_a_hundred_changes_make_of_it(warehouse:
         others = files_of(warehouse, "spectrogram")
         states = {"features": str(night), "hybrid": str(night)}
         changes = of_lists(warehouse, changed, kinds).repartition(3)
-        warehouse.change("recommendations", changes, PAIR, MOVES, states, group_rows=100)
+        warehouse.change("recommendations", changes, PAIR, MOVES, states)
 
         assert there(warehouse) == rows
         assert written_by(warehouse, "hybrid") == writer
@@ -173,13 +176,50 @@ def test_files_keep_their_order_and_new_rows_are_in_order_too(warehouse: Warehou
     changed = {key: rows[key] | {"rank": 7} for key in keys} | new
     kinds = dict.fromkeys(keys, MOVED) | dict.fromkeys(new, NEW)
     states = {"features": "2", "hybrid": "2"}
-    warehouse.change("recommendations", of_lists(warehouse, changed, kinds), PAIR, MOVES, states, group_rows=16)
+    warehouse.change("recommendations", of_lists(warehouse, changed, kinds), PAIR, MOVES, states)
     for uri in warehouse.table("recommendations").file_uris():
         file = pq.ParquetFile(uri)
         tracks = file.read(columns=["track_id"])["track_id"].to_pylist()
         assert tracks == sorted(tracks)
         if "spectrogram" not in uri:
-            assert max(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)) <= 16
+            assert max(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)) <= 100
+
+
+@pytest.fixture
+def little_memory(spark: SparkSession) -> Iterator[None]:
+    """Have Spark sort no more than fifty rows in memory."""
+    assert spark._jvm is not None
+    conf, setting = (
+        spark._jvm.org.apache.spark.SparkEnv.get().conf(),
+        "spark.shuffle.spill.numElementsForceSpillThreshold",
+    )
+    conf.set(setting, "50")
+    yield
+    conf.remove(setting)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("way", ["sort_part", "replace_parts"])
+def test_rows_keep_their_order_in_files_although_they_do_not_fit_into_memory(
+    warehouse: Warehouse, way: str
+) -> None:
+    rows = of_lists(warehouse, first_lists())
+    states = dict.fromkeys(("features", "hybrid", "spectrogram"), "1")
+    if way == "replace_parts":
+        order = ("system", "track_id", "rank")
+        in_order = rows.repartitionByRange(2, *order).sortWithinPartitions(*order)
+        warehouse.replace_parts("recommendations", "system", in_order, states)
+    else:
+        warehouse.replace_parts("recommendations", "system", rows.orderBy(F.xxhash64(*PAIR)), states)
+        for system in states:
+            warehouse.sort_part("recommendations", system, 1)
+    found = 0
+    for uri in warehouse.table("recommendations").file_uris():
+        of_file = pq.ParquetFile(uri).read(columns=["track_id", "rank"]).to_pylist()
+        places = [(row["track_id"], row["rank"]) for row in of_file]
+        assert places == sorted(places)
+        found += len(places)
+    assert found == rows.count()
 
 
 def test_a_column_that_somebody_added_is_kept_where_rows_stay(warehouse: Warehouse) -> None:
@@ -318,7 +358,7 @@ def test_what_was_changed_can_be_restored_put_together_and_read_by_others(wareho
     found = table.to_pyarrow_table(filters=[("system", "=", "hybrid"), ("track_id", "=", "t000")])
     assert sorted(found["rank"].to_pylist()) == [2, 3, 4, 9]
     assert warehouse.read("recommendations").where("system = 'hybrid' and track_id = 't059'").count() == 3
-    warehouse.put_together("recommendations", 1 << 20)
+    warehouse.put_together("recommendations")
     assert len(there(warehouse)) == len(rows) - 1
     warehouse.restore("recommendations", version)
     assert there(warehouse) == rows
