@@ -42,6 +42,8 @@ _HARMLESS = frozenset(
 #: A task has all changes of one file in memory, and sends them to each file that may hold their rows. Where there
 #: would be more changes of one file, or so many times more than there are, the table is sorted instead.
 _MOST_OF_A_FILE, _MOST_COPIES = 2_000_000, 4
+#: So many changes are sent to their files by one task, about.
+_CHANGES_A_TASK = 50_000
 
 
 def change_rows(
@@ -143,7 +145,8 @@ def _located(
 ) -> tuple[DataFrame, dict[int, int] | None]:
     """Send changes to files; return them, and a number for each file with changes; None if these are too many."""
     sent = [StructField(TARGET, IntegerType()), StructField(IS_HOME, BooleanType())]
-    located = changes.mapInArrow(locating(how, files), StructType([*changes.schema.fields, *sent]))
+    tasks = count // _CHANGES_A_TASK + 1  # few changes may come in many parts, each of which would cost a task
+    located = changes.coalesce(tasks).mapInArrow(locating(how, files), StructType([*changes.schema.fields, *sent]))
     counts = {row[TARGET]: row["count"] for row in located.groupBy(TARGET).count().collect()}  # a row a file
     if sum(counts.values()) > _MOST_COPIES * count or max(counts.values(), default=0) > _MOST_OF_A_FILE:
         return located, None
