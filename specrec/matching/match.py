@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,7 @@ def match(
     thresholds: Thresholds | None = None,
     weights: Weights = WEIGHTS,
     most_pairs: int = MOST_PAIRS,
+    tell: Callable[[tuple[Counted, ...]], None] | None = None,
 ) -> Matching:
     """Match the records of two catalogues.
 
@@ -75,6 +76,8 @@ def match(
     weights : Weights
     most_pairs : int
         The bound on the pairs of a block.
+    tell : callable or None
+        Called with what the blocks come to, before anything is compared.
 
     Examples
     --------
@@ -90,6 +93,8 @@ def match(
     right, right_copies = _without_copies(right, [pair[1] for pair in manual])
     frequencies = count(left, right)
     found = candidates(left, right, frequencies, most_pairs)
+    if tell:
+        tell(found.counted)
     said = _places(manual, left, right)
     rows, columns = _with(found, said, len(right))
     parts = [
@@ -144,6 +149,16 @@ def rows_of(matching: Matching) -> pa.Table:
     return pa.Table.from_pylist(lists, schema=SCHEMA)
 
 
+def matches_of(matching: Matching) -> list[tuple[str, str]]:
+    """Return the ids of all matches, those of copies as well; by left id, then right id."""
+    matched = np.flatnonzero(matching.decided.decisions == DECISIONS.index(MATCH))
+    pairs = [
+        (matching.left.ids[row], matching.right.ids[column])
+        for row, column in zip(matching.rows[matched].tolist(), matching.columns[matched].tolist(), strict=True)
+    ]
+    return sorted(each for pair in pairs for each in _with_copies(*pair, matching))
+
+
 #: The columns that are written.
 SCHEMA = pa.schema(
     [
@@ -156,18 +171,24 @@ SCHEMA = pa.schema(
 
 
 def _copies_of(row: dict[str, object], matching: Matching) -> list[dict[str, object]]:
-    """Return the rows of the copies of a row's records: the copies of both sides in pairs, as far as these go.
-
-    Where one side has more, the rest go with the other's, from the first on again.
-    """
+    """Return the rows of the copies of a row's records."""
     left, right = str(row["left_id"]), str(row["right_id"])
+    if row["decision"] == MATCH:
+        return [
+            row | {"left_id": one, "right_id": other, "rule": COPY}
+            for one, other in _with_copies(left, right, matching)[1:]
+        ]
+    return [row | {"left_id": copy} for copy in matching.left_copies.get(left, ())]
+
+
+def _with_copies(left: str, right: str, matching: Matching) -> list[tuple[str, str]]:
+    """Return a match, then the matches of the copies of both records, in pairs as far as these go.
+
+    Where one side has more of them, the rest go with the other's, from the first on again.
+    """
     lefts = [left, *matching.left_copies.get(left, ())]
-    rights = [right, *matching.right_copies.get(right, ())] if row["decision"] == MATCH else [right]
-    pairs = [(lefts[at % len(lefts)], rights[at % len(rights)]) for at in range(max(len(lefts), len(rights)))]
-    return [
-        row | {"left_id": one, "right_id": other, "rule": COPY if row["decision"] == MATCH else row["rule"]}
-        for one, other in pairs[1:]
-    ]
+    rights = [right, *matching.right_copies.get(right, ())]
+    return [(lefts[at % len(lefts)], rights[at % len(rights)]) for at in range(max(len(lefts), len(rights)))]
 
 
 def _without_copies(records: Records, apart: list[str]) -> tuple[Records, dict[str, list[str]]]:

@@ -1,0 +1,437 @@
+"""How well two catalogues are matched: python tests/bench/matching.py FOLDER CATALOGUE.
+
+FOLDER holds two lists of the same clips under the names that two sources give them (catalogue_a.csv, catalogue_b.csv),
+and the pairs that an audio fingerprint found (same_recording_fingerprint.csv). CATALOGUE is a CSV of other tracks, in
+the columns of `tracks`.
+
+- **Recall at a precision of .985**: the tracks of the catalogue are added to the left side, and then to the right one,
+  as strangers; a match of a stranger is false. Thresholds are chosen on the pairs of one half, by a hash of the left id:
+  the most recall at a precision of .985 or more. They are stated on the other half, and the other way round; what is
+  printed is of both together. A track of the catalogue is called a namesake that has the seed's cleaned title and artist
+  of a record: it is most likely no stranger. All figures are given with namesakes and without.
+- **Weights** by default, by expectation and maximisation (Winkler 1988; without any pair known), and counted on the
+  pairs of the other half.
+- **False merges**: pairs that are different recordings by the rule that made them: two titles of one artist, a title
+  that two artists have or are given, and a title with and without a tail that names a concert, a remix and the like, as
+  the catalogue itself writes such tails. Each pair is scored alone, with nothing better beside it, by its names alone.
+- **The seed's methods**: equal cleaned titles and artists; and the best cleaned key by token sort ratio, from 90 on.
+
+The rules of specrec were written with all pairs in sight: halves keep thresholds and weights honest, not the rules.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pyarrow as pa
+from rapidfuzz import fuzz, process
+from results import write
+
+from specrec.arrays import BoolArray, Float64Array, Int64Array
+from specrec.matching.comparisons import COMPARISONS, WEIGHTS, Levels, Thresholds, Weights, compare, score
+from specrec.matching.decisions import decide
+from specrec.matching.files import read_table
+from specrec.matching.match import Matching, match, matches_of
+from specrec.matching.records import Records, count, read_records
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
+PRECISION = 0.985
+MATCH_AT = tuple(np.arange(-4, 26, 1.0).tolist())
+GAPS = (0.0, 1.0, 2.0)
+#: How many pairs of each kind of different recordings are wanted; of those that the catalogue has itself, all.
+DIFFERENT = {"one artist": 40_000, "one title": 25_000, "another version": 35_000}
+#: A tail of a title, in the catalogue's own words; not by specrec's rules, which are what is measured.
+_TAIL = re.compile(
+    r"(?:\s-\s|\s?[(\[])[^()\[\]]*(?:\blive\b|remix|ao vivo|en vivo|instrumental|karaoke|ac[uo][ús]stic)[^()\[\]]*[)\]]?$",
+    re.IGNORECASE,
+)
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Matches that are right, all that were found, and all that there are."""
+
+    right: int
+    found: int
+    wanted: int
+
+    def __add__(self, other: Quality) -> Quality:
+        """Return the sum of two halves."""
+        return Quality(self.right + other.right, self.found + other.found, self.wanted + other.wanted)
+
+    @property
+    def precision(self) -> float:
+        """The share of what was found that is right; 1 where nothing was."""
+        return self.right / self.found if self.found else 1.0
+
+    @property
+    def recall(self) -> float:
+        """The share of what there is that was found."""
+        return self.right / self.wanted
+
+    def told(self) -> dict[str, float]:
+        """Return what is written."""
+        return {"precision": round(self.precision, 4), "recall": round(self.recall, 4), "matches": self.found}
+
+
+def quality(found: Sequence[Pair], truth: frozenset[Pair], half: int | None = None) -> Quality:
+    """Count the matches of a half, or of all."""
+    mine = [pair for pair in found if half is None or half_of(pair[0]) == half]
+    wanted = sum(half is None or half_of(pair[0]) == half for pair in truth)
+    return Quality(sum(pair in truth for pair in mine), len(mine), wanted)
+
+
+def half_of(left_id: str) -> int:
+    """Return the half that a left record and its pairs are in."""
+    return zlib.crc32(left_id.encode()) % 2
+
+
+# --- the seed's methods ---------------------------------------------------------------------------------------------
+
+
+def seeds_key(title: str, artists: str) -> tuple[str, str]:
+    """Return a title and an artist as the seed cleans them."""
+    title = re.sub(r"/.*", "", re.sub(r"\(.*?\)", "", title.lower()))
+    artist = re.sub(r"(feat\.|with).*", "", artists.lower().split(";")[0])
+    cleaned = [re.sub(r"[^a-z0-9\s]", "", text).strip() for text in (title, artist)]
+    return cleaned[0], cleaned[1]
+
+
+def keys_of(table: pa.Table) -> list[tuple[str, str]]:
+    """Return the seed's keys of a table."""
+    columns = (table[name].fill_null("").to_pylist() for name in ("track_name", "artists"))
+    return [seeds_key(title, artists) for title, artists in zip(*columns, strict=True)]
+
+
+def exact_merge(left: pa.Table, right: pa.Table) -> list[Pair]:
+    """Return each left record with the first right one of an equal key."""
+    first: dict[tuple[str, str], str] = {}
+    for key, name in zip(keys_of(right), right["track_id"].to_pylist(), strict=True):
+        first.setdefault(key, name)
+    ids = left["track_id"].to_pylist()
+    return [(name, first[key]) for key, name in zip(keys_of(left), ids, strict=True) if key in first]
+
+
+def fuzzy_merge(left: pa.Table, right: pa.Table, least: float = 90) -> list[Pair]:
+    """Return each left record with the best right one by token sort ratio, if that reaches `least`."""
+    first: dict[str, str] = {}
+    for key, name in zip(keys_of(right), right["track_id"].to_pylist(), strict=True):
+        first.setdefault(" - ".join(key), name)
+    choices, found = list(first), []
+    for key, name in zip(keys_of(left), left["track_id"].to_pylist(), strict=True):
+        best = process.extractOne(" - ".join(key), choices, scorer=fuzz.token_sort_ratio, score_cutoff=least)
+        if best:
+            found.append((name, first[best[0]]))
+    return found
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def by_counts(levels: dict[str, Levels], probability: Float64Array) -> Weights:
+    """Return log2 of how much oftener each level is met among matches than among others.
+
+    Parameters
+    ----------
+    levels : dict of int8, shape (pairs,)
+    probability : float64, shape (pairs,)
+        That a pair is a match.
+    """
+    found = {}
+    for name, of in levels.items():
+        size = len(COMPARISONS[name])
+        m, u = (np.bincount(of, weights, size) + 0.5 for weights in (probability, 1 - probability))
+        weights = np.log2(m / m.sum()) - np.log2(u / u.sum())
+        seen = np.bincount(of, minlength=size) > 0
+        found[name] = tuple(np.where(seen, weights, WEIGHTS[name]).tolist())
+    return found
+
+
+def by_em(levels: dict[str, Levels], rounds: int = 30) -> Weights:
+    """Return weights by expectation and maximisation, beginning with what the defaults make of the pairs."""
+    scores = score(levels).scores
+    probability = (scores >= Thresholds().match).astype(np.float64)
+    for _ in range(rounds):
+        weights, share = by_counts(levels, probability), max(probability.mean(), 1e-9)
+        scores = score(levels, weights).scores + np.log2(share / (1 - share))
+        probability = 1 / (1 + np.exp2(-scores))
+    return by_counts(levels, probability)
+
+
+# --- recall at a precision ------------------------------------------------------------------------------------------
+
+
+def decided(matching: Matching, weights: Weights, thresholds: Thresholds) -> list[Pair]:
+    """Return the matches by other weights and thresholds."""
+    scored = score(matching.scored.levels, weights)
+    said = decide(matching.rows, matching.columns, scored, thresholds)
+    return matches_of(replace(matching, scored=scored, decided=said))
+
+
+def at_precision(matching: Matching, truth: frozenset[Pair], kind: str) -> dict[str, Any]:
+    """Choose thresholds on each half, and state on the other what they give; one kind of weights."""
+    both, chosen = Quality(0, 0, 0), []
+    for half in (0, 1):
+        weights = weights_of(matching, truth, kind, half)
+        found = {
+            at: decided(matching, weights, Thresholds(match=at[0], review=at[0], gap=at[1]))
+            for at in product(MATCH_AT, GAPS)
+        }
+        of_half = {at: quality(pairs, truth, half) for at, pairs in found.items()}
+        precise = [at for at, of in of_half.items() if of.precision >= PRECISION] or [(MATCH_AT[-1], GAPS[-1])]
+        best = max(precise, key=lambda at: (of_half[at].recall, of_half[at].precision, at))
+        both += quality(found[best], truth, 1 - half)
+        chosen.append({"match": best[0], "gap": best[1]} | quality(found[best], truth, 1 - half).told())
+    return both.told() | {"halves": chosen}
+
+
+def weights_of(matching: Matching, truth: frozenset[Pair], kind: str, half: int) -> Weights:
+    """Return weights of a kind, as far as the pairs of a half tell them."""
+    levels = matching.scored.levels
+    if kind == "default":
+        return WEIGHTS
+    if kind == "em":
+        return by_em(levels)
+    mine = np.array([half_of(matching.left.ids[row]) == half for row in matching.rows.tolist()])
+    is_true = np.array([pair in truth for pair in ids_of(matching)])
+    return by_counts({name: of[mine] for name, of in levels.items()}, is_true[mine].astype(np.float64))
+
+
+def ids_of(matching: Matching) -> list[Pair]:
+    """Return the ids of all candidates."""
+    return [
+        (matching.left.ids[row], matching.right.ids[column])
+        for row, column in zip(matching.rows.tolist(), matching.columns.tolist(), strict=True)
+    ]
+
+
+def doubtful(left: Records, right: Records, truth: frozenset[Pair]) -> list[dict[str, str]]:
+    """Return the pairs of the fingerprint whose names say that they are wrong, and what they say."""
+    rows, columns = (
+        np.array([{name: at for at, name in enumerate(records.ids)}[pair[side]] for pair in sorted(truth)])
+        for side, records in enumerate((left, right))
+    )
+    levels = compare(left, right, rows, columns, count(left, right))
+    at = {
+        name: [COMPARISONS[name][level].name for level in of.tolist()]
+        for name, of in levels.items()
+        if name in ("title", "artist", "version", "numbers")
+    }
+    found = []
+    for place, pair in enumerate(sorted(truth)):
+        said = {name: of[place] for name, of in at.items()}
+        wrong = (
+            "another piece" if said["title"] in ("different", "unlike") and said["numbers"] != "three agree" else
+            "another artist" if said["artist"] == "different" else
+            "another version" if said["version"] == "another recording" else
+            "another part" if said["numbers"] == "contradict" else ""
+        )  # fmt: skip
+        if wrong:
+            found.append({"left_id": pair[0], "right_id": pair[1], "why": wrong} | said)
+    return found
+
+
+# --- different recordings -------------------------------------------------------------------------------------------
+
+
+def false_merges(catalogue: pa.Table, thresholds: Thresholds) -> dict[str, Any]:
+    """Make pairs of different recordings out of a catalogue, and count those that would be matched."""
+    table = catalogue.select(["track_id", "artists", "track_name"])
+    records, rng = read_records(table), np.random.default_rng(0)
+    frequencies, keys = count(records), keys_of(table)
+    told: dict[str, Any] = {}
+    total, wrong = 0, 0
+    for kind, wanted in DIFFERENT.items():
+        left, right, rows, columns = _MAKERS[kind](table, records, keys, wanted, rng)
+        scores = score(compare(left, right, rows, columns, frequencies)).scores
+        merged = np.flatnonzero(scores >= thresholds.match)
+        told[kind] = {
+            "pairs": len(rows),
+            "false": len(merged),
+            "rate": round(len(merged) / len(rows), 5),
+            "examples": [
+                [left.titles[rows[at]].full, right.titles[columns[at]].full, float(scores[at])]
+                for at in merged[:: max(len(merged) // 20, 1)].tolist()
+            ],
+        }
+        total, wrong = total + len(rows), wrong + len(merged)
+    return {"pairs": total, "false": wrong, "false_merge_rate": round(wrong / total, 6), "kinds": told}
+
+
+Made = tuple[Records, Records, Int64Array, Int64Array]
+
+
+def _one_artist(
+    table: pa.Table, records: Records, keys: list[tuple[str, str]], wanted: int, rng: np.random.Generator
+) -> Made:
+    """Return pairs of one first artist whose cleaned titles differ, all or so many by lot."""
+    by_artist: dict[str, list[int]] = {}
+    for place, (_, artist) in enumerate(keys):
+        if artist:
+            by_artist.setdefault(artist, []).append(place)
+    pairs = [
+        (a, b)
+        for places in by_artist.values()
+        for at, a in enumerate(places)
+        for b in places[at + 1 :]
+        if keys[a][0] != keys[b][0] and keys[a][0] and keys[b][0]
+    ]
+    return records, records, *_drawn(pairs, wanted, rng)
+
+
+def _one_title(
+    table: pa.Table, records: Records, keys: list[tuple[str, str]], wanted: int, rng: np.random.Generator
+) -> Made:
+    """Return pairs of one title by two artists: those of the catalogue, then titles that are given another's."""
+    by_title: dict[str, list[int]] = {}
+    for place, (title, _) in enumerate(keys):
+        if title:
+            by_title.setdefault(title, []).append(place)
+    # the first artist of one is nowhere among those of the other
+    found = [
+        (a, b)
+        for places in by_title.values()
+        for at, a in enumerate(places)
+        for b in places[at + 1 :]
+        if not records.credits[a].keys & records.credits[b].keys
+        and not records.credits[a].guest_keys & records.credits[b].keys
+        and not records.credits[b].guest_keys & records.credits[a].keys
+    ]
+    rows, columns = _drawn(found, wanted, rng)
+    more = wanted - len(rows)
+    given, by = (rng.integers(0, len(records), 2 * more) for _ in range(2))
+    apart = np.array([not records.credits[a].keys & records.credits[b].keys for a, b in zip(given, by, strict=True)])
+    given, by = given[apart][:more], by[apart][:more]
+    covers = Records(
+        tuple(f"cover {at}" for at in range(len(given))),
+        tuple(records.titles[at] for at in given.tolist()),
+        tuple(records.credits[at] for at in by.tolist()),
+        *(values[given] for values in (records.albums, records.album_kinds, records.seconds, records.years, records.isrcs)),
+    )  # fmt: skip
+    right = _joined(records, covers)
+    return records, right, np.r_[rows, given], np.r_[columns, len(records) + np.arange(len(given))]
+
+
+def _another_version(
+    table: pa.Table, records: Records, keys: list[tuple[str, str]], wanted: int, rng: np.random.Generator
+) -> Made:
+    """Return titles with and without a tail that names a version, in the catalogue's own words."""
+    titles, artists = table["track_name"].fill_null("").to_pylist(), table["artists"].fill_null("").to_pylist()
+    tails = [found[0] for title in titles if (found := _TAIL.search(title))]
+    bare = [place for place, title in enumerate(titles) if title and not _TAIL.search(title)]
+    given = rng.choice(bare, wanted)
+    drawn = rng.integers(0, len(tails), wanted)
+    versions = read_records(
+        pa.table(
+            {
+                "track_id": [f"version {at}" for at in range(wanted)],
+                "artists": [artists[place] for place in given.tolist()],
+                "track_name": [
+                    titles[place] + tails[tail] for place, tail in zip(given.tolist(), drawn.tolist(), strict=True)
+                ],
+            }
+        )
+    )
+    return records, versions, given, np.arange(wanted)
+
+
+_MAKERS = {"one artist": _one_artist, "one title": _one_title, "another version": _another_version}
+
+
+def _drawn(pairs: list[tuple[int, int]], wanted: int, rng: np.random.Generator) -> tuple[Int64Array, Int64Array]:
+    found = np.array(pairs, np.int64).reshape(-1, 2)
+    if len(found) > wanted:
+        found = found[np.sort(rng.choice(len(found), wanted, replace=False))]
+    return found[:, 0], found[:, 1]
+
+
+def _joined(a: Records, b: Records) -> Records:
+    return Records(
+        a.ids + b.ids, a.titles + b.titles, a.credits + b.credits,
+        *(np.concatenate([getattr(a, name), getattr(b, name)])
+          for name in ("albums", "album_kinds", "seconds", "years", "isrcs")),
+    )  # fmt: skip
+
+
+# --- all of it ------------------------------------------------------------------------------------------------------
+
+
+def with_strangers(table: pa.Table, strangers: pa.Table) -> pa.Table:
+    """Return a table with more rows."""
+    return pa.concat_tables([table, strangers], promote_options="default")
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.argument("catalogue", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=BUILD / "matching.json", help="Where results go.")
+def main(folder: Path, catalogue: Path, out: Path) -> None:
+    names = {"artists": "artist", "track_name": "title"}
+    left = read_table(folder / "catalogue_a.csv", {"track_id": "a_id", **names})
+    right = read_table(folder / "catalogue_b.csv", {"track_id": "b_id", "isrc": "isrc", **names})
+    pairs = read_table(folder / "same_recording_fingerprint.csv", {"a_id": "a_id", "b_id": "b_id"})
+    truth = frozenset(zip(pairs["a_id"].to_pylist(), pairs["b_id"].to_pylist(), strict=True))
+    tracks = read_table(catalogue, {})
+    known = {*keys_of(left), *keys_of(right)}
+    strange: BoolArray = np.array([key not in known for key in keys_of(tracks)])
+    results: dict[str, Any] = {
+        "pairs": len(truth), "strangers": tracks.num_rows, "namesakes": int((~strange).sum()),
+    }  # fmt: skip
+    for among, strangers in (("all", tracks), ("without_namesakes", tracks.filter(strange))):
+        results[among] = {
+            side: _measured(
+                with_strangers(left, strangers) if side == "left" else left,
+                with_strangers(right, strangers) if side == "right" else right,
+                truth,
+            )
+            for side in ("left", "right")
+        }
+        worse = min(results[among].values(), key=lambda of: of["default"]["recall"])
+        key = "recall_at_985" if among == "all" else "recall_at_985_without_namesakes"
+        results[key] = worse["default"]["recall"]
+        print(f"{key}: {results[key]} at a precision of {worse['default']['precision']}")
+    results["different_recordings"] = false_merges(tracks, Thresholds())
+    results["false_merge_rate"] = results["different_recordings"]["false_merge_rate"]
+    print(f"false_merge_rate: {results['false_merge_rate']}")
+    results["doubtful_pairs"] = doubtful(read_records(left), read_records(right), truth)
+    print(f"pairs of the fingerprint that their names contradict: {len(results['doubtful_pairs'])}")
+    write(results, out)
+
+
+def _measured(left: pa.Table, right: pa.Table, truth: frozenset[Pair]) -> dict[str, Any]:
+    began = time.perf_counter()
+    matching = match(read_records(left), read_records(right))
+    seconds = time.perf_counter() - began
+    reached = frozenset(ids_of(matching)) | {
+        (copy, other) for one, other in ids_of(matching) for copy in matching.left_copies.get(one, ())
+    }
+    found = {kind: at_precision(matching, truth, kind) for kind in ("default", "em", "counted")}
+    found |= {
+        "as_shipped": quality(matches_of(matching), truth).told(),
+        "seed_exact_merge": quality(exact_merge(left, right), truth).told(),
+        "seed_fuzzy_merge": quality(fuzzy_merge(left, right), truth).told(),
+        "blocking": {
+            "candidates": len(matching.rows),
+            "true_pairs_reached": round(len(truth & reached) / len(truth), 4),
+            "kinds": [vars(counted) for counted in matching.counted],
+        },
+        "seconds": round(seconds, 2),
+    }
+    for kind in ("default", "em", "counted", "as_shipped", "seed_exact_merge", "seed_fuzzy_merge"):
+        print(f"  {kind}: " + ", ".join(f"{name} {value}" for name, value in found[kind].items() if name != "halves"))
+    return found
+
+
+if __name__ == "__main__":
+    main()
