@@ -27,7 +27,7 @@ from specrec.matching.versions import OTHER_CUT, OTHER_RECORDING, SHORTENED, Kin
 #: The steps in which weights are given, in bits.
 STEP = 0.125
 #: What acquits whatever else is said, and what convicts unless that acquits, in bits.
-_ACQUITS, _CONVICTS = 20.0, -20.0
+_ACQUITS, _CONVICTS = 20.0, -30.0
 #: A catalogue is taken for a sample of at least so many records: in a file of ten every title seems rare.
 _LEAST_RECORDS = 4096
 
@@ -51,7 +51,7 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
         Level("same work", 4, "the numbers of the work agree, whose words are written in many ways"),
         Level("one holds a long other", 4, "four words are seldom within another title by chance"),
         Level("one holds the other", 2, "so do titles of different songs of one artist, though seldom"),
-        Level("alike", -2, "chance makes titles so alike hardly less often than catalogues do"),
+        Level("alike", -4, "chance makes titles so alike hardly less often than catalogues do"),
         Level("unlike", -7, "of what two catalogues call one recording one in a hundred is so unlike"),
         Level("different", -12, "that happens where a catalogue is wrong"),
     ),
@@ -61,9 +61,11 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
         Level("nearly the same", 6, "a typo, or an article"),
         Level("one name holds the other", 4, "a band is named after its leader"),
         Level("one shared", 3, "people play with several others"),
-        Level("not known", 0, "nobody is named, or `Various Artists`: that tells nothing"),
+        Level("not known", -6.5, "nobody is named, or `Various Artists`: a title alone is not enough"),
         Level("composer and players", -1, "whoever wrote a piece is named by one, whoever plays it by the other"),
-        Level("different", -10, "a cover, as often as a catalogue that names somebody else"),
+        Level("composer and others", -5, "the same, but the titles have no number that would tell the piece"),
+        Level("different", -12, "a cover, more often than a catalogue that names somebody else"),
+        Level("other players", -20, "a work is played by many, and its title says nothing of who plays"),
     ),
     "version": (
         Level("same, and named", 3, "both name the same remix, concert or cut"),
@@ -76,9 +78,9 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
     "numbers": (
         Level("three agree", 9, "number, key and movement: hardly by chance"),
         Level("two agree", 6, "as the number and the key of a work"),
-        Level("one agrees", 2, "many works have a first movement"),
+        Level("one agrees", 3, "many works have a first movement"),
         Level("none said by both", 0, "that tells nothing"),
-        Level("said by one", -3, "a second part is seldom called by its title alone"),
+        Level("said by one", -5, "a second part is seldom called by its title alone"),
         Level("contradict", _CONVICTS, "part 2 is not part 3"),
     ),
     "movement": (
@@ -138,8 +140,8 @@ class Thresholds:
         Bits that a match must be ahead of whatever else it may be.
     """
 
-    match: float = 9.0
-    review: float = 4.0
+    match: float = 6.0
+    review: float = 3.0
     gap: float = 1.0
 
 
@@ -160,6 +162,17 @@ class Scored:
     levels: dict[str, Levels]
     weights: dict[str, Float64Array] = field(repr=False)
     scores: Float64Array
+
+
+def place_of(comparison: str, level: str) -> int:
+    """Return the number of a level, by which :func:`compare` tells it.
+
+    Examples
+    --------
+    >>> place_of("title", "nearly the same")
+    2
+    """
+    return [each.name for each in COMPARISONS[comparison]].index(level)
 
 
 def compare(
@@ -212,9 +225,9 @@ def score(levels: dict[str, Levels], weights: Weights = WEIGHTS) -> Scored:
 
     Examples
     --------
-    >>> scored = score({"title": np.array([0, 2], np.int8), "artist": np.array([0, 7], np.int8)})
+    >>> scored = score({"title": np.array([0, 2], np.int8), "artist": np.array([0, 8], np.int8)})
     >>> scored.scores.tolist(), scored.weights["artist"].tolist()
-    ([18.0, -3.0], [8.0, -10.0])
+    ([18.0, -5.0], [8.0, -12.0])
     """
     parts = {
         name: (np.asarray(weights[name], np.float64)[of] / STEP).round() * STEP for name, of in levels.items()
@@ -228,10 +241,11 @@ def _titles(left: Records, right: Records, rows: Int64Array, columns: Int64Array
     a_key, b_key = left.full_keys[rows], right.full_keys[columns]
     a_base, b_base = left.base_keys[rows], right.base_keys[columns]
     likeness = np.maximum(_similarity(fuzz.token_sort_ratio, a, b), _similarity(fuzz.ratio, a_key, b_key))
-    within = _similarity(fuzz.token_set_ratio, a, b) >= 100
+    within = _holds(a, b) | _holds(b, a)
+    all_words = _similarity(fuzz.token_set_ratio, a, b) >= 100
     fewer_words = np.minimum(_lengths_of(left.words)[rows], _lengths_of(right.words)[columns])
     fewer_letters = np.minimum(_lengths_of(left.full_keys)[rows], _lengths_of(right.full_keys)[columns])
-    with_subtitle = (a_base == b_key) | (a_key == b_base) | ((a_base == b_base) & (fewer_words > 1))
+    with_subtitle = ((a_base == b_key) | (a_key == b_base) | (a_base == b_base)) & (fewer_words > 1)
     works = left.is_work[rows] & right.is_work[columns]
     return _first_of(
         "title",
@@ -240,8 +254,8 @@ def _titles(left: Records, right: Records, rows: Int64Array, columns: Int64Array
             "same": (a_key == b_key) & ~works,
             "same but for a subtitle": with_subtitle & ~works,
             # of few letters one more or less is another word
-            "nearly the same": (likeness >= 88) & (fewer_letters >= 5) & ~works,
-            "same work": works & ((agreeing >= 2) | ((agreeing >= 1) & (within | (likeness >= 88)))),
+            "nearly the same": (likeness >= 88) & (fewer_letters >= 5) & ~works & ~_differ_by_a_letter(a, b),
+            "same work": works & ((agreeing >= 2) | ((agreeing >= 1) & (all_words | (likeness >= 88)))),
             "one holds a long other": within & (fewer_words >= 4),
             "one holds the other": within & (fewer_words >= 2),
             "alike": likeness >= 75,
@@ -282,15 +296,18 @@ def _artists(
         {
             "not known": left.is_by_nobody[rows] | right.is_by_nobody[columns],
             "same": ((both == of_left) & (both == of_right)) | (a == b),
-            "different": other_players,
+            "other players": other_players,
             "all of one are among the other's": (among_right == of_left) | (among_left == of_right),
             "nearly the same": (likeness >= 88) & (fewer_letters >= 5),
             "one shared": _Shared(all_left, all_right).count(rows, columns) > 0,
             "one name holds the other": within & (fewer_words >= 2),
-            "composer and players": one_composes,
+            "composer and players": one_composes & (left.is_work[rows] | right.is_work[columns]),
+            "composer and others": one_composes,
         },
         "different",
     )
+    works = left.is_work[rows] & right.is_work[columns]
+    levels[works & (levels == place_of("artist", "different"))] = place_of("artist", "other players")
     return levels, one_composes
 
 
@@ -309,7 +326,7 @@ def _versions(
     other = (one_only & int(OTHER_RECORDING) & ~excused) != 0
     a_by, b_by = left.by[rows], right.by[columns]
     both_named = (_lengths_of(a_by) > 0) & (_lengths_of(b_by) > 0)
-    by_others = both_named & (_similarity(fuzz.token_set_ratio, a_by, b_by) < 70)
+    by_others = both_named & (_similarity(fuzz.token_sort_ratio, a_by, b_by) < 70)
     one_named = (_lengths_of(a_by) > 0) ^ (_lengths_of(b_by) > 0)
     is_remix, is_live = (((a & b) & int(kind)) != 0 for kind in (Kind.REMIX, Kind.LIVE))
     a_year, b_year = left.version_years[rows], right.version_years[columns]
@@ -335,7 +352,9 @@ def _numbers(left: Records, right: Records, rows: Int64Array, columns: Int64Arra
     """Compare what titles say in numbers; also return how many of these agree."""
     facts = [[title.facts for title in records.titles] for records in (left, right)]
     names = _Shared(*([frozenset(of) for of in side] for side in facts)).count(rows, columns)
-    agreeing = _Shared(*([frozenset(of.items()) for of in side] for side in facts)).count(rows, columns)
+    same = _Shared(*([frozenset(of.items()) for of in side] for side in facts)).count(rows, columns)
+    counted = [[frozenset(each for each in of.items() if each[0] not in _ALSO_WORDS) for of in side] for side in facts]
+    agreeing = _Shared(*counted).count(rows, columns)
     # what one says alone counts for songs only: of works catalogues say more or less
     telling = [[frozenset(of.keys() & _TELLING) for of in side] for side in facts]
     shared = _Shared(*telling)
@@ -345,7 +364,7 @@ def _numbers(left: Records, right: Records, rows: Int64Array, columns: Int64Arra
     levels = _first_of(
         "numbers",
         {
-            "contradict": agreeing < names,
+            "contradict": same < names,
             "said by one": said_by_one,
             "three agree": agreeing >= 3,
             "two agree": agreeing == 2,
@@ -356,6 +375,8 @@ def _numbers(left: Records, right: Records, rows: Int64Array, columns: Int64Arra
     return levels, agreeing
 
 
+#: Facts that are compared as words of the title or as the version, too: that they agree counts once.
+_ALSO_WORDS = frozenset({"number", "take"})
 #: Facts that a catalogue leaves out of a title seldom.
 _TELLING = frozenset({"part", "volume", "chapter", "number"})
 
@@ -385,8 +406,8 @@ def _rarity(
     )
     shares = np.maximum(a, b) / max(frequencies.records, _LEAST_RECORDS)
     words = np.minimum(_lengths_of(left.words)[rows], _lengths_of(right.words)[columns])
-    names = [level.name for level in COMPARISONS["title"]]
-    agrees = np.isin(title, [names.index("same"), names.index("same but for a subtitle"), names.index("nearly the same"), names.index("one holds a long other")])
+    agreeing = ("same", "same but for a subtitle", "nearly the same", "one holds a long other")
+    agrees = np.isin(title, [place_of("title", name) for name in agreeing])
     return _first_of(
         "rarity",
         {
@@ -477,8 +498,21 @@ def _similarity(scorer: Any, a: Objects, b: Objects) -> Float64Array:
 
 
 def _begins(a: Objects, b: Objects) -> BoolArray:
-    """Tell of which pairs the second begins with the first."""
-    return np.fromiter((other.startswith(one) for one, other in zip(a, b, strict=True)), bool, len(a))
+    """Tell of which pairs the second begins with the words of the first, the last of which may be a genitive."""
+    return np.fromiter(
+        (f"{other} ".startswith((f"{one} ", f"{one}s ")) for one, other in zip(a, b, strict=True)), bool, len(a)
+    )
+
+
+def _differ_by_a_letter(a: Objects, b: Objects) -> BoolArray:
+    """Tell of which pairs each has a word of one letter that the other has not, as plan A and plan B."""
+    letters = ({word for word in {*one.split()} ^ {*other.split()} if len(word) == 1} for one, other in zip(a, b, strict=True))
+    return np.fromiter((len(of) > 1 for of in letters), bool, len(a))
+
+
+def _holds(a: Objects, b: Objects) -> BoolArray:
+    """Tell of which pairs the second has all words of the first, one after the other."""
+    return np.fromiter((f" {one} " in f" {other} " for one, other in zip(a, b, strict=True)), bool, len(a))
 
 
 def _lengths_of(values: Any) -> Int64Array:
@@ -487,6 +521,5 @@ def _lengths_of(values: Any) -> Int64Array:
 
 def _first_of(comparison: str, conditions: Mapping[str, BoolArray], otherwise: str) -> Levels:
     """Return the place of the first level whose condition holds."""
-    place = {level.name: number for number, level in enumerate(COMPARISONS[comparison])}
-    choices = [np.int8(place[name]) for name in conditions]
-    return np.select(list(conditions.values()), choices, np.int8(place[otherwise])).astype(np.int8)
+    choices = [np.int8(place_of(comparison, name)) for name in conditions]
+    return np.select(list(conditions.values()), choices, np.int8(place_of(comparison, otherwise))).astype(np.int8)

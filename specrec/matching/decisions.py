@@ -14,7 +14,7 @@ from enum import IntEnum
 import numpy as np
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
-from specrec.matching.comparisons import COMPARISONS, Levels, Scored, Thresholds
+from specrec.matching.comparisons import Levels, Scored, Thresholds, place_of
 
 #: What a pair can be.
 MATCH, REVIEW, NONE = DECISIONS = ("match", "review", "none")
@@ -96,12 +96,11 @@ def decide(
     said = np.array([_said(manual, pair) for pair in zip(rows.tolist(), columns.tolist(), strict=True)], np.int8) \
         if manual else np.full(len(rows), -1, np.int8)  # fmt: skip
     scores = scored.scores
-    names = {name: [level.name for level in levels] for name, levels in COMPARISONS.items()}
-    same_isrc = _at(scored, "isrc", names["isrc"].index("same"))
+    same_isrc = _at(scored, "isrc", "same")
     equal_names = (
-        _at(scored, "title", names["title"].index("same"))
-        & _at(scored, "artist", names["artist"].index("same"))
-        & (_at(scored, "version", names["version"].index("none")) | _at(scored, "version", names["version"].index("same, and named")))
+        _at(scored, "title", "same")
+        & _at(scored, "artist", "same")
+        & (_at(scored, "version", "none") | _at(scored, "version", "same, and named"))
     )  # fmt: skip
     gaps = gaps_of(rows, columns, np.where(said == DECISIONS.index(NONE), -np.inf, scores))
     rules = np.select(
@@ -194,11 +193,11 @@ def _each_once(rows: Int64Array, columns: Int64Array, order: Int64Array, rules: 
     return np.array(kept, np.int64)
 
 
-def _at(scored: Scored, comparison: str, level: int) -> BoolArray:
+def _at(scored: Scored, comparison: str, level: str) -> BoolArray:
     """Tell which pairs are at a level of a comparison."""
     if comparison not in scored.levels:
         return np.zeros(len(scored.scores), bool)
-    found: BoolArray = scored.levels[comparison] == level
+    found: BoolArray = scored.levels[comparison] == place_of(comparison, level)
     return found
 
 

@@ -54,6 +54,8 @@ _PART = re.compile(
 #: Facts that songs have as well.
 _OF_ANY_MUSIC = frozenset({"part", "volume", "chapter", "act", "take", "number", "movement"})
 _DIGITS = re.compile(r"\d+")
+#: A Roman numeral that ends a title, of two letters at least: `I` is a word.
+_LAST = re.compile(r"(?<=\w )(?:i{2,3}|iv|vi{1,3}|ix|xi{1,3}|xi?v|xx)$")
 _ROMAN_VALUES = {"i": 1, "v": 5, "x": 10}
 #: Words by which movements are called, in the spelling that others are brought to.
 _TEMPI = {
@@ -99,8 +101,8 @@ def facts_of(title: str) -> tuple[dict[str, str], str]:
     --------
     >>> facts_of("symphony no. 40 in g minor, k. 550: iii. menuetto")
     ({'k': '550', 'symphony': '40', 'key': 'g minor', 'movement': '3'}, 'symphony , : menuetto')
-    >>> facts_of("our river, pt. ii"), facts_of("7 seas of 9")
-    (({'part': '2'}, 'our river'), ({'number': '7 9'}, '7 seas of 9'))
+    >>> facts_of("our river, pt. ii"), facts_of("7 rivers iv")
+    (({'part': '2'}, 'our river'), ({'number': '7 4'}, '7 rivers iv'))
     """
     facts: dict[str, str] = {}
 
@@ -143,8 +145,8 @@ def facts_of(title: str) -> tuple[dict[str, str], str]:
     if is_work(facts) or _FORM.search(rest) or _named_by_tempo(rest):
         rest = _MOVEMENT.sub(movement, rest)
     rest = " ".join(rest.split()).strip(" ,:;-/([")
-    if numbers := _DIGITS.findall(rest):
-        facts["number"] = " ".join(str(int(number)) for number in numbers)
+    if numbers := [*_DIGITS.findall(rest), *_LAST.findall(rest)]:
+        facts["number"] = " ".join(map(_number, numbers))
     return facts, rest or title
 
 

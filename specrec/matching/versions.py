@@ -64,7 +64,7 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
     (Kind.A_CAPPELLA, r"a ?cap?pella"),
     (Kind.INSTRUMENTAL, r"instrumental(?:e|es)?|inst|backing track|カラオケ"),
     (Kind.ALTERED, r"(?:sped|speed) up|slowed(?: down)?|reverb|nightcore|8d(?: audio)?|chopped|screwed|8 ?bit|lo ?fi"),
-    (Kind.LIVE, r"live(?= (?:at|from|in|on|im|au|a|en|session|sessions|version|edit|acoustic|recording|@)\b)|live\b(?=.*\d)"
+    (Kind.LIVE, r"live(?= (?:at|from|in|on|im|au|a|en|session|sessions|version|ver|edit|acoustic|recording|@)\b)|live\b(?=.*\d)"
                 r"|\blive$|^live\b|en (?:vivo|directo|concierto|concert|public)|ao vivo|dal vivo|in concert"
                 r"|concert version|unplugged|ライブ"),
     (Kind.ACOUSTIC, r"acoustic|acustico|acustica|acoustique|akustik|unplugged|piano version|stripped"),
@@ -90,12 +90,14 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
     (Kind.ISSUE, r"bonus(?: track)?|deluxe(?: (?:edition|version))?|(?:from|theme from|music from|taken from) .*"
                  r"|(?:original )?(?:motion picture )?soundtrack(?: version)?|ost\b.*|\d+(?:st|nd|rd|th) anniversary.*"
                  r"|theme song|studio(?: version)?|official(?: (?:video|audio|music video))?|mixed|asot \w+|version"),
-    (Kind.REMIX, r"(?:re ?)?mix(?:ed)?(?: (?:by|edit|version))?|rmx|rework(?:ed)?|bootleg|mash ?up|flip|vip(?: mix)?"
+    (Kind.REMIX, r"(?:re ?)?mix(?:ed)?(?: (?:by|edit|version))?|rmx|re ?work(?:ed)?|bootleg|mash ?up|flip|vip(?: mix)?"
                  r"|re ?fix|dub(?: (?:mix|version))?|re ?edit|remixes"),
     (Kind.EDIT, r"(?:short |video |tv |movie )?(?:edit(?:ed)?(?: version)?|cut)|(?:short|video|tv|movie) version"),
 )  # fmt: skip
 _NAME = re.compile("|".join(rf"(?P<k{place}>(?<!\w)(?:{names})(?!\w))" for place, (_, names) in enumerate(_NAMES)))
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+#: What makes a mix another one, though nobody is named.
+_NEW_MIX = re.compile(r"\b(?:re ?mix(?:es|ed)?|rmx|re ?work(?:ed)?|bootleg|mash ?up|flip|vip|re ?fix|dub|re ?edit)\b")
 _TAKE = re.compile(r"\btakes? (\d+)")
 #: Words that say nothing of whose a remix is, or where a concert was.
 _SAYS_NOTHING = frozenset(
@@ -169,8 +171,9 @@ def read_version(part: str, in_brackets: bool = True) -> Version | None:
     kinds = Kind(0)
     for each in found:
         kinds |= next(kind for place, (kind, _) in enumerate(_NAMES) if each[f"k{place}"])
-    if kinds & Kind.REMIX and not rest_words and kinds & (OTHER_CUT | Kind.CHANNELS | Kind.RADIO):
-        kinds &= ~Kind.REMIX  # `Extended Mix` is nobody's remix
+    if kinds & Kind.REMIX and not rest_words and not _NEW_MIX.search(folded):
+        # `Extended Mix` is nobody's remix
+        kinds = kinds & ~Kind.REMIX or Kind.ALTERNATE
     if kinds == Kind.ISSUE and rest_words and folded.endswith("version"):
         kinds = Kind.ALTERNATE  # of a name that is not known here
     if kinds & Kind.EDIT and rest_words and not kinds & ~Kind.EDIT:

@@ -37,6 +37,7 @@ from rapidfuzz import fuzz, process
 from results import write
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
+from specrec.duplicates.titles import clean_titles
 from specrec.matching.comparisons import COMPARISONS, WEIGHTS, Levels, Thresholds, Weights, compare, score
 from specrec.matching.decisions import decide
 from specrec.matching.files import read_table
@@ -47,11 +48,12 @@ BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
 PRECISION = 0.985
 MATCH_AT = tuple(np.arange(-4, 26, 1.0).tolist())
 GAPS = (0.0, 1.0, 2.0)
-#: How many pairs of each kind of different recordings are wanted; of those that the catalogue has itself, all.
-DIFFERENT = {"one artist": 40_000, "one title": 25_000, "another version": 35_000}
+#: How many pairs of different recordings there are; a third are of one artist at most, as far as the catalogue has them,
+#: half of the others of one title.
+DIFFERENT = 100_000
 #: A tail of a title, in the catalogue's own words; not by specrec's rules, which are what is measured.
 _TAIL = re.compile(
-    r"(?:\s-\s|\s?[(\[])[^()\[\]]*(?:\blive\b|remix|ao vivo|en vivo|instrumental|karaoke|ac[uo][ús]stic)[^()\[\]]*[)\]]?$",
+    r"(?:\s-\s|\s?[(\[])(?!from\b)[^()\[\]]*(?:\blive\b|remix|ao vivo|en vivo|instrumental|karaoke|ac[uo][ús]stic)[^()\[\]]*[)\]]?$",
     re.IGNORECASE,
 )
 
@@ -189,7 +191,8 @@ def at_precision(matching: Matching, truth: frozenset[Pair], kind: str) -> dict[
             for at in product(MATCH_AT, GAPS)
         }
         of_half = {at: quality(pairs, truth, half) for at, pairs in found.items()}
-        precise = [at for at, of in of_half.items() if of.precision >= PRECISION] or [(MATCH_AT[-1], GAPS[-1])]
+        precise = [at for at, of in of_half.items() if of.precision >= PRECISION and of.found]
+        precise = precise or [max(of_half, key=lambda at: (of_half[at].precision, of_half[at].recall))]
         best = max(precise, key=lambda at: (of_half[at].recall, of_half[at].precision, at))
         both += quality(found[best], truth, 1 - half)
         chosen.append({"match": best[0], "gap": best[1]} | quality(found[best], truth, 1 - half).told())
@@ -247,13 +250,15 @@ def doubtful(left: Records, right: Records, truth: frozenset[Pair]) -> list[dict
 
 def false_merges(catalogue: pa.Table, thresholds: Thresholds) -> dict[str, Any]:
     """Make pairs of different recordings out of a catalogue, and count those that would be matched."""
-    table = catalogue.select(["track_id", "artists", "track_name"])
+    table = catalogue
     records, rng = read_records(table), np.random.default_rng(0)
     frequencies, keys = count(records), keys_of(table)
+    titles = dict(zip(*(table[name].to_pylist() for name in ("track_id", "track_name")), strict=True))
     told: dict[str, Any] = {}
     total, wrong = 0, 0
-    for kind, wanted in DIFFERENT.items():
-        left, right, rows, columns = _MAKERS[kind](table, records, keys, wanted, rng)
+    for at, (kind, make) in enumerate(_MAKERS.items()):
+        wanted = (DIFFERENT - total) // (len(_MAKERS) - at)
+        left, right, rows, columns = make(table, records, keys, wanted, rng)
         scores = score(compare(left, right, rows, columns, frequencies)).scores
         merged = np.flatnonzero(scores >= thresholds.match)
         told[kind] = {
@@ -261,7 +266,7 @@ def false_merges(catalogue: pa.Table, thresholds: Thresholds) -> dict[str, Any]:
             "false": len(merged),
             "rate": round(len(merged) / len(rows), 5),
             "examples": [
-                [left.titles[rows[at]].full, right.titles[columns[at]].full, float(scores[at])]
+                [_called(left, rows[at], titles), _called(right, columns[at], titles), float(scores[at])]
                 for at in merged[:: max(len(merged) // 20, 1)].tolist()
             ],
         }
@@ -275,7 +280,8 @@ Made = tuple[Records, Records, Int64Array, Int64Array]
 def _one_artist(
     table: pa.Table, records: Records, keys: list[tuple[str, str]], wanted: int, rng: np.random.Generator
 ) -> Made:
-    """Return pairs of one first artist whose cleaned titles differ, all or so many by lot."""
+    """Return pairs of one first artist whose cleaned titles differ by more than an edition, or so many by lot."""
+    editions = clean_titles(table["track_name"].to_pandas()).to_list()
     by_artist: dict[str, list[int]] = {}
     for place, (_, artist) in enumerate(keys):
         if artist:
@@ -285,7 +291,7 @@ def _one_artist(
         for places in by_artist.values()
         for at, a in enumerate(places)
         for b in places[at + 1 :]
-        if keys[a][0] != keys[b][0] and keys[a][0] and keys[b][0]
+        if keys[a][0] != keys[b][0] and keys[a][0] and keys[b][0] and editions[a] != editions[b]
     ]
     return records, records, *_drawn(pairs, wanted, rng)
 
@@ -313,12 +319,17 @@ def _one_title(
     given, by = (rng.integers(0, len(records), 2 * more) for _ in range(2))
     apart = np.array([not records.credits[a].keys & records.credits[b].keys for a, b in zip(given, by, strict=True)])
     given, by = given[apart][:more], by[apart][:more]
+    unknown = pa.table({name: [""] * len(given) for name in ("track_id", "artists", "track_name")})
+    nothing = read_records(unknown)
     covers = Records(
-        tuple(f"cover {at}" for at in range(len(given))),
+        tuple(
+            f"{at}: by {records.credits[other].whole}, of {records.credits[one].whole}"
+            for at, (one, other) in enumerate(zip(given.tolist(), by.tolist(), strict=True))
+        ),
         tuple(records.titles[at] for at in given.tolist()),
         tuple(records.credits[at] for at in by.tolist()),
-        *(values[given] for values in (records.albums, records.album_kinds, records.seconds, records.years, records.isrcs)),
-    )  # fmt: skip
+        *(getattr(nothing, name) for name in _FIELDS),
+    )
     right = _joined(records, covers)
     return records, right, np.r_[rows, given], np.r_[columns, len(records) + np.arange(len(given))]
 
@@ -329,13 +340,16 @@ def _another_version(
     """Return titles with and without a tail that names a version, in the catalogue's own words."""
     titles, artists = table["track_name"].fill_null("").to_pylist(), table["artists"].fill_null("").to_pylist()
     tails = [found[0] for title in titles if (found := _TAIL.search(title))]
-    bare = [place for place, title in enumerate(titles) if title and not _TAIL.search(title)]
+    bare = [place for place, title in enumerate(titles) if title and not re.search(r" - |[(\[]", title)]
     given = rng.choice(bare, wanted)
     drawn = rng.integers(0, len(tails), wanted)
     versions = read_records(
         pa.table(
             {
-                "track_id": [f"version {at}" for at in range(wanted)],
+                "track_id": [
+                    f"{at}: {titles[place]}{tails[tail]}"
+                    for at, (place, tail) in enumerate(zip(given.tolist(), drawn.tolist(), strict=True))
+                ],
                 "artists": [artists[place] for place in given.tolist()],
                 "track_name": [
                     titles[place] + tails[tail] for place, tail in zip(given.tolist(), drawn.tolist(), strict=True)
@@ -343,10 +357,18 @@ def _another_version(
             }
         )
     )
-    return records, versions, given, np.arange(wanted)
+    names_alone = read_records(table.select(["track_id", "artists", "track_name"]))
+    return names_alone, versions, given, np.arange(wanted)
 
 
+_FIELDS = ("albums", "album_kinds", "seconds", "years", "isrcs")
 _MAKERS = {"one artist": _one_artist, "one title": _one_title, "another version": _another_version}
+
+
+def _called(records: Records, at: int, titles: dict[str, str]) -> str:
+    """Return what a record is called in an example."""
+    credit, name = records.credits[at], records.ids[at]
+    return f"{credit.whole}: {titles[name]}" if name in titles else name
 
 
 def _drawn(pairs: list[tuple[int, int]], wanted: int, rng: np.random.Generator) -> tuple[Int64Array, Int64Array]:
@@ -360,7 +382,7 @@ def _joined(a: Records, b: Records) -> Records:
     return Records(
         a.ids + b.ids, a.titles + b.titles, a.credits + b.credits,
         *(np.concatenate([getattr(a, name), getattr(b, name)])
-          for name in ("albums", "album_kinds", "seconds", "years", "isrcs")),
+          for name in _FIELDS),
     )  # fmt: skip
 
 
