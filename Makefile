@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain bench-listeners bench-listeners-scale bench-simulated-listeners format package clean
+.PHONY: help setup train jars encoder demo check test unit integration e2e lint fuzz bench-extract bench-neighbours bench-night bench-embedding bench-encoder bench-explain bench-listeners bench-listeners-scale bench-simulated-listeners bench-matching format package clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ bench-listeners-scale: setup jars ## Time lists for 100,000 people, and a day's 
 
 bench-simulated-listeners: setup jars ## Measure lists for simulated listeners on real clips (MUSIC=FOLDER, half an hour)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/simulated_listeners.py $(MUSIC) $(ARGS)
+
+bench-matching: setup ## Measure how two catalogues are matched, beside the seed's methods (MATCHING=FOLDER CATALOGUE=FILE, two minutes)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python tests/bench/matching.py $(MATCHING) $(CATALOGUE) $(ARGS)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix --quiet specrec jobs tests deploy examples || true

@@ -51,7 +51,9 @@ _BY_FULL_NAME = frozenset(
     )
 )  # fmt: skip
 #: Words by which ensembles are told, which are often named after a composer.
-_ENSEMBLES = frozenset("orchestra orchester quartet quartett trio ensemble choir chor consort collegium the".split())
+_ENSEMBLES = frozenset(
+    "orchestra orchester quartet quartett trio ensemble choir chor consort collegium the".split()
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def names_of(text: str) -> list[str]:
     ['ann example', 'bob', 'the sevens']
     """
     parts = [part for whole in _SURELY.split(text) for part in _MAYBE.split(whole)]
-    return [name for name in dict.fromkeys(fold(part.strip(" ()[]")) for part in parts) if name]
+    names = dict.fromkeys(fold(part.strip(" ()[]")) for part in parts)
+    return [name for name in names if name] or [name for name in [fold(text)] if name]
 
 
 def is_composer(name: str) -> bool:

@@ -86,7 +86,11 @@ def rare_word_keys(records: Records, frequencies: Frequencies) -> Keys:
 def work_keys(records: Records, frequencies: Frequencies) -> Keys:
     """Return the numbers in catalogues of works, and ISRCs."""
     return [
-        [f"{name} {value}" for name, value in title.facts.items() if title.is_work and name not in ("key", "movement")]
+        [
+            f"{name} {value}"
+            for name, value in title.facts.items()
+            if title.is_work and name not in ("key", "movement")
+        ]
         + ([f"isrc {isrc}"] if isrc else [])
         for title, isrc in zip(records.titles, records.isrcs, strict=True)
     ]
@@ -109,7 +113,8 @@ def trigram_keys(records: Records, frequencies: Frequencies) -> Keys:
     (True, False)
     """
     grams = [
-        _trigrams(f"{title} {credit.whole}") for title, credit in zip(records.full_keys, records.credits, strict=True)
+        _trigrams(f"{title} {credit.whole}")
+        for title, credit in zip(records.full_keys, records.credits, strict=True)
     ]
     if not grams:
         return []
@@ -121,9 +126,7 @@ def trigram_keys(records: Records, frequencies: Frequencies) -> Keys:
     for column, (factor, term) in enumerate(factors.T):
         least[:, column] = np.minimum.reduceat((hashes * factor + term) % _PRIME, starts)
     bands = least.reshape(len(grams), _BANDS, _ROWS)
-    return [
-        [f"{band} {' '.join(map(str, values))}" for band, values in enumerate(of)] for of in bands.tolist()
-    ]
+    return [[f"{band} {' '.join(map(str, values))}" for band, values in enumerate(of)] for of in bands.tolist()]
 
 
 #: The ways in which records meet.
@@ -135,9 +138,7 @@ KINDS: dict[str, Callable[[Records, Frequencies], Keys]] = {
 }
 
 
-def candidates(
-    left: Records, right: Records, frequencies: Frequencies, most_pairs: int = MOST_PAIRS
-) -> Candidates:
+def candidates(left: Records, right: Records, frequencies: Frequencies, most_pairs: int = MOST_PAIRS) -> Candidates:
     """Return the pairs of two catalogues that are worth comparing.
 
     Parameters
@@ -160,7 +161,9 @@ def candidates(
     """
     pairs, counted = [np.zeros(0, np.int64)], []
     for kind, keys_of in KINDS.items():
-        found, told = _of_kind(kind, keys_of(left, frequencies), keys_of(right, frequencies), most_pairs, len(right))
+        found, told = _of_kind(
+            kind, keys_of(left, frequencies), keys_of(right, frequencies), most_pairs, len(right)
+        )
         pairs.append(found)
         counted.append(told)
     rows, columns = np.divmod(np.unique(np.concatenate(pairs)), max(len(right), 1))
@@ -184,7 +187,11 @@ def _of_kind(kind: str, left: Keys, right: Keys, most_pairs: int, columns: int) 
     found = np.repeat(rows, many) * columns + others[np.repeat(starts[row_keys], many) + within]
     too_large = products > most_pairs
     return found, Counted(
-        kind, int((products > 0).sum()), int(products[compared].sum()), int(too_large.sum()), int(products[too_large].sum())
+        kind,
+        int((products > 0).sum()),
+        int(products[compared].sum()),
+        int(too_large.sum()),
+        int(products[too_large].sum()),
     )
 
 

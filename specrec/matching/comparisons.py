@@ -21,6 +21,7 @@ from rapidfuzz.process import cpdist
 from scipy import sparse
 
 from specrec.arrays import BoolArray, Float64Array, Int64Array
+from specrec.matching.numerals import FORMS
 from specrec.matching.records import Frequencies, Objects, Records
 from specrec.matching.versions import OTHER_CUT, OTHER_RECORDING, SHORTENED, Kind
 
@@ -229,9 +230,7 @@ def score(levels: dict[str, Levels], weights: Weights = WEIGHTS) -> Scored:
     >>> scored.scores.tolist(), scored.weights["artist"].tolist()
     ([18.0, -5.0], [8.0, -12.0])
     """
-    parts = {
-        name: (np.asarray(weights[name], np.float64)[of] / STEP).round() * STEP for name, of in levels.items()
-    }
+    parts = {name: (np.asarray(weights[name], np.float64)[of] / STEP).round() * STEP for name, of in levels.items()}
     return Scored(levels, parts, np.sum(list(parts.values()), axis=0))
 
 
@@ -258,16 +257,14 @@ def _titles(left: Records, right: Records, rows: Int64Array, columns: Int64Array
             "same work": works & ((agreeing >= 2) | ((agreeing >= 1) & (all_words | (likeness >= 88)))),
             "one holds a long other": within & (fewer_words >= 4),
             "one holds the other": within & (fewer_words >= 2),
-            "alike": likeness >= 75,
+            "alike": (likeness >= 75) | (a_base == b_base),
             "unlike": likeness >= 50,
         },
         "different",
     )
 
 
-def _artists(
-    left: Records, right: Records, rows: Int64Array, columns: Int64Array
-) -> tuple[Levels, BoolArray]:
+def _artists(left: Records, right: Records, rows: Int64Array, columns: Int64Array) -> tuple[Levels, BoolArray]:
     """Compare artists as sets: those who play, and with guests; also tell where one side names composers alone."""
     mains = _Shared([credit.keys for credit in left.credits], [credit.keys for credit in right.credits])
     all_left, all_right = (
@@ -277,7 +274,9 @@ def _artists(
     among_right = _Shared([credit.keys for credit in left.credits], all_right).count(rows, columns)
     among_left = _Shared(all_left, [credit.keys for credit in right.credits]).count(rows, columns)
     of_left, of_right = mains.sizes[0][rows], mains.sizes[1][columns]
-    composers = _Shared([credit.composers for credit in left.credits], [credit.composers for credit in right.credits])
+    composers = _Shared(
+        [credit.composers for credit in left.credits], [credit.composers for credit in right.credits]
+    )
     composing_left, composing_right = composers.sizes[0][rows], composers.sizes[1][columns]
     # both name the composer, and each names other players
     only_composers = (both > 0) & (both == composers.count(rows, columns))
@@ -353,13 +352,15 @@ def _numbers(left: Records, right: Records, rows: Int64Array, columns: Int64Arra
     facts = [[title.facts for title in records.titles] for records in (left, right)]
     names = _Shared(*([frozenset(of) for of in side] for side in facts)).count(rows, columns)
     same = _Shared(*([frozenset(of.items()) for of in side] for side in facts)).count(rows, columns)
-    counted = [[frozenset(each for each in of.items() if each[0] not in _ALSO_WORDS) for of in side] for side in facts]
+    counted = [
+        [frozenset(each for each in of.items() if each[0] not in _ALSO_WORDS) for of in side] for side in facts
+    ]
     agreeing = _Shared(*counted).count(rows, columns)
-    # what one says alone counts for songs only: of works catalogues say more or less
+    # what one says alone counts where one is a song: of works catalogues say more or less
     telling = [[frozenset(of.keys() & _TELLING) for of in side] for side in facts]
     shared = _Shared(*telling)
     said_by_one = (shared.sizes[0][rows] + shared.sizes[1][columns] > 2 * shared.count(rows, columns)) & ~(
-        left.is_work[rows] | right.is_work[columns]
+        left.is_work[rows] & right.is_work[columns]
     )
     levels = _first_of(
         "numbers",
@@ -378,7 +379,7 @@ def _numbers(left: Records, right: Records, rows: Int64Array, columns: Int64Arra
 #: Facts that are compared as words of the title or as the version, too: that they agree counts once.
 _ALSO_WORDS = frozenset({"number", "take"})
 #: Facts that a catalogue leaves out of a title seldom.
-_TELLING = frozenset({"part", "volume", "chapter", "number"})
+_TELLING = frozenset({"part", "volume", "chapter", "number", *FORMS})
 
 
 def _movements(left: Records, right: Records, rows: Int64Array, columns: Int64Array) -> Levels:
@@ -506,7 +507,10 @@ def _begins(a: Objects, b: Objects) -> BoolArray:
 
 def _differ_by_a_letter(a: Objects, b: Objects) -> BoolArray:
     """Tell of which pairs each has a word of one letter that the other has not, as plan A and plan B."""
-    letters = ({word for word in {*one.split()} ^ {*other.split()} if len(word) == 1} for one, other in zip(a, b, strict=True))
+    letters = (
+        {word for word in {*one.split()} ^ {*other.split()} if len(word) == 1}
+        for one, other in zip(a, b, strict=True)
+    )
     return np.fromiter((len(of) > 1 for of in letters), bool, len(a))
 
 

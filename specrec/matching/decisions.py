@@ -106,9 +106,7 @@ def decide(
     rules = np.select(
         [said >= 0, same_isrc, equal_names], [Rule.MANUAL, Rule.ISRC, Rule.EQUAL_NAMES], Rule.SCORE
     ).astype(np.int8)
-    decisions = np.select(
-        [scores >= thresholds.match, scores >= thresholds.review], [0, 1], 2
-    ).astype(np.int8)
+    decisions = np.select([scores >= thresholds.match, scores >= thresholds.review], [0, 1], 2).astype(np.int8)
     decisions[same_isrc] = 0
     close = (decisions == 0) & (gaps < thresholds.gap) & ~same_isrc
     decisions[said >= 0] = said[said >= 0]

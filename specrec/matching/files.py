@@ -45,7 +45,9 @@ def parse_columns(text: str) -> dict[str, str]:
     for pair in filter(None, (part.strip() for part in text.split(","))):
         ours, equals, theirs = (part.strip() for part in pair.partition("="))
         if not equals or not theirs:
-            raise SpecrecError(f"columns are written as OURS=THEIRS,OURS=THEIRS, such as track_id=id, and not {pair!r}")
+            raise SpecrecError(
+                f"columns are written as OURS=THEIRS,OURS=THEIRS, such as track_id=id, and not {pair!r}"
+            )
         if ours not in COLUMNS:
             raise SpecrecError(f"there is no column {ours!r} to match by; there are: {', '.join(COLUMNS)}")
         if ours in found:
@@ -87,7 +89,9 @@ def read_catalogue(path: Path, columns: Mapping[str, str], encoding: str | None 
     if not ids:
         raise CatalogueError(f"{path} has no rows")
     if missing := sum(not name for name in ids):
-        raise CatalogueError(f"{missing} rows of {path} have no {columns.get('track_id', 'track_id')}: each needs one")
+        raise CatalogueError(
+            f"{missing} rows of {path} have no {columns.get('track_id', 'track_id')}: each needs one"
+        )
     name, times = Counter(ids).most_common(1)[0]
     if times > 1:
         raise CatalogueError(f"{path} has {times} rows of the id {name!r}: ids must be unique")
@@ -157,7 +161,9 @@ def read_decisions(path: Path) -> dict[tuple[str, str], str]:
     """
     table = read_table(path, {name: name for name in _DECISION_COLUMNS}, only=())
     found: dict[tuple[str, str], str] = {}
-    for row, (left, right, said) in enumerate(zip(*(table[name].to_pylist() for name in _DECISION_COLUMNS), strict=True)):
+    for row, (left, right, said) in enumerate(
+        zip(*(table[name].to_pylist() for name in _DECISION_COLUMNS), strict=True)
+    ):
         decision = (said or "").strip().lower()
         if not left or not right or decision not in DECISIONS:
             raise SpecrecError(

@@ -7,7 +7,9 @@ import unicodedata
 from collections import defaultdict
 
 #: Latin letters that Unicode does not take apart into a letter and a mark.
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"})
+_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"}
+)
 _MARKS_ON_LATIN = re.compile(r"([a-z])[\u0300-\u036f]+")
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘`´ʼ′＇", "'"))
 _DROPPED_G = re.compile(r"\b([^\W\d_]{2,}in)'(?!\w)")

@@ -121,7 +121,9 @@ def rows_of(matching: Matching) -> pa.Table:
     """
     rows, columns, decided = matching.rows, matching.columns, matching.decided
     is_manual = decided.rules == Rule.MANUAL
-    order = np.lexsort((columns, -matching.scored.scores, is_manual & (decided.decisions == 2), decided.decisions, rows))
+    order = np.lexsort(
+        (columns, -matching.scored.scores, is_manual & (decided.decisions == 2), decided.decisions, rows)
+    )
     first = np.r_[True, rows[order][1:] != rows[order][:-1]] if len(order) else np.zeros(0, bool)
     shown = order[first | is_manual[order]]
     left_ids = np.array(matching.left.ids, object)
@@ -147,6 +149,76 @@ def rows_of(matching: Matching) -> pa.Table:
     ]
     lists.sort(key=lambda row: (str(row["left_id"]), str(row["right_id"] or "")))
     return pa.Table.from_pylist(lists, schema=SCHEMA)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a comparison found in a pair, what that counts in bits, and why."""
+
+    comparison: str
+    level: str
+    weight: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A right record that a left one was compared with.
+
+    Attributes
+    ----------
+    right_id : str
+    decision, why : str
+        What was decided, and by which rule.
+    score : float
+        Bits, the sum of the parts.
+    gap : float or None
+        Bits to the best other pair of either record; None: there is no other.
+    parts : tuple of Part
+    """
+
+    right_id: str
+    decision: str
+    why: str
+    score: float
+    gap: float | None
+    parts: tuple[Part, ...]
+
+
+def explained(matching: Matching, left_id: str) -> list[Candidate]:
+    """Return the candidates of a left record, or of the one that it is a copy of, best first.
+
+    Examples
+    --------
+    >>> from specrec.matching.records import read_records
+    >>> records = read_records(pa.table({"track_id": ["1"], "artists": ["Ann"], "track_name": ["Intro"]}))
+    >>> [candidate] = explained(match(records, records), "1")
+    >>> candidate.score, [(part.level, part.weight) for part in candidate.parts if part.comparison == "rarity"]
+    (13.5, [('very common', -5.0)])
+    """
+    own = next((first for first, ids in matching.left_copies.items() if left_id in ids), left_id)
+    mine = np.flatnonzero(matching.rows == matching.left.ids.index(own))
+    order = mine[
+        np.lexsort((matching.columns[mine], -matching.scored.scores[mine], matching.decided.decisions[mine]))
+    ]
+    found = []
+    for pair in order.tolist():
+        gap = float(matching.decided.gaps[pair])
+        levels = {name: COMPARISONS[name][int(of[pair])] for name, of in matching.scored.levels.items()}
+        found.append(
+            Candidate(
+                matching.right.ids[int(matching.columns[pair])],
+                DECISIONS[int(matching.decided.decisions[pair])],
+                RULES[Rule(int(matching.decided.rules[pair]))][1],
+                float(matching.scored.scores[pair]),
+                None if np.isnan(gap) else gap,
+                tuple(
+                    Part(name, level.name, float(matching.scored.weights[name][pair]), level.why)
+                    for name, level in levels.items()
+                ),
+            )
+        )
+    return found
 
 
 def matches_of(matching: Matching) -> list[tuple[str, str]]:
@@ -205,7 +277,9 @@ def _places(manual: Manual, left: Records, right: Records) -> dict[tuple[int, in
     """Return what a person decided by the places of the records; of ids that there are not, nothing."""
     lefts, rights = ({name: place for place, name in enumerate(records.ids)} for records in (left, right))
     return {
-        (lefts[one], rights[other]): said for (one, other), said in manual.items() if one in lefts and other in rights
+        (lefts[one], rights[other]): said
+        for (one, other), said in manual.items()
+        if one in lefts and other in rights
     }
 
 

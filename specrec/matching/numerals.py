@@ -25,6 +25,8 @@ _FORMS = {
     "mass": "mass|messe", "fugue": "fugue|fuge", "overture": "overture|ouverture", "rhapsody": "rhapsody",
     "fantasy": "fantasy|fantasia|fantasie", "mazurka": "mazurka", "ballade": "ballade", "scherzo": "scherzo", "impromptu": "impromptu",
 }  # fmt: skip
+#: The forms of which works are numbered, as facts are called.
+FORMS = tuple(_FORMS)
 _FORM_OF = {spelling: form for form, spellings in _FORMS.items() for spelling in spellings.split("|")}
 _FORM = re.compile(rf"\b(?:{'|'.join(_FORM_OF)})\b")
 #: Systems in which composers' works are numbered. Single letters are taken for one with a full stop or two digits.
@@ -78,7 +80,9 @@ _TEMPI = {
     for spelling in spellings.split()
 }  # fmt: skip
 #: Of these alone a movement is not called.
-_MANNERS = frozenset("molto assai con moto brio poco ma non troppo tres assez vivo trio theme chorus e sempre pianissimo".split())
+_MANNERS = frozenset(
+    "molto assai con moto brio poco ma non troppo tres assez vivo trio theme chorus e sempre pianissimo".split()
+)
 
 
 def facts_of(title: str) -> tuple[dict[str, str], str]:

@@ -17,8 +17,7 @@ from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.matching.artists import Credit, read_credit
 from specrec.matching.folding import fold, key_of
 from specrec.matching.numerals import without_movement
-from specrec.matching.titles import Title, read_title
-from specrec.matching.versions import kinds_of_album
+from specrec.matching.titles import Title, kinds_of_album, read_title
 
 #: The columns that a record may have, by the names that a catalogue's columns have in `tracks`; the others are ignored.
 COLUMNS = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from specrec.matching.folding import fold, plain
 from specrec.matching.numerals import facts_of, is_work, movement_name
-from specrec.matching.versions import NO_VERSION, Version, read_version
+from specrec.matching.versions import NO_VERSION, OTHER_RECORDING, Kind, Version, read_version
 
 _BRACKETS = re.compile(r"[(\[{【〔]([^()\[\]{}【】〔〕]*)(?:[)\]}】〕]|$)")
 _DASH = re.compile(r"\s+[-–—]+\s+|\s+[–—]+|[–—]+\s+|\s+//\s+|\s+\|\s+")
@@ -15,6 +15,10 @@ _GUEST = re.compile(r"^(?:feat|ft|featuring)\b\.?:?\s*|^(?:with|w/)\s+")
 #: Guests without brackets go on up to the next bracket or dash.
 _OPEN_GUEST = re.compile(r"\s+(?:feat|ft|featuring)\b\.?:?\s+(.+?)(?=\s[-–—]\s|[(\[]|$)")
 _OPEN_VERSION = re.compile(r"(?<=\S)\s+(live (?:at|from) .+|(?:\w+ )?remix|radio edit|\d{4} remaster(?:ed)?)$")
+#: Albums that are named as a version is.
+_OF_ALL = re.compile(
+    r"^(?:live(?: at| from| in| on|$)|unplugged|karaoke|remixes|instrumentals?$|acoustic$|ao vivo|en vivo)"
+)
 #: Titles that name a place on an album, and no piece of music.
 _GENERIC = frozenset(
     "intro outro introduction interlude skit prelude prologue epilogue untitled track unknown theme maintitle opening "
@@ -93,6 +97,20 @@ def read_title(title: str) -> Title:
         facts["take"] = str(version.take)
     base = fold(facts_of(base)[1]) if base else folded
     return Title(base or folded, folded, version, facts, movement_name(folded), guests)
+
+
+def kinds_of_album(album: str) -> Kind:
+    """Return the kinds of recordings that the name of an album says of all that is on it.
+
+    Examples
+    --------
+    >>> kinds_of_album("Live at the Old Mill"), kinds_of_album("Hits (Karaoke)"), kinds_of_album("Live and Learn")
+    (<Kind.LIVE: 1>, <Kind.KARAOKE: 8>, <Kind: 0>)
+    """
+    kinds = read_title(album).version.kinds
+    if _OF_ALL.search(plain(album)) and (version := read_version(album)):
+        kinds |= version.kinds
+    return kinds & OTHER_RECORDING
 
 
 def _named(text: str, with_subtitles: bool) -> tuple[str, Version, tuple[str, ...]]:

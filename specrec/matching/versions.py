@@ -97,7 +97,9 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
 _NAME = re.compile("|".join(rf"(?P<k{place}>(?<!\w)(?:{names})(?!\w))" for place, (_, names) in enumerate(_NAMES)))
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 #: What makes a mix another one, though nobody is named.
-_NEW_MIX = re.compile(r"\b(?:re ?mix(?:es|ed)?|rmx|re ?work(?:ed)?|bootleg|mash ?up|flip|vip|re ?fix|dub|re ?edit)\b")
+_NEW_MIX = re.compile(
+    r"\b(?:re ?mix(?:es|ed)?|rmx|re ?work(?:ed)?|bootleg|mash ?up|flip|vip|re ?fix|dub|re ?edit)\b"
+)
 _TAKE = re.compile(r"\btakes? (\d+)")
 #: Words that say nothing of whose a remix is, or where a concert was.
 _SAYS_NOTHING = frozenset(
@@ -181,18 +183,6 @@ def read_version(part: str, in_brackets: bool = True) -> Version | None:
     by = " ".join(sorted(set(rest_words))) if kinds & (Kind.REMIX | Kind.LIVE) else ""
     take = _TAKE.search(folded)
     return Version(kinds, by, int(years[-1]) if years else 0, int(take[1]) if take else 0)
-
-
-def kinds_of_album(album: str) -> Kind:
-    """Return the kinds that the name of an album says of all that is on it.
-
-    Examples
-    --------
-    >>> kinds_of_album("Live at the Old Mill"), kinds_of_album("Karaoke Hits"), kinds_of_album("Long Live Us All")
-    (<Kind.LIVE: 1>, <Kind.KARAOKE: 8>, <Kind: 0>)
-    """
-    version = read_version(album)
-    return version.kinds & OTHER_RECORDING if version else Kind(0)
 
 
 def _first_word_end(folded: str, years: list[str]) -> int:

@@ -181,22 +181,29 @@ def decided(matching: Matching, weights: Weights, thresholds: Thresholds) -> lis
     return matches_of(replace(matching, scored=scored, decided=said))
 
 
-def at_precision(matching: Matching, truth: frozenset[Pair], kind: str) -> dict[str, Any]:
-    """Choose thresholds on each half, and state on the other what they give; one kind of weights."""
-    both, chosen = Quality(0, 0, 0), []
+def at_precision(matchings: dict[str, Matching], truth: frozenset[Pair], kind: str) -> dict[str, Any]:
+    """Choose thresholds on each half, with strangers on either side, and state what they give on the other half."""
+    both, chosen = {side: Quality(0, 0, 0) for side in matchings}, []
     for half in (0, 1):
-        weights = weights_of(matching, truth, kind, half)
         found = {
-            at: decided(matching, weights, Thresholds(match=at[0], review=at[0], gap=at[1]))
+            side: {
+                at: decided(matching, weights, Thresholds(match=at[0], review=at[0], gap=at[1]))
+                for weights in [weights_of(matching, truth, kind, half)]
+                for at in product(MATCH_AT, GAPS)
+            }
+            for side, matching in matchings.items()
+        }
+        of_half = {
+            at: sum((quality(pairs[at], truth, half) for pairs in found.values()), Quality(0, 0, 0))
             for at in product(MATCH_AT, GAPS)
         }
-        of_half = {at: quality(pairs, truth, half) for at, pairs in found.items()}
         precise = [at for at, of in of_half.items() if of.precision >= PRECISION and of.found]
         precise = precise or [max(of_half, key=lambda at: (of_half[at].precision, of_half[at].recall))]
         best = max(precise, key=lambda at: (of_half[at].recall, of_half[at].precision, at))
-        both += quality(found[best], truth, 1 - half)
-        chosen.append({"match": best[0], "gap": best[1]} | quality(found[best], truth, 1 - half).told())
-    return both.told() | {"halves": chosen}
+        for side, pairs in found.items():
+            both[side] += quality(pairs[best], truth, 1 - half)
+        chosen.append({"chosen_on_half": half, "match": best[0], "gap": best[1]} | of_half[best].told())
+    return {side: of.told() for side, of in both.items()} | {"thresholds": chosen}
 
 
 def weights_of(matching: Matching, truth: frozenset[Pair], kind: str, half: int) -> Weights:
@@ -317,7 +324,9 @@ def _one_title(
     rows, columns = _drawn(found, wanted, rng)
     more = wanted - len(rows)
     given, by = (rng.integers(0, len(records), 2 * more) for _ in range(2))
-    apart = np.array([not records.credits[a].keys & records.credits[b].keys for a, b in zip(given, by, strict=True)])
+    apart = np.array(
+        [not records.credits[a].keys & records.credits[b].keys for a, b in zip(given, by, strict=True)]
+    )
     given, by = given[apart][:more], by[apart][:more]
     unknown = pa.table({name: [""] * len(given) for name in ("track_id", "artists", "track_name")})
     nothing = read_records(unknown)
@@ -411,18 +420,12 @@ def main(folder: Path, catalogue: Path, out: Path) -> None:
         "pairs": len(truth), "strangers": tracks.num_rows, "namesakes": int((~strange).sum()),
     }  # fmt: skip
     for among, strangers in (("all", tracks), ("without_namesakes", tracks.filter(strange))):
-        results[among] = {
-            side: _measured(
-                with_strangers(left, strangers) if side == "left" else left,
-                with_strangers(right, strangers) if side == "right" else right,
-                truth,
-            )
-            for side in ("left", "right")
-        }
-        worse = min(results[among].values(), key=lambda of: of["default"]["recall"])
+        print(f"strangers: {among}")
+        results[among] = measured(left, right, strangers, truth)
+        worse = min((results[among]["default"][side] for side in ("left", "right")), key=lambda of: of["recall"])
         key = "recall_at_985" if among == "all" else "recall_at_985_without_namesakes"
-        results[key] = worse["default"]["recall"]
-        print(f"{key}: {results[key]} at a precision of {worse['default']['precision']}")
+        results[key], results[key.replace("recall_at", "precision_at")] = worse["recall"], worse["precision"]
+        print(f"{key}: {worse['recall']} at a precision of {worse['precision']}")
     results["different_recordings"] = false_merges(tracks, Thresholds())
     results["false_merge_rate"] = results["different_recordings"]["false_merge_rate"]
     print(f"false_merge_rate: {results['false_merge_rate']}")
@@ -431,28 +434,34 @@ def main(folder: Path, catalogue: Path, out: Path) -> None:
     write(results, out)
 
 
-def _measured(left: pa.Table, right: pa.Table, truth: frozenset[Pair]) -> dict[str, Any]:
-    began = time.perf_counter()
-    matching = match(read_records(left), read_records(right))
-    seconds = time.perf_counter() - began
-    reached = frozenset(ids_of(matching)) | {
-        (copy, other) for one, other in ids_of(matching) for copy in matching.left_copies.get(one, ())
+def measured(left: pa.Table, right: pa.Table, strangers: pa.Table, truth: frozenset[Pair]) -> dict[str, Any]:
+    """Measure specrec, with strangers on the left and then on the right, and the seed's methods beside it."""
+    sides = {"left": (with_strangers(left, strangers), right), "right": (left, with_strangers(right, strangers))}
+    matchings, seconds = {}, {}
+    for side, tables in sides.items():
+        began = time.perf_counter()
+        matchings[side] = match(*map(read_records, tables))
+        seconds[side] = round(time.perf_counter() - began, 2)
+    found: dict[str, Any] = {kind: at_precision(matchings, truth, kind) for kind in ("default", "em", "counted")}
+    found["as_shipped"] = {side: quality(matches_of(of), truth).told() for side, of in matchings.items()}
+    found["seed_exact_merge"] = {side: quality(exact_merge(*of), truth).told() for side, of in sides.items()}
+    found["seed_fuzzy_merge"] = {side: quality(fuzzy_merge(*of), truth).told() for side, of in sides.items()}
+    for kind, of in found.items():
+        told = (f"{side} P {of[side]['precision']:.4f} R {of[side]['recall']:.4f}" for side in sides)
+        print(f"  {kind}: " + ", ".join(told))
+    found["blocking"] = {side: blocked(of, truth) for side, of in matchings.items()}
+    return found | {"seconds": seconds}
+
+
+def blocked(matching: Matching, truth: frozenset[Pair]) -> dict[str, Any]:
+    """Return how many pairs were compared, and which share of the true ones was among them."""
+    pairs = ids_of(matching)
+    reached = {(copy, other) for one, other in pairs for copy in (one, *matching.left_copies.get(one, ()))}
+    return {
+        "candidates": len(pairs),
+        "true_pairs_reached": round(len(truth & reached) / len(truth), 4),
+        "kinds": [vars(counted) for counted in matching.counted],
     }
-    found = {kind: at_precision(matching, truth, kind) for kind in ("default", "em", "counted")}
-    found |= {
-        "as_shipped": quality(matches_of(matching), truth).told(),
-        "seed_exact_merge": quality(exact_merge(left, right), truth).told(),
-        "seed_fuzzy_merge": quality(fuzzy_merge(left, right), truth).told(),
-        "blocking": {
-            "candidates": len(matching.rows),
-            "true_pairs_reached": round(len(truth & reached) / len(truth), 4),
-            "kinds": [vars(counted) for counted in matching.counted],
-        },
-        "seconds": round(seconds, 2),
-    }
-    for kind in ("default", "em", "counted", "as_shipped", "seed_exact_merge", "seed_fuzzy_merge"):
-        print(f"  {kind}: " + ", ".join(f"{name} {value}" for name, value in found[kind].items() if name != "halves"))
-    return found
 
 
 if __name__ == "__main__":
