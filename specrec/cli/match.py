@@ -13,6 +13,8 @@ from specrec.errors import SpecrecError
 from specrec.terminal import console, table, words
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from specrec.matching.blocking import Counted
     from specrec.matching.match import Candidate
 
@@ -50,12 +52,12 @@ def match(
 ) -> None:
     """Find which records of two catalogues name the same recording, and say why.
 
-    Columns of ours are track_id, artists, track_name, and, if the file has them, album_name, duration_ms, year, isrc.
-    A pair is a match, none, or for review; what is for review is never merged.
+    Columns of ours are track_id, artists, track_name, and, if the file has them, album_name, duration_ms, year and
+    isrc. A pair is a match, none, or for review; what is for review is never merged.
 
     \b
     Examples:
-      specrec match --left a.csv --right b.csv --left-columns track_id=id,artists=artist,track_name=title --out m.csv
+      specrec match --left a.csv --right b.csv --left-columns track_id=id,track_name=title --out m.csv
       specrec match --left a.csv --right b.csv --decisions decided.csv --out m.csv
       specrec match --left a.csv --right b.csv --explain 4711
     """  # noqa: D301
@@ -88,20 +90,28 @@ def match(
         tell(f"{gone} of the {len(manual)} decisions in {decisions} are of records that are not there")
     if explain is not None and explain not in known[0]:
         raise SpecrecError(f"{left} has no record {explain!r}")
-    records = [read_records(found) for found in tables]
-    matching = match_records(*records, manual, thresholds, tell=say_counted if out else None)
+    matching = match_records(
+        read_records(tables[0]),
+        read_records(tables[1]),
+        manual,
+        thresholds=thresholds,
+        tell=say_counted if out else None,
+    )
     if explain is not None:
-        names = [
-            dict(zip(found["track_id"].to_pylist(), zip(*(found[name].to_pylist() for name in ("artists", "track_name")),
-                                                        strict=True), strict=True))
-            for found in tables
-        ]  # fmt: skip
-        print_explained(console(), explain, explained(matching, explain), names[0], names[1])
+        print_explained(console(), explain, explained(matching, explain), *map(names_of, tables))
     if out is not None:
         found = rows_of(matching)
         write_table(found, out)
         counts = {name: found["decision"].to_pylist().count(name) for name in ("match", "review", "none")}
         say(", ".join(f"{count} {name}" for name, count in counts.items()) + f": written to {out}")
+
+
+def names_of(catalogue: pa.Table) -> dict[str, str]:
+    """Return the artists and title of each record, as the catalogue writes them, by its id."""
+    ids, artists, titles = (catalogue[name].to_pylist() for name in ("track_id", "artists", "track_name"))
+    return {
+        each: f"{credit or ''}: {title or ''}" for each, credit, title in zip(ids, artists, titles, strict=True)
+    }
 
 
 def say_counted(counted: tuple[Counted, ...]) -> None:
@@ -115,19 +125,17 @@ def print_explained(
     screen: Console,
     left_id: str,
     candidates: list[Candidate],
-    left_names: dict[str, tuple[str | None, str | None]],
-    right_names: dict[str, tuple[str | None, str | None]],
+    left_names: dict[str, str],
+    right_names: dict[str, str],
 ) -> None:
     """Print the best candidates of a record, each with what every comparison found and counts."""
-    artists, title = left_names[left_id]
-    screen.print(words((left_id, "bold"), f"  {artists or ''}: {title or ''}"))
+    screen.print(words((left_id, "bold"), f"  {left_names[left_id]}"))
     if not candidates:
         screen.print("Nothing is like it.")
     for candidate in candidates[:EXPLAINED]:
-        artists, title = right_names[candidate.right_id]
         gap = "" if candidate.gap is None else f", {candidate.gap:+g} to the next best"
         screen.print()
-        screen.print(words((candidate.right_id, "bold"), f"  {artists or ''}: {title or ''}"))
+        screen.print(words((candidate.right_id, "bold"), f"  {right_names[candidate.right_id]}"))
         screen.print(words(f"{candidate.decision}: {candidate.why}; {candidate.score:g} bits{gap}"))
         shown = table("comparison", "found", "bits", "because")
         for part in candidate.parts:

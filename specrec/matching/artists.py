@@ -14,34 +14,35 @@ _GUEST = re.compile(r"[\s(\[,]+(?:feat|ft|featuring)\b\.?:?\s*|[\s(\[]+(?:with|w
 #: What separates artists, surely; and what may be within the name of one.
 _SURELY = re.compile(r"\s*[;|]\s*|\s+(?:vs\.?|versus|x|×|presents|pres\.)\s+|\s+/\s+|\0")
 _MAYBE = re.compile(r"\s*(?:,\s*(?:and\s+|&\s*)?|\s&\s|\s\+\s|\s+and\s+)\s*")
+#: What stands for artists who are not named, as keys.
 _VARIOUS = frozenset(
-    "variousartists various variosartistas varios verschiedeneinterpreten va unknownartist unknown artistesdivers "
-    "diverse soundtrack originalcast".split()
+    (
+        "variousartists", "various", "variosartistas", "varios", "verschiedeneinterpreten", "va", "unknownartist",
+        "unknown", "artistesdivers", "diverse", "soundtrack", "originalcast",
+    )
+)  # fmt: skip
+#: Composers whose works others play, by surname, each with the letters that forenames begin with: one of these on
+#: one side, and players on the other, is no contradiction. They are of the standard repertoire; whoever is not
+#: among them is an artist as any other.
+_REPERTOIRE = (
+    "albeniz:i albinoni:t bach:jcw bartok:b barber:s beethoven:l bellini:v berio:l berlioz:h bernstein:l "
+    "bizet:g boccherini:l borodin:a boulez:p brahms:j britten:b bruch:m bruckner:a busoni:f buxtehude:d "
+    "byrd:w chabrier:e charpentier:m chausson:e cherubini:l chopin:f cimarosa:d clementi:m copland:a "
+    "corelli:a couperin:fl czerny:c dallapiccola:l debussy:c delibes:l delius:f donizetti:g dowland:j "
+    "dukas:p dutilleux:h dvorak:a elgar:e enescu:g faure:g frescobaldi:g gabrieli:ag gershwin:g gesualdo:c "
+    "ginastera:a glazunov:a glinka:m gluck:c gorecki:h gounod:c grainger:p granados:e grieg:e handel:g "
+    "haendel:g haydn:jfm hindemith:p holst:g honegger:a hummel:j humperdinck:e ibert:j janacek:l "
+    "khachaturian:a kodaly:z korngold:e lalo:e lassus:o ligeti:g liszt:f lully:j lutoslawski:w machaut:g "
+    "mahler:g martinu:b mascagni:p massenet:j mendelssohn:f messiaen:o milhaud:d monteverdi:c mozart:wl "
+    "mussorgsky:m nielsen:c nyman:m offenbach:j orff:c pachelbel:j paganini:n palestrina:g pergolesi:g "
+    "piazzolla:a ponchielli:a poulenc:f praetorius:m prokofiev:s puccini:g purcell:h rachmaninoff:s "
+    "rachmaninov:s rameau:j ravel:m respighi:o rossini:g saint-saens:c sarasate:p satie:e scarlatti:ad "
+    "schnittke:a schoenberg:a schonberg:a schubert:f schumann:rc schutz:h scriabin:a shostakovich:d "
+    "sibelius:j smetana:b stamitz:cj stockhausen:k strauss:rj stravinsky:i suppe:f szymanowski:k takemitsu:t "
+    "tallis:t tarrega:f tartini:g tchaikovsky:p telemann:g tippett:m varese:e verdi:g vieuxtemps:h "
+    "villa-lobos:h vivaldi:a wagner:r weber:c wieniawski:h xenakis:i ysaye:e zelenka:j"
 )
-#: Composers whose works others play, by surname, each with the letters that forenames begin with: one of these on one
-#: side, and players on the other, is no contradiction. They are of the standard repertoire; whoever is not among them
-#: is an artist as any other.
-_COMPOSERS = dict(
-    composer.split(":")
-    for composer in (
-        "albeniz:i albinoni:t bach:jcw bartok:b barber:s beethoven:l bellini:v berio:l berlioz:h bernstein:l "
-        "bizet:g boccherini:l borodin:a boulez:p brahms:j britten:b bruch:m bruckner:a busoni:f buxtehude:d "
-        "byrd:w chabrier:e charpentier:m chausson:e cherubini:l chopin:f cimarosa:d clementi:m copland:a "
-        "corelli:a couperin:fl czerny:c dallapiccola:l debussy:c delibes:l delius:f donizetti:g dowland:j "
-        "dukas:p dutilleux:h dvorak:a elgar:e enescu:g faure:g frescobaldi:g gabrieli:ag gershwin:g gesualdo:c "
-        "ginastera:a glazunov:a glinka:m gluck:c gorecki:h gounod:c grainger:p granados:e grieg:e handel:g "
-        "haendel:g haydn:jfm hindemith:p holst:g honegger:a hummel:j humperdinck:e ibert:j janacek:l "
-        "khachaturian:a kodaly:z korngold:e lalo:e lassus:o ligeti:g liszt:f lully:j lutoslawski:w machaut:g "
-        "mahler:g martinu:b mascagni:p massenet:j mendelssohn:f messiaen:o milhaud:d monteverdi:c mozart:wl "
-        "mussorgsky:m nielsen:c nyman:m offenbach:j orff:c pachelbel:j paganini:n palestrina:g pergolesi:g "
-        "piazzolla:a ponchielli:a poulenc:f praetorius:m prokofiev:s puccini:g purcell:h rachmaninoff:s "
-        "rachmaninov:s rameau:j ravel:m respighi:o rossini:g saint-saens:c sarasate:p satie:e scarlatti:ad "
-        "schnittke:a schoenberg:a schonberg:a schubert:f schumann:rc schutz:h scriabin:a shostakovich:d "
-        "sibelius:j smetana:b stamitz:cj stockhausen:k strauss:rj stravinsky:i suppe:f szymanowski:k takemitsu:t "
-        "tallis:t tarrega:f tartini:g tchaikovsky:p telemann:g tippett:m varese:e verdi:g vieuxtemps:h "
-        "villa-lobos:h vivaldi:a wagner:r weber:c wieniawski:h xenakis:i ysaye:e zelenka:j"
-    ).split()
-)
+_COMPOSERS = dict(composer.split(":") for composer in _REPERTOIRE.split())
 #: Composers whose surnames many others have.
 _BY_FULL_NAME = frozenset(
     (
@@ -52,8 +53,11 @@ _BY_FULL_NAME = frozenset(
 )  # fmt: skip
 #: Words by which ensembles are told, which are often named after a composer.
 _ENSEMBLES = frozenset(
-    "orchestra orchester quartet quartett trio ensemble choir chor consort collegium the".split()
-)
+    (
+        "orchestra", "orchester", "quartet", "quartett", "trio", "ensemble", "choir", "chor", "consort",
+        "collegium", "the",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def names_of(text: str) -> list[str]:
 
 
 def is_composer(name: str) -> bool:
-    """Tell whether a folded name is that of a composer of the standard repertoire, by the surname and how the forename begins.
+    """Tell whether a folded name is that of a composer of the repertoire, by surname and how the forename begins.
 
     Examples
     --------

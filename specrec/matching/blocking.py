@@ -1,8 +1,9 @@
 """Blocking: which pairs are compared at all. Records meet in blocks, and a block is all records that share a key.
 
-Keys of several kinds are made of each record alone, so that Spark can join on them. What one kind misses another
-finds: an artist's tracks meet by the artist's name; a work whose composer is named by one catalogue and whose players
-by the other, by its rarest words and its number; and what is misspelled anywhere, by its trigrams.
+Keys of several kinds are made of each record alone, so that Spark can join on them. What one kind misses
+another finds: an artist's tracks meet by the artist's name; a work whose composer is named by one catalogue and
+whose players by the other, by its rarest words and its number; and what is misspelled anywhere, by its
+trigrams.
 """
 
 from __future__ import annotations

@@ -92,9 +92,9 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
     ),
     "rarity": (
         Level("rare", 1.5, "the title is of this artist alone, and of several words"),
-        Level("usual", 0, "neither rare nor common, or the titles differ, which says nothing of how common they are"),
+        Level("usual", 0, "neither rare nor common, or the titles differ, and so share nothing that could be rare"),
         Level("common", -1.5, "several artists have the title"),
-        Level("very common", -5, "one in some hundred records has it, or it names a place on an album, as `Intro` does"),
+        Level("very common", -5, "many artists have it, or it names a place on an album, as `Intro` does"),
     ),
     "length": (
         Level("within 2 s", 3, "one in ten pairs of songs is so near"),
@@ -213,7 +213,7 @@ def compare(
         "version": _versions(left, right, rows, columns, one_composed),
         "numbers": numbers,
         "movement": _movements(left, right, rows, columns),
-        "rarity": _rarity(left, right, rows, columns, frequencies, title),
+        "rarity": _rarity(left, right, rows, columns, frequencies=frequencies, title=title),
         "length": _lengths(left.seconds[rows], right.seconds[columns]),
         "album": _albums(left.albums[rows], right.albums[columns]),
         "year": _years(left.years[rows], right.years[columns]),
@@ -398,7 +398,13 @@ def _movements(left: Records, right: Records, rows: Int64Array, columns: Int64Ar
 
 
 def _rarity(
-    left: Records, right: Records, rows: Int64Array, columns: Int64Array, frequencies: Frequencies, title: Levels
+    left: Records,
+    right: Records,
+    rows: Int64Array,
+    columns: Int64Array,
+    *,
+    frequencies: Frequencies,
+    title: Levels,
 ) -> Levels:
     """Tell how common the title is that a pair shares: by how many artists have it."""
     a, b = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -101,7 +100,7 @@ def read_catalogue(path: Path, columns: Mapping[str, str], encoding: str | None 
 def read_table(
     path: Path, columns: Mapping[str, str], encoding: str | None = None, only: Iterable[str] | None = tuple(COLUMNS)
 ) -> pa.Table:
-    """Read some columns of a CSV or Parquet file as strings, under our names.
+    r"""Read some columns of a CSV or Parquet file as strings, under our names.
 
     Parameters
     ----------
@@ -120,9 +119,10 @@ def read_table(
 
     Examples
     --------
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "songs.csv")
-    ...     _ = path.write_text("id,Title\\n1,River\\n")
+    ...     _ = path.write_text("id,Title\n1,River\n")
     ...     read_table(path, {"track_id": "id", "track_name": "title"}).to_pylist()
     [{'track_id': '1', 'track_name': 'River'}]
     """
@@ -151,7 +151,7 @@ def read_decisions(path: Path) -> dict[tuple[str, str], str]:
     Parameters
     ----------
     path : Path
-        A CSV or Parquet file with the columns `left_id`, `right_id` and `decision` (``match``, ``review``, ``none``);
+        A CSV or Parquet file with the columns `left_id`, `right_id` and `decision` (match, review, none);
         others are ignored, so that a corrected file of matches will do.
 
     Raises
@@ -176,7 +176,7 @@ def read_decisions(path: Path) -> dict[tuple[str, str], str]:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as CSV, or as Parquet if the name ends so; whoever reads meanwhile sees the old file or the new.
+    r"""Write a table as CSV, or as Parquet if the name ends so; who reads meanwhile sees the old file or the new.
 
     Parameters
     ----------
@@ -190,10 +190,11 @@ def write_table(table: pa.Table, path: Path) -> None:
 
     Examples
     --------
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     write_table(pa.table({"left_id": ["1"], "gap": [None]}), Path(folder, "m.csv"))
     ...     sorted(os.listdir(folder)), Path(folder, "m.csv").read_text()
-    (['m.csv'], '"left_id","gap"\\n"1",\\n')
+    (['m.csv'], '"left_id","gap"\n"1",\n')
     """
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:

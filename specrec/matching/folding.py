@@ -33,7 +33,7 @@ _SPELLINGS = {
 
 
 class _Kept(defaultdict[int, str]):
-    """What becomes of each character: letters, digits and their marks stay, an apostrophe goes, all else is a blank."""
+    """What becomes of a character: letters, digits and their marks stay, apostrophes go, all else is a blank."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

@@ -56,6 +56,7 @@ def match(
     left: Records,
     right: Records,
     manual: Manual | None = None,
+    *,
     thresholds: Thresholds | None = None,
     weights: Weights = WEIGHTS,
     most_pairs: int = MOST_PAIRS,
@@ -82,7 +83,8 @@ def match(
     Examples
     --------
     >>> from specrec.matching.records import read_records
-    >>> left = read_records(pa.table({"track_id": ["l1"], "artists": ["Tin Whistles"], "track_name": ["Long River"]}))
+    >>> names = {"track_id": ["l1"], "artists": ["Tin Whistles"], "track_name": ["Long River"]}
+    >>> left = read_records(pa.table(names))
     >>> right = read_records(pa.table({"track_id": ["r1", "r2"], "artists": ["The Tin Whistles"] * 2,
     ...                                "track_name": ["Long River (Live)", "Long River"]}))
     >>> rows_of(match(left, right)).select(["left_id", "right_id", "decision", "score", "rule"]).to_pylist()

@@ -1,7 +1,7 @@
-"""What titles say in numbers: part, movement, number in a catalogue of works, key. What differs in one is another piece.
+"""What titles say in numbers: part, movement, key, number of a work. What differs in one is another piece.
 
-Classical titles are told apart by little else. Two catalogues that name a symphony in the same way name its composer
-in one and its orchestra in the other; its number, key and movement are what they have in common.
+Classical titles are told apart by little else. Two catalogues that name a symphony in the same way name its
+composer in one and its orchestra in the other; its number, key and movement are what they have in common.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from specrec.matching.folding import plain
 
 _ROMAN = r"(?:x{0,3}(?:ix|iv|v?i{1,3}|v)|x{1,3})"
 _COUNT = rf"(?:\d{{1,3}}|{_ROMAN})"
-_WORDS = dict(zip("one two three four five six seven eight nine ten".split(), range(1, 11), strict=True)) | dict(
-    zip("first second third fourth fifth sixth seventh eighth ninth tenth".split(), range(1, 11), strict=True)
-)
+_CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_WORDS = {word: place for words in (_CARDINALS, _ORDINALS) for place, word in enumerate(words, start=1)}
 _WORD = "|".join(_WORDS)
 _FORMS = {
     "symphony": "symphony|symphonie|sinfonie|sinfonia|symphonies", "sonata": "sonata|sonate|sonatas",
     "concerto": "concerto|konzert|concert|concertos", "quartet": "quartet|quartett|quatuor", "trio": "trio",
     "quintet": "quintet|quintett", "suite": "suite", "prelude": "prelude|praludium|preludes",
     "etude": "etude|etudes", "nocturne": "nocturne|nocturnes", "waltz": "waltz|walzer|valse",
-    "variation": "variation|variations", "dance": "dance|dances", "partita": "partita", "cantata": "cantata|kantate",
+    "variation": "variation|variations", "dance": "dance|dances", "partita": "partita",
+    "cantata": "cantata|kantate",
     "mass": "mass|messe", "fugue": "fugue|fuge", "overture": "overture|ouverture", "rhapsody": "rhapsody",
-    "fantasy": "fantasy|fantasia|fantasie", "mazurka": "mazurka", "ballade": "ballade", "scherzo": "scherzo", "impromptu": "impromptu",
+    "fantasy": "fantasy|fantasia|fantasie", "mazurka": "mazurka", "ballade": "ballade",
+    "scherzo": "scherzo", "impromptu": "impromptu",
 }  # fmt: skip
 #: The forms of which works are numbered, as facts are called.
 FORMS = tuple(_FORMS)
@@ -65,7 +67,8 @@ _TEMPI = {
     for tempo, spellings in {
         "allegro": "allegro", "allegretto": "allegretto", "andante": "andante", "andantino": "andantino",
         "adagio": "adagio", "largo": "largo", "larghetto": "larghetto", "lento": "lento lent", "presto": "presto",
-        "prestissimo": "prestissimo", "vivace": "vivace", "vif": "vif", "grave": "grave", "moderato": "moderato modere",
+        "prestissimo": "prestissimo", "vivace": "vivace", "vif": "vif", "grave": "grave",
+        "moderato": "moderato modere",
         "minuet": "minuet menuet menuetto minuetto", "scherzo": "scherzo", "rondo": "rondo rondeau",
         "finale": "finale", "trio": "trio", "cantabile": "cantabile", "anime": "anime", "maestoso": "maestoso",
         "sostenuto": "sostenuto", "molto": "molto", "assai": "assai", "con": "con", "moto": "moto", "brio": "brio",
@@ -75,14 +78,18 @@ _TEMPI = {
         "gigue": "gigue giga", "sarabande": "sarabande sarabanda", "courante": "courante corrente",
         "allemande": "allemande allemanda", "gavotte": "gavotte", "bourree": "bourree", "intermezzo": "intermezzo",
         "siciliano": "siciliano siciliana", "pizzicato": "pizzicato", "recitative": "recitative recitativo",
-        "pianissimo": "pianissimo", "sempre": "sempre", "e": "e", "aria": "aria", "chorus": "chorus coro", "theme": "theme tema",
+        "pianissimo": "pianissimo", "sempre": "sempre", "e": "e", "aria": "aria", "chorus": "chorus coro",
+        "theme": "theme tema",
     }.items()
     for spelling in spellings.split()
 }  # fmt: skip
 #: Of these alone a movement is not called.
 _MANNERS = frozenset(
-    "molto assai con moto brio poco ma non troppo tres assez vivo trio theme chorus e sempre pianissimo".split()
-)
+    (
+        "molto", "assai", "con", "moto", "brio", "poco", "ma", "non", "troppo", "tres", "assez", "vivo",
+        "trio", "theme", "chorus", "e", "sempre", "pianissimo",
+    )
+)  # fmt: skip
 
 
 def facts_of(title: str) -> tuple[dict[str, str], str]:

@@ -19,7 +19,7 @@ from specrec.matching.folding import fold, key_of
 from specrec.matching.numerals import without_movement
 from specrec.matching.titles import Title, kinds_of_album, read_title
 
-#: The columns that a record may have, by the names that a catalogue's columns have in `tracks`; the others are ignored.
+#: The columns that a record may have, by the names that a catalogue's columns have in `tracks`.
 COLUMNS = {
     "track_id": "its own id",
     "artists": "its artists",
@@ -72,9 +72,16 @@ class Records:
     def take(self, which: Sequence[int] | Int64Array) -> Records:
         """Return some of them."""
         at = np.asarray(which, np.int64)
+        places = at.tolist()
         return Records(
-            *(tuple(values[place] for place in at.tolist()) for values in (self.ids, self.titles, self.credits)),
-            *(values[at] for values in (self.albums, self.album_kinds, self.seconds, self.years, self.isrcs)),
+            ids=tuple(self.ids[place] for place in places),
+            titles=tuple(self.titles[place] for place in places),
+            credits=tuple(self.credits[place] for place in places),
+            albums=self.albums[at],
+            album_kinds=self.album_kinds[at],
+            seconds=self.seconds[at],
+            years=self.years[at],
+            isrcs=self.isrcs[at],
         )
 
     @cached_property
@@ -146,8 +153,8 @@ class Records:
     def likeness(self) -> tuple[tuple[Any, ...], ...]:
         """All that is compared of each record: those for whom this is equal are told apart by nothing."""
         return tuple(
-            (title.full, title.base, title.version, tuple(sorted(title.facts.items())), credit.keys, credit.guest_keys,
-             album, -1.0 if np.isnan(seconds) else seconds, year, isrc)
+            (title.full, title.base, title.version, tuple(sorted(title.facts.items())), credit.keys,
+             credit.guest_keys, album, -1.0 if np.isnan(seconds) else seconds, year, isrc)
             for title, credit, album, seconds, year, isrc in zip(
                 self.titles, self.credits, self.albums, self.seconds.tolist(), self.years.tolist(), self.isrcs,
                 strict=True,
@@ -187,7 +194,8 @@ def read_records(table: pa.Table) -> Records:
 
     Examples
     --------
-    >>> records = read_records(pa.table({"track_id": ["1"], "artists": ["Ann"], "track_name": ["River (feat. Bob)"]}))
+    >>> names = {"track_id": ["1"], "artists": ["Ann"], "track_name": ["River (feat. Bob)"]}
+    >>> records = read_records(pa.table(names))
     >>> records.titles[0].base, records.credits[0].guests, records.seconds
     ('river', ('bob',), array([nan]))
     """
@@ -202,7 +210,10 @@ def read_records(table: pa.Table) -> Records:
     return Records(
         tuple(texts["track_id"]),
         titles,
-        tuple(read_credit(artists).with_guests(title.guests) for artists, title in zip(texts["artists"], titles, strict=True)),
+        tuple(
+            read_credit(artists).with_guests(title.guests)
+            for artists, title in zip(texts["artists"], titles, strict=True)
+        ),
         _objects(map(fold, texts["album_name"])),
         np.array([int(kinds_of_album(album)) for album in texts["album_name"]], np.int64),
         np.array([_seconds(text) for text in texts["duration_ms"]], np.float64),
@@ -216,8 +227,8 @@ def count(*catalogues: Records) -> Frequencies:
 
     Examples
     --------
-    >>> table = pa.table({"track_id": ["1", "2"], "artists": ["Ann", "Bob"], "track_name": ["Intro", "Intro (Live)"]})
-    >>> counted = count(read_records(table))
+    >>> names = {"track_id": ["1", "2"], "artists": ["Ann", "Bob"], "track_name": ["Intro", "Intro (Live)"]}
+    >>> counted = count(read_records(pa.table(names)))
     >>> counted.records, counted.titles, counted.words
     (2, {'intro': 2}, {'intro': 2})
     """
@@ -245,8 +256,8 @@ def copies(records: Records, apart: Iterable[str] = ()) -> Int64Array:
 
     Examples
     --------
-    >>> table = pa.table({"track_id": ["b", "a", "c"], "artists": ["Ann"] * 3, "track_name": ["River", "river", "Sea"]})
-    >>> copies(read_records(table)).tolist()
+    >>> names = {"track_id": ["b", "a", "c"], "artists": ["Ann"] * 3, "track_name": ["River", "river", "Sea"]}
+    >>> copies(read_records(pa.table(names))).tolist()
     [1, 1, 2]
     """
     alone = set(apart)

@@ -21,10 +21,13 @@ _OF_ALL = re.compile(
 )
 #: Titles that name a place on an album, and no piece of music.
 _GENERIC = frozenset(
-    "intro outro introduction interlude skit prelude prologue epilogue untitled track unknown theme maintitle opening "
-    "ending finale overture credits endcredits bonus bonustrack hiddentrack silence instrumental jingle conclusion "
-    "commentary dialogue monologue segue".split()
-)
+    (
+        "intro", "outro", "introduction", "interlude", "skit", "prelude", "prologue", "epilogue",
+        "untitled", "track", "unknown", "theme", "maintitle", "opening", "ending", "finale", "overture",
+        "credits", "endcredits", "bonus", "bonustrack", "hiddentrack", "silence", "instrumental", "jingle",
+        "conclusion", "commentary", "dialogue", "monologue", "segue",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Kind(IntFlag):
     ISSUE = auto()
 
 
+NOTHING = Kind(0)
 #: Kinds of which one side's silence says that it is another recording.
 OTHER_RECORDING = Kind.EXTENDED - 1
 #: Kinds that name another cut or performance, though a catalogue may leave that out.
@@ -63,14 +64,17 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
                    r"|cover(?:ed)?(?: version)? by)\b.*|cover(?: version)?|セルフカバー"),
     (Kind.A_CAPPELLA, r"a ?cap?pella"),
     (Kind.INSTRUMENTAL, r"instrumental(?:e|es)?|inst|backing track|カラオケ"),
-    (Kind.ALTERED, r"(?:sped|speed) up|slowed(?: down)?|reverb|nightcore|8d(?: audio)?|chopped|screwed|8 ?bit|lo ?fi"),
-    (Kind.LIVE, r"live(?= (?:at|from|in|on|im|au|a|en|session|sessions|version|ver|edit|acoustic|recording|@)\b)|live\b(?=.*\d)"
+    (Kind.ALTERED, r"(?:sped|speed) up|slowed(?: down)?|reverb|nightcore|8d(?: audio)?|chopped|screwed"
+                   r"|8 ?bit|lo ?fi"),
+    (Kind.LIVE, r"live(?= (?:at|from|in|on|im|au|a|en|session|sessions|version|ver|edit|acoustic"
+                r"|recording|@)\b)|live\b(?=.*\d)"
                 r"|\blive$|^live\b|en (?:vivo|directo|concierto|concert|public)|ao vivo|dal vivo|in concert"
                 r"|concert version|unplugged|ライブ"),
     (Kind.ACOUSTIC, r"acoustic|acustico|acustica|acoustique|akustik|unplugged|piano version|stripped"),
     (Kind.DEMO, r"demo(?: version)?s?|rough mix|outtake|rehearsal|early version|work in progress"),
     (Kind.LANGUAGE, rf"(?:in |en )?(?:{_LANGUAGES})(?: (?:version|remix))?$|version (?:{_LANGUAGES})"),
-    (Kind.ARRANGED, r"orchestral?(?: version)?$|symphonic version|string quartet version|lullaby (?:version|rendition)"
+    (Kind.ARRANGED, r"orchestral?(?: version)?$|symphonic version|string quartet version"
+                    r"|lullaby (?:version|rendition)"
                     r"|music box(?: version)?"),
     (Kind.RERECORDED, r"re ?recorded(?: version)?|re ?recording|new recording"),
     (Kind.REPRISE, r"reprise"),
@@ -88,9 +92,12 @@ _NAMES: tuple[tuple[Kind, str], ...] = (
     (Kind.EXTENDED, r"extended(?: (?:mix|edit|version))?|long version|maxi(?: version)?"
                     r"|(?:12(?: inch)?(?: disco)?|club|disco) (?:mix|version|edit)(?: edit| version)?|12 inch"),
     (Kind.ISSUE, r"bonus(?: track)?|deluxe(?: (?:edition|version))?|(?:from|theme from|music from|taken from) .*"
-                 r"|(?:original )?(?:motion picture )?soundtrack(?: version)?|ost\b.*|\d+(?:st|nd|rd|th) anniversary.*"
-                 r"|theme song|studio(?: version)?|official(?: (?:video|audio|music video))?|mixed|asot \w+|version"),
-    (Kind.REMIX, r"(?:re ?)?mix(?:ed)?(?: (?:by|edit|version))?|rmx|re ?work(?:ed)?|bootleg|mash ?up|flip|vip(?: mix)?"
+                 r"|(?:original )?(?:motion picture )?soundtrack(?: version)?|ost\b.*"
+                 r"|\d+(?:st|nd|rd|th) anniversary.*"
+                 r"|theme song|studio(?: version)?|official(?: (?:video|audio|music video))?|mixed"
+                 r"|asot \w+|version"),
+    (Kind.REMIX, r"(?:re ?)?mix(?:ed)?(?: (?:by|edit|version))?|rmx|re ?work(?:ed)?|bootleg|mash ?up|flip"
+                 r"|vip(?: mix)?"
                  r"|re ?fix|dub(?: (?:mix|version))?|re ?edit|remixes"),
     (Kind.EDIT, r"(?:short |video |tv |movie )?(?:edit(?:ed)?(?: version)?|cut)|(?:short|video|tv|movie) version"),
 )  # fmt: skip
@@ -103,8 +110,11 @@ _NEW_MIX = re.compile(
 _TAKE = re.compile(r"\btakes? (\d+)")
 #: Words that say nothing of whose a remix is, or where a concert was.
 _SAYS_NOTHING = frozenset(
-    "the a an and by of at in on from for version mix remix edit dub with to by live session sessions feat".split()
-)
+    (
+        "the", "a", "an", "and", "by", "of", "at", "in", "on", "from", "for", "version", "mix", "remix",
+        "edit", "dub", "with", "to", "by", "live", "session", "sessions", "feat",
+    )
+)  # fmt: skip
 #: The lengthiest bracket that is a mere mention of a kind among other words; a longer one is a subtitle.
 _MOST_WORDS = 9
 
@@ -125,7 +135,7 @@ class Version:
         The number of the take; 0: not said.
     """
 
-    kinds: Kind = Kind(0)
+    kinds: Kind = NOTHING
     by: str = ""
     year: int = 0
     take: int = 0

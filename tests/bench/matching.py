@@ -1,22 +1,27 @@
 """How well two catalogues are matched: python tests/bench/matching.py FOLDER CATALOGUE.
 
-FOLDER holds two lists of the same clips under the names that two sources give them (catalogue_a.csv, catalogue_b.csv),
-and the pairs that an audio fingerprint found (same_recording_fingerprint.csv). CATALOGUE is a CSV of other tracks, in
-the columns of `tracks`.
+FOLDER holds two lists of the same clips under the names that two sources give them (catalogue_a.csv,
+catalogue_b.csv), and the pairs that an audio fingerprint found (same_recording_fingerprint.csv). CATALOGUE is a
+CSV of other tracks, in the columns of `tracks`.
 
-- **Recall at a precision of .985**: the tracks of the catalogue are added to the left side, and then to the right one,
-  as strangers; a match of a stranger is false. Thresholds are chosen on the pairs of one half, by a hash of the left id:
-  the most recall at a precision of .985 or more. They are stated on the other half, and the other way round; what is
-  printed is of both together. A track of the catalogue is called a namesake that has the seed's cleaned title and artist
-  of a record: it is most likely no stranger. All figures are given with namesakes and without.
-- **Weights** by default, by expectation and maximisation (Winkler 1988; without any pair known), and counted on the
-  pairs of the other half.
-- **False merges**: pairs that are different recordings by the rule that made them: two titles of one artist, a title
-  that two artists have or are given, and a title with and without a tail that names a concert, a remix and the like, as
-  the catalogue itself writes such tails. Each pair is scored alone, with nothing better beside it, by its names alone.
-- **The seed's methods**: equal cleaned titles and artists; and the best cleaned key by token sort ratio, from 90 on.
+- **Recall at a precision of .985**: the tracks of the catalogue are added to the left side, and then to the
+  right one, as strangers; a match of a stranger is false. Thresholds are chosen on the pairs of one half, by a
+  hash of the left id, with strangers on either side: the most recall at a precision of .985 or more. They are
+  stated on the other half, and the other way round; what is printed is of both together, and, as shipped, by the
+  thresholds that specrec has. A track of the catalogue is called a namesake that
+  has the seed's cleaned title and artist of a record: it is most likely no stranger. All figures are given with
+  namesakes and without.
+- **Weights** by default, by expectation and maximisation (Winkler 1988; without any pair known), and counted on
+  the pairs of the other half.
+- **False merges**: pairs that are different recordings by the rule that made them: two titles of one artist, a
+  title that two artists have or are given, and a title with and without a tail that names a concert, a remix
+  and the like, as the catalogue itself writes such tails. Each pair is scored alone, with nothing better beside
+  it: by all that the catalogue says of both records, or by title and artist where one of them is made.
+- **The seed's methods**: equal cleaned titles and artists; and the best cleaned key by token sort ratio, from
+  90 on.
 
-The rules of specrec were written with all pairs in sight: halves keep thresholds and weights honest, not the rules.
+The rules of specrec were written with all pairs in sight: halves keep thresholds and weights honest, not the
+rules.
 """
 
 from __future__ import annotations
@@ -48,12 +53,13 @@ BUILD = Path(__file__).resolve().parents[2] / "build" / "bench"
 PRECISION = 0.985
 MATCH_AT = tuple(np.arange(-4, 26, 1.0).tolist())
 GAPS = (0.0, 1.0, 2.0)
-#: How many pairs of different recordings there are; a third are of one artist at most, as far as the catalogue has them,
-#: half of the others of one title.
+#: How many pairs of different recordings there are; a third are of one artist at most, as far as the catalogue has
+#: them, half of the others of one title.
 DIFFERENT = 100_000
 #: A tail of a title, in the catalogue's own words; not by specrec's rules, which are what is measured.
 _TAIL = re.compile(
-    r"(?:\s-\s|\s?[(\[])(?!from\b)[^()\[\]]*(?:\blive\b|remix|ao vivo|en vivo|instrumental|karaoke|ac[uo][ús]stic)[^()\[\]]*[)\]]?$",
+    r"(?:\s-\s|\s?[(\[])(?!from\b)[^()\[\]]*(?:\blive\b|remix|ao vivo|en vivo|instrumental|karaoke|ac[uo][ús]stic)"
+    r"[^()\[\]]*[)\]]?$",
     re.IGNORECASE,
 )
 
@@ -99,7 +105,7 @@ def half_of(left_id: str) -> int:
     return zlib.crc32(left_id.encode()) % 2
 
 
-# --- the seed's methods ---------------------------------------------------------------------------------------------
+# --- the seed's methods ---------------------------------------------------------------------------------------
 
 
 def seeds_key(title: str, artists: str) -> tuple[str, str]:
@@ -138,7 +144,7 @@ def fuzzy_merge(left: pa.Table, right: pa.Table, least: float = 90) -> list[Pair
     return found
 
 
-# --- weights --------------------------------------------------------------------------------------------------------
+# --- weights --------------------------------------------------------------------------------------------------
 
 
 def by_counts(levels: dict[str, Levels], probability: Float64Array) -> Weights:
@@ -171,7 +177,7 @@ def by_em(levels: dict[str, Levels], rounds: int = 30) -> Weights:
     return by_counts(levels, probability)
 
 
-# --- recall at a precision ------------------------------------------------------------------------------------------
+# --- recall at a precision ------------------------------------------------------------------------------------
 
 
 def decided(matching: Matching, weights: Weights, thresholds: Thresholds) -> list[Pair]:
@@ -252,7 +258,7 @@ def doubtful(left: Records, right: Records, truth: frozenset[Pair]) -> list[dict
     return found
 
 
-# --- different recordings -------------------------------------------------------------------------------------------
+# --- different recordings -------------------------------------------------------------------------------------
 
 
 def false_merges(catalogue: pa.Table, thresholds: Thresholds) -> dict[str, Any]:
@@ -395,7 +401,7 @@ def _joined(a: Records, b: Records) -> Records:
     )  # fmt: skip
 
 
-# --- all of it ------------------------------------------------------------------------------------------------------
+# --- all of it ------------------------------------------------------------------------------------------------
 
 
 def with_strangers(table: pa.Table, strangers: pa.Table) -> pa.Table:
@@ -440,7 +446,7 @@ def measured(left: pa.Table, right: pa.Table, strangers: pa.Table, truth: frozen
     matchings, seconds = {}, {}
     for side, tables in sides.items():
         began = time.perf_counter()
-        matchings[side] = match(*map(read_records, tables))
+        matchings[side] = match(read_records(tables[0]), read_records(tables[1]))
         seconds[side] = round(time.perf_counter() - began, 2)
     found: dict[str, Any] = {kind: at_precision(matchings, truth, kind) for kind in ("default", "em", "counted")}
     found["as_shipped"] = {side: quality(matches_of(of), truth).told() for side, of in matchings.items()}

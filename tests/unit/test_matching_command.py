@@ -14,7 +14,10 @@ from specrec.matching.comparisons import COMPARISONS
 from specrec.matching.files import read_catalogue
 
 LEFT = "id,artist,title\n1,The Tin Whistles,Rollin' Home\n2,Ann Example,Long River\n3,Ann Example,Mountain Song\n"
-RIGHT = "track_id;artists;track_name\na;Tin Whistles;Rolling Home\nb;Ann Example;Long River (Live)\nc;Ann Example;Long River\n"
+RIGHT = (
+    "track_id;artists;track_name\n"
+    "a;Tin Whistles;Rolling Home\nb;Ann Example;Long River (Live)\nc;Ann Example;Long River\n"
+)
 COLUMNS = "track_id=id,artists=artist,track_name=title"
 
 
