@@ -51,6 +51,14 @@ _BY_FULL_NAME = frozenset(
         "scott joplin", "steve reich", "tomas luis de victoria", "william walton",
     )
 )  # fmt: skip
+#: Those of them who are heard on records themselves, as players or conductors.
+_RECORDED = frozenset(
+    (
+        "bartok", "berio", "bernstein", "boulez", "britten", "copland", "gershwin", "grainger", "hindemith",
+        "khachaturian", "lutoslawski", "messiaen", "milhaud", "nyman", "piazzolla", "poulenc", "prokofiev",
+        "rachmaninoff", "rachmaninov", "shostakovich", "stockhausen", "strauss", "stravinsky", "tippett", "xenakis",
+    )
+)  # fmt: skip
 #: Words by which ensembles are told, which are often named after a composer.
 _ENSEMBLES = frozenset(
     (
@@ -97,6 +105,13 @@ class Credit:
     def composers(self) -> frozenset[str]:
         """The keys of those who play that are known to have written what others play."""
         return frozenset(key_of(name) for name in self.mains if is_composer(name))
+
+    @cached_property
+    def only_composers(self) -> frozenset[str]:
+        """The keys of those composers who play nothing: nobody recorded them."""
+        return frozenset(
+            key_of(name) for name in self.mains if is_composer(name) and name.split()[-1] not in _RECORDED
+        )
 
     def with_guests(self, more: Iterable[str]) -> Credit:
         """Return the credit with guests whom the title names.

@@ -52,8 +52,8 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
         Level("same work", 4, "the numbers of the work agree, whose words are written in many ways"),
         Level("one holds a long other", 4, "four words are seldom within another title by chance"),
         Level("one holds the other", 2, "so do titles of different songs of one artist, though seldom"),
-        Level("alike", -4, "chance makes titles so alike hardly less often than catalogues do"),
-        Level("unlike", -7, "of what two catalogues call one recording one in a hundred is so unlike"),
+        Level("alike", -6, "chance makes titles so alike hardly less often than catalogues do"),
+        Level("unlike", -9, "of what two catalogues call one recording one in a hundred is so unlike"),
         Level("different", -12, "that happens where a catalogue is wrong"),
     ),
     "artist": (
@@ -62,10 +62,10 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
         Level("nearly the same", 6, "a typo, or an article"),
         Level("one name holds the other", 4, "a band is named after its leader"),
         Level("one shared", 3, "people play with several others"),
-        Level("not known", -6.5, "nobody is named, or `Various Artists`: a title alone is not enough"),
+        Level("not known", -9.5, "nobody is named, or `Various Artists`: a title alone is not enough"),
         Level("composer and players", -1, "whoever wrote a piece is named by one, whoever plays it by the other"),
         Level("composer and others", -5, "the same, but the titles have no number that would tell the piece"),
-        Level("different", -12, "a cover, more often than a catalogue that names somebody else"),
+        Level("different", -14, "a cover, more often than a catalogue that names somebody else"),
         Level("other players", -20, "a work is played by many, and its title says nothing of who plays"),
     ),
     "version": (
@@ -88,7 +88,7 @@ COMPARISONS: dict[str, tuple[Level, ...]] = {
         Level("same", 5, "movements are told apart by their tempo"),
         Level("in part the same", 0, "catalogues write out more of it, or less"),
         Level("not said by both", 0, "that tells nothing"),
-        Level("different", -9, "an andante is no presto"),
+        Level("different", -20, "an andante is no presto"),
     ),
     "rarity": (
         Level("rare", 1.5, "the title is of this artist alone, and of several words"),
@@ -141,8 +141,8 @@ class Thresholds:
         Bits that a match must be ahead of whatever else it may be.
     """
 
-    match: float = 6.0
-    review: float = 3.0
+    match: float = 3.0
+    review: float = 0.0
     gap: float = 1.0
 
 
@@ -228,7 +228,7 @@ def score(levels: dict[str, Levels], weights: Weights = WEIGHTS) -> Scored:
     --------
     >>> scored = score({"title": np.array([0, 2], np.int8), "artist": np.array([0, 8], np.int8)})
     >>> scored.scores.tolist(), scored.weights["artist"].tolist()
-    ([18.0, -5.0], [8.0, -12.0])
+    ([18.0, -7.0], [8.0, -14.0])
     """
     parts = {name: (np.asarray(weights[name], np.float64)[of] / STEP).round() * STEP for name, of in levels.items()}
     return Scored(levels, parts, np.sum(list(parts.values()), axis=0))
@@ -281,9 +281,13 @@ def _artists(left: Records, right: Records, rows: Int64Array, columns: Int64Arra
     # both name the composer, and each names other players
     only_composers = (both > 0) & (both == composers.count(rows, columns))
     other_players = only_composers & (of_left > composing_left) & (of_right > composing_right)
-    # some composers conduct, too
-    one_composes = ((of_left == composing_left) & (of_right > composing_right)) | (
-        (of_right == composing_right) & (of_left > composing_left)
+    # players are named by the other side, and no other composer, but one who plays or conducts
+    unheard_left, unheard_right = (
+        _lengths_of([credit.only_composers for credit in records.credits])[at]
+        for records, at in ((left, rows), (right, columns))
+    )
+    one_composes = ((of_left == composing_left) & (of_right > composing_right) & (unheard_right == 0)) | (
+        (of_right == composing_right) & (of_left > composing_left) & (unheard_left == 0)
     )
     a, b = left.whole_credits[rows], right.whole_credits[columns]
     likeness = _similarity(fuzz.token_sort_ratio, a, b)

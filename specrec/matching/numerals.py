@@ -31,6 +31,7 @@ _FORMS = {
 FORMS = tuple(_FORMS)
 _FORM_OF = {spelling: form for form, spellings in _FORMS.items() for spelling in spellings.split("|")}
 _FORM = re.compile(rf"\b(?:{'|'.join(_FORM_OF)})\b")
+_COMPOUND = re.compile(rf"(\w{{3,}}?)({'|'.join(spelling for spelling in _FORM_OF if len(spelling) > 5)})$")
 #: Systems in which composers' works are numbered. Single letters are taken for one with a full stop or two digits.
 _CATALOGUES = "bwv|op(?:us)?|kv|hob|rv|hwv|wq|woo|twv|buxwv|sz|trv|av|wab|th|hv|wwv"
 _CATALOGUE = re.compile(
@@ -187,6 +188,24 @@ def movement_name(rest: str) -> str:
     """
     found = {_TEMPI[word] for word in rest.split() if word in _TEMPI}
     return " ".join(sorted(found)) if found - _MANNERS else ""
+
+
+def with_forms(rest: str) -> str:
+    """Return a folded title with musical forms in one spelling, German compounds taken apart.
+
+    Examples
+    --------
+    >>> with_forms("wandererfantasie"), with_forms("concert for oboe"), with_forms("the long river")
+    ('wanderer fantasy', 'concerto for oboe', 'the long river')
+    """
+    return " ".join(_form_of(word) for word in rest.split())
+
+
+def _form_of(word: str) -> str:
+    if word in _FORM_OF:
+        return _FORM_OF[word]
+    found = _COMPOUND.match(word)
+    return f"{found[1]} {_FORM_OF[found[2]]}" if found else word
 
 
 def without_movement(rest: str) -> str:

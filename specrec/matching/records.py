@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from specrec.arrays import BoolArray, Float64Array, Int64Array
 from specrec.matching.artists import Credit, read_credit
 from specrec.matching.folding import fold, key_of
-from specrec.matching.numerals import without_movement
+from specrec.matching.numerals import with_forms, without_movement
 from specrec.matching.titles import Title, kinds_of_album, read_title
 
 #: The columns that a record may have, by the names that a catalogue's columns have in `tracks`.
@@ -91,8 +91,10 @@ class Records:
 
     @cached_property
     def work_titles(self) -> Objects:
-        """The folded titles; those of works without the words by which movements are called."""
-        return _objects(without_movement(title.full) if title.is_work else title.full for title in self.titles)
+        """The folded titles; those of works without the words of movements, and with forms in one spelling."""
+        return _objects(
+            with_forms(without_movement(title.full)) if title.is_work else title.full for title in self.titles
+        )
 
     @cached_property
     def full_keys(self) -> Objects:

@@ -12,6 +12,8 @@ from specrec.matching.versions import NO_VERSION, OTHER_RECORDING, Kind, Version
 _BRACKETS = re.compile(r"[(\[{【〔]([^()\[\]{}【】〔〕]*)(?:[)\]}】〕]|$)")
 _DASH = re.compile(r"\s+[-–—]+\s+|\s+[–—]+|[–—]+\s+|\s+//\s+|\s+\|\s+")
 _GUEST = re.compile(r"^(?:feat|ft|featuring)\b\.?:?\s*|^(?:with|w/)\s+")
+#: What is in quotes at the end of a title is a subtitle, as what is in brackets is.
+_QUOTED = re.compile(r"(?<=\w)[,:]?\s+[\"“„«][^\"“”„»]+[\"”“»]\s*$")
 #: Guests without brackets go on up to the next bracket or dash.
 _OPEN_GUEST = re.compile(r"\s+(?:feat|ft|featuring)\b\.?:?\s+(.+?)(?=\s[-–—]\s|[(\[]|$)")
 _OPEN_VERSION = re.compile(r"(?<=\S)\s+(live (?:at|from) .+|(?:\w+ )?remix|radio edit|\d{4} remaster(?:ed)?)$")
@@ -91,7 +93,8 @@ def read_title(title: str) -> Title:
     """
     text = plain(title)
     full, version, guests = _named(text, with_subtitles=True)
-    base = _named(text, with_subtitles=False)[0] if full != text else full
+    has_more = full != text or _QUOTED.search(text)
+    base = _named(text, with_subtitles=False)[0] if has_more else full
     if not full:
         full, version, guests = text, NO_VERSION, ()
     facts, full = facts_of(full)
@@ -124,7 +127,7 @@ def _named(text: str, with_subtitles: bool) -> tuple[str, Version, tuple[str, ..
     text : str
         The title.
     with_subtitles : bool
-        Whether brackets that name neither stay, as words of the title.
+        Whether brackets that name neither, and quotes at the end, stay as words of the title.
     """
     version, guests = NO_VERSION, []
 
@@ -153,6 +156,8 @@ def _named(text: str, with_subtitles: bool) -> tuple[str, Version, tuple[str, ..
     before = None
     while before != text:  # from within
         before, text = text, _BRACKETS.sub(bracket, text)
+    if not with_subtitles:
+        text = _QUOTED.sub("", text)
     first, *tails = _DASH.split(_OPEN_GUEST.sub(guest, text))
     kept = [first, *(tail for tail in tails if tail.strip() and not is_said(tail.strip(), in_brackets=False))]
     text = _OPEN_VERSION.sub(open_version, " - ".join(kept).rstrip())

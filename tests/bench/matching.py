@@ -191,10 +191,10 @@ def at_precision(matchings: dict[str, Matching], truth: frozenset[Pair], kind: s
     """Choose thresholds on each half, with strangers on either side, and state what they give on the other half."""
     both, chosen = {side: Quality(0, 0, 0) for side in matchings}, []
     for half in (0, 1):
+        weights = {side: weights_of(matching, truth, kind, half) for side, matching in matchings.items()}
         found = {
             side: {
-                at: decided(matching, weights, Thresholds(match=at[0], review=at[0], gap=at[1]))
-                for weights in [weights_of(matching, truth, kind, half)]
+                at: decided(matching, weights[side], Thresholds(match=at[0], review=at[0], gap=at[1]))
                 for at in product(MATCH_AT, GAPS)
             }
             for side, matching in matchings.items()
@@ -205,11 +205,19 @@ def at_precision(matchings: dict[str, Matching], truth: frozenset[Pair], kind: s
         }
         precise = [at for at, of in of_half.items() if of.precision >= PRECISION and of.found]
         precise = precise or [max(of_half, key=lambda at: (of_half[at].precision, of_half[at].recall))]
-        best = max(precise, key=lambda at: (of_half[at].recall, of_half[at].precision, at))
+        # of equally good ones, those that are nearest to specrec's own
+        best = max(precise, key=lambda at: (of_half[at].recall, of_half[at].precision, -_apart(at)))
         for side, pairs in found.items():
             both[side] += quality(pairs[best], truth, 1 - half)
         chosen.append({"chosen_on_half": half, "match": best[0], "gap": best[1]} | of_half[best].told())
+        chosen[-1]["weights"] = weights["left"]
     return {side: of.told() for side, of in both.items()} | {"thresholds": chosen}
+
+
+def _apart(at: tuple[float, float]) -> float:
+    """Return how far a threshold and a gap are from those that specrec has."""
+    usual = Thresholds()
+    return abs(at[0] - usual.match) + abs(at[1] - usual.gap)
 
 
 def weights_of(matching: Matching, truth: frozenset[Pair], kind: str, half: int) -> Weights:
@@ -261,19 +269,18 @@ def doubtful(left: Records, right: Records, truth: frozenset[Pair]) -> list[dict
 # --- different recordings -------------------------------------------------------------------------------------
 
 
-def false_merges(catalogue: pa.Table, thresholds: Thresholds) -> dict[str, Any]:
+def false_merges(catalogue: pa.Table, match_at: float, weights: Weights = WEIGHTS) -> dict[str, Any]:
     """Make pairs of different recordings out of a catalogue, and count those that would be matched."""
-    table = catalogue
-    records, rng = read_records(table), np.random.default_rng(0)
-    frequencies, keys = count(records), keys_of(table)
-    titles = dict(zip(*(table[name].to_pylist() for name in ("track_id", "track_name")), strict=True))
+    records, rng = read_records(catalogue), np.random.default_rng(0)
+    frequencies, keys = count(records), keys_of(catalogue)
+    titles = dict(zip(*(catalogue[name].to_pylist() for name in ("track_id", "track_name")), strict=True))
     told: dict[str, Any] = {}
     total, wrong = 0, 0
     for at, (kind, make) in enumerate(_MAKERS.items()):
         wanted = (DIFFERENT - total) // (len(_MAKERS) - at)
-        left, right, rows, columns = make(table, records, keys, wanted, rng)
-        scores = score(compare(left, right, rows, columns, frequencies)).scores
-        merged = np.flatnonzero(scores >= thresholds.match)
+        left, right, rows, columns = make(catalogue, records, keys, wanted, rng)
+        scores = score(compare(left, right, rows, columns, frequencies), weights).scores
+        merged = np.flatnonzero(scores >= match_at)
         told[kind] = {
             "pairs": len(rows),
             "false": len(merged),
@@ -404,6 +411,14 @@ def _joined(a: Records, b: Records) -> Records:
 # --- all of it ------------------------------------------------------------------------------------------------
 
 
+def each_once(table: pa.Table) -> pa.Table:
+    """Return the first row of each id: some catalogues list a track once for every genre."""
+    first: dict[str, int] = {}
+    for place, name in enumerate(table["track_id"].to_pylist()):
+        first.setdefault(name, place)
+    return table.take(list(first.values()))
+
+
 def with_strangers(table: pa.Table, strangers: pa.Table) -> pa.Table:
     """Return a table with more rows."""
     return pa.concat_tables([table, strangers], promote_options="default")
@@ -419,7 +434,7 @@ def main(folder: Path, catalogue: Path, out: Path) -> None:
     right = read_table(folder / "catalogue_b.csv", {"track_id": "b_id", "isrc": "isrc", **names})
     pairs = read_table(folder / "same_recording_fingerprint.csv", {"a_id": "a_id", "b_id": "b_id"})
     truth = frozenset(zip(pairs["a_id"].to_pylist(), pairs["b_id"].to_pylist(), strict=True))
-    tracks = read_table(catalogue, {})
+    tracks = each_once(read_table(catalogue, {}))
     known = {*keys_of(left), *keys_of(right)}
     strange: BoolArray = np.array([key not in known for key in keys_of(tracks)])
     results: dict[str, Any] = {
@@ -432,9 +447,12 @@ def main(folder: Path, catalogue: Path, out: Path) -> None:
         key = "recall_at_985" if among == "all" else "recall_at_985_without_namesakes"
         results[key], results[key.replace("recall_at", "precision_at")] = worse["recall"], worse["precision"]
         print(f"{key}: {worse['recall']} at a precision of {worse['precision']}")
-    results["different_recordings"] = false_merges(tracks, Thresholds())
+    results["different_recordings"] = false_merges(tracks, Thresholds().match)
     results["false_merge_rate"] = results["different_recordings"]["false_merge_rate"]
-    print(f"false_merge_rate: {results['false_merge_rate']}")
+    counted = results["all"]["counted"]["thresholds"][0]
+    by_counted = false_merges(tracks, counted["match"], counted["weights"])
+    results["false_merge_rate_of_counted"] = by_counted["false_merge_rate"]
+    print(f"false_merge_rate: {results['false_merge_rate']}; counted: {results['false_merge_rate_of_counted']}")
     results["doubtful_pairs"] = doubtful(read_records(left), read_records(right), truth)
     print(f"pairs of the fingerprint that their names contradict: {len(results['doubtful_pairs'])}")
     write(results, out)

@@ -127,6 +127,8 @@ def test_words_of_a_title_are_no_version(title):
 def test_a_subtitle_is_kept_apart_from_the_base():
     title = read_title("Rolling (Up Jumped the Cat)")
     assert (title.base, title.full) == ("rolling", "rolling up jumped the cat")
+    title = read_title('Long River, "The Night Song"')
+    assert (title.base, title.full) == ("long river", "long river the night song")
 
 
 def test_who_made_a_remix_and_when_are_told():

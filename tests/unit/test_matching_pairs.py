@@ -213,10 +213,13 @@ WORK = "Sonata No. 2 in D minor, BWV 9999"
     [
         ("Bach", ": II. Allegro", "Ann Example", ", Allegro", "match"),
         ("Bach", ": II. Allegro", "Ann Example", ": III. Allegro", "none"),
-        ("Bach", ", Andante", "Ann Example", ": III. Allegro", "review"),
+        ("Bach", ", Andante", "Ann Example", ": III. Allegro", "none"),
+        ("Bach", ", Andante", "Bach;Ann Example", ": III. Allegro", "review"),
         ("Bob Sample", ", Allegro", "Ann Example", ": II. Allegro", "none"),
         ("Bach;Bob Sample", ", Allegro", "Bach;Ann Example", ": II. Allegro", "none"),
         ("Bach;Bob Sample", ", Allegro", "Bach", ": II. Allegro", "match"),
+        ("Bach", ", Allegro", "Leonard Bernstein & The Sevens", ": II. Allegro", "match"),  # who conducts, too
+        ("Bach", ", Allegro", "Mozart;Bob Sample", ": II. Allegro", "none"),
     ],
 )
 def test_works_are_told_apart_by_their_numbers_and_their_players(one, movement, other, same_work, expected):
