@@ -111,8 +111,8 @@ def facts_of(title: str) -> tuple[dict[str, str], str]:
 
     Examples
     --------
-    >>> facts_of("symphony no. 40 in g minor, k. 550: iii. menuetto")
-    ({'k': '550', 'symphony': '40', 'key': 'g minor', 'movement': '3'}, 'symphony , : menuetto')
+    >>> facts_of("symphony no. 12 in e minor, k. 123: ii. scherzo")
+    ({'k': '123', 'symphony': '12', 'key': 'e minor', 'movement': '2'}, 'symphony , : scherzo')
     >>> facts_of("our river, pt. ii"), facts_of("7 rivers iv")
     (({'part': '2'}, 'our river'), ({'number': '7 4'}, '7 rivers iv'))
     """
@@ -195,8 +195,8 @@ def with_forms(rest: str) -> str:
 
     Examples
     --------
-    >>> with_forms("wandererfantasie"), with_forms("concert for oboe"), with_forms("the long river")
-    ('wanderer fantasy', 'concerto for oboe', 'the long river')
+    >>> with_forms("gartensonate"), with_forms("concert for oboe"), with_forms("the long river")
+    ('garten sonata', 'concerto for oboe', 'the long river')
     """
     return " ".join(_form_of(word) for word in rest.split())
 
