@@ -17,9 +17,9 @@ from scipy import sparse
 
 from specrec.arrays import Float64Array, Int64Array
 from specrec.listeners.config import ListenersConfig
-from specrec.listeners.scores import last_of_best, rows_of
+from specrec.listeners.scores import rows_of
 from specrec.listeners.tastes import Preferences
-from specrec.neighbours.kernel import best_first
+from specrec.neighbours.kernel import best_first, last_of_best
 
 #: People who are compared with all of the crowd at once: it bounds the pairs that are in memory.
 _PEOPLE_AT_ONCE = 64
@@ -155,7 +155,7 @@ def _nearby(likes: sparse.csr_array, sizes: Int64Array, own: Int64Array, crowd: 
         shape = (len(sizes[some]), theirs.shape[0])
         dense = np.zeros(shape)
         dense[row, other] = near
-        (kept,) = np.nonzero(near >= last_of_best(dense, crowd.nearest)[0][row])
+        (kept,) = np.nonzero(near >= last_of_best(dense, crowd.nearest)[row])
         row, other, near = row[kept], other[kept], near[kept]
         best = best_first(row, near, other, crowd.nearest)
         nearness = sparse.csr_array((near[best], (row[best], other[best])), shape=shape)

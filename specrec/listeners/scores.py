@@ -12,16 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
 
 from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from specrec.listeners.config import COMPONENTS
-from specrec.neighbours.kernel import best_first
-
-Floats = TypeVar("Floats", Float32Array, Float64Array)
+from specrec.neighbours.kernel import best_first, last_of_best, rows_and_columns
 
 #: The components that are inner products of vectors.
 DENSE = ("als", "content", "popularity", "average")
@@ -32,9 +29,6 @@ _SLACK = 2e-5
 _PRODUCTS_AT_ONCE = 1 << 22
 #: So many times more candidates than are wanted are settled in float64, at most.
 _CROWD = 8
-#: Of so many values the best alone tells where the best of all begin, if there are so many times more of these
-#: groups than values are wanted.
-_VALUES_A_GROUP, _GROUPS_A_VALUE = 64, 4
 #: So many values of a sparse matrix are looked up as those of a dense one, at once.
 _VALUES_AT_ONCE = 1 << 21
 
@@ -202,8 +196,8 @@ def best_tracks(people: People, tracks: Tracks, wanted: Sequence[Wanted]) -> lis
         size = np.maximum(scores.max(axis=1, initial=0.0), -scores.min(axis=1, initial=0.0))
         _exclude(scores, barred[some])
         chosen = _candidates_of_each(scores, wanted, size, heard[some])
-        # what several of them found is computed once
-        row, track = np.divmod(np.unique(np.concatenate(chosen)), len(tracks.codes) or 1)
+        every = np.unique(np.concatenate(chosen))  # what several of them found is computed once
+        row, track = np.divmod(every, len(tracks.codes) or 1)
         components = np.zeros((len(row), len(COMPONENTS)))
         for name, mine in vectors.items():
             components[:, COMPONENTS.index(name)] = _products(mine, row, tracks.vectors[name], track)
@@ -211,7 +205,7 @@ def best_tracks(people: People, tracks: Tracks, wanted: Sequence[Wanted]) -> lis
             components[:, COMPONENTS.index(name)] = values_at(values, row, track)
         score = (components * weights[row]).sum(axis=1)
         for of, places, best in zip(wanted, chosen, found, strict=True):
-            at = np.searchsorted(row * len(tracks.codes) + track, places)
+            at = np.searchsorted(every, places)
             at = at[best_first(row[at], score[at], track[at], of.top_n)]  # codes ascend with the places of tracks
             best.append(Best(row[at] + start, track[at], components[at], score[at]))
     return [_joined(of) for of in found]
@@ -230,9 +224,13 @@ def _candidates_of_each(
             _exclude(scores, heard)
         for number, of in enumerate(wanted):
             if of.heard_too == with_heard:
-                columns = np.arange(scores.shape[1]) if of.only is None else np.flatnonzero(of.only)
-                row, column = _candidates(scores if of.only is None else scores[:, columns], of.top_n, size)
-                found[number] = row * scores.shape[1] + columns[column]
+                if of.only is None:
+                    row, track = _candidates(scores, of.top_n, size)
+                else:
+                    tracks = np.flatnonzero(of.only)
+                    row, column = _candidates(scores[:, tracks], of.top_n, size)
+                    track = tracks[column]
+                found[number] = row * scores.shape[1] + track
     return [found[number] for number in range(len(wanted))]
 
 
@@ -270,14 +268,12 @@ def _candidates(scores: Float32Array, top_n: int, size: Float32Array) -> tuple[I
     size : float32, shape (people,)
         No score is greater, without its sign.
     """
-    last, first = last_of_best(scores, top_n)
+    last = last_of_best(scores, top_n)
     least = np.where(np.isfinite(last), last - _SLACK * (size + 1), np.finfo(np.float32).min)
-    for person in np.flatnonzero((first == 0) | (first == -np.inf)):
-        own = scores[person]
-        if not own[np.isfinite(own)].any():
-            least[person] = np.inf
-    reached = np.flatnonzero(scores >= least[:, None].astype(np.float32))
-    row, column = np.divmod(reached, scores.shape[1] or 1)
+    alike = np.flatnonzero((last == 0) | np.isneginf(last))  # all scores being 0, or left out, the last of them is
+    told_apart = np.isfinite(scores[alike]) & (scores[alike] != 0)
+    least[alike[~told_apart.any(axis=1)]] = np.inf
+    row, column = rows_and_columns(scores >= least[:, None].astype(np.float32))
     crowded = np.bincount(row, minlength=len(scores))[row] > _CROWD * top_n
     if crowded.any():
         some = np.flatnonzero(crowded)
@@ -287,40 +283,6 @@ def _candidates(scores: Float32Array, top_n: int, size: Float32Array) -> tuple[I
         kept = np.sort(np.concatenate([np.flatnonzero(~crowded), some[best]]))
         row, column = row[kept], column[kept]
     return row, column
-
-
-def last_of_best(values: Floats, top_n: int) -> tuple[Floats, Floats]:
-    """Return, of each row, a value that `top_n` values at least reach, and the greatest one, shape (rows,) each.
-
-    Hardly more than `top_n` values reach it. Where a row has many more of them, the best are found among the best
-    of groups of values: `top_n` groups have a best that reaches the result, and few of them have another, too.
-
-    Parameters
-    ----------
-    values : float32 or float64, shape (rows, columns)
-
-    Returns
-    -------
-    last, first
-        -inf where there are not more than `top_n`, and where there are none.
-
-    Examples
-    --------
-    >>> last, first = last_of_best(np.array([[3.0, 9.0, 5.0]]), 2)
-    >>> last.tolist(), first.tolist()
-    ([5.0], [9.0])
-    """
-    rows, columns = values.shape
-    groups = columns // _VALUES_A_GROUP
-    if groups >= _GROUPS_A_VALUE * top_n:
-        whole = groups * _VALUES_A_GROUP
-        of_groups = values[:, :whole].reshape(rows, _VALUES_A_GROUP, groups).max(axis=1)
-        values = np.concatenate([of_groups, values[:, whole:]], axis=1)
-    first = values.max(axis=1, initial=-np.inf)
-    if values.shape[1] <= top_n:
-        return np.full(rows, -np.inf, values.dtype), first
-    place = values.shape[1] - top_n
-    return np.partition(values, place, axis=1)[:, place], first
 
 
 def _products(a: Float32Array, rows: Int64Array, b: Float32Array, columns: Int64Array) -> Float64Array:

@@ -85,11 +85,6 @@ class Records:
         )
 
     @cached_property
-    def full(self) -> Objects:
-        """The folded titles with their subtitles."""
-        return _objects(title.full for title in self.titles)
-
-    @cached_property
     def work_titles(self) -> Objects:
         """The folded titles; those of works without the words of movements, and with forms in one spelling."""
         return _objects(
@@ -166,7 +161,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How often titles, artists and words occur, which says how much it tells that two records share one.
+    """How often titles and words occur, which says how much it tells that two records share one.
 
     Attributes
     ----------
@@ -174,15 +169,12 @@ class Frequencies:
         How many were counted.
     titles : dict
         By how many different artists each title is, by its key.
-    artists : dict
-        How many records each artist has, by the key.
     words : dict
         In how many titles each word is.
     """
 
     records: int
     titles: dict[str, int]
-    artists: dict[str, int]
     words: dict[str, int]
 
 
@@ -225,7 +217,7 @@ def read_records(table: pa.Table) -> Records:
 
 
 def count(*catalogues: Records) -> Frequencies:
-    """Count the titles, artists and words of catalogues.
+    """Count the titles and words of catalogues.
 
     Examples
     --------
@@ -242,7 +234,6 @@ def count(*catalogues: Records) -> Frequencies:
     return Frequencies(
         sum(map(len, catalogues)),
         dict(Counter(key for key, _ in by)),
-        dict(Counter(key for records in catalogues for credit in records.credits for key in credit.keys)),
         dict(Counter(word for records in catalogues for words in records.words for word in words)),
     )
 

@@ -11,20 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specrec.arrays import BoolArray, Float64Array, Int64Array, Vectors
+from specrec.arrays import BoolArray, Float32Array, Float64Array, Int64Array, Vectors
+
+_Floats = TypeVar("_Floats", Float32Array, Float64Array)
 
 #: float32 products of unit vectors err by less than this; candidates so near to the threshold are all kept
 #: and settled in float64.
 _SLACK = np.float32(4e-6)
 _PAIRS_AT_ONCE = 1 << 15
 _PRODUCTS_AT_ONCE = 1 << 22
+#: Of so many values the greatest alone tells where the greatest of all begin, if there are so many times more of
+#: these groups than values are wanted.
+_VALUES_A_GROUP, _GROUPS_A_VALUE = 64, 4
 _CROWD = 16  # so many times more candidates than wanted neighbours are settled at once, to bound memory
 
 
@@ -254,6 +259,39 @@ def best_first(group: Int64Array, score: Float64Array, tie: npt.NDArray[Any], to
     return order[positions(group[order]) < top_n]
 
 
+def last_of_best(values: _Floats, top_n: int) -> _Floats:
+    """Return, of each row, a value that `top_n` values at least reach, and hardly more do, shape (rows,).
+
+    It is the `top_n`-th greatest, or, of long rows, somewhat less: they are cut into groups, `top_n` of which have
+    a greatest value that reaches the result, and few of these have another that does. So most values are read once,
+    and only the groups' greatest are put in order.
+
+    Parameters
+    ----------
+    values : float32 or float64, shape (rows, columns)
+
+    Returns
+    -------
+    Array of the same type
+        -inf where there are no more than `top_n` values.
+
+    Examples
+    --------
+    >>> last_of_best(np.array([[3.0, 9.0, 5.0], [1.0, 1.0, 2.0]]), 2).tolist()
+    [5.0, 1.0]
+    """
+    rows, columns = values.shape
+    groups = columns // _VALUES_A_GROUP
+    if groups >= _GROUPS_A_VALUE * top_n:
+        whole = groups * _VALUES_A_GROUP
+        of_groups = values[:, :whole].reshape(rows, _VALUES_A_GROUP, groups).max(axis=1)
+        values = np.concatenate([of_groups, values[:, whole:]], axis=1)
+    place = values.shape[1] - top_n
+    if place <= 0:
+        return np.full(rows, -np.inf, values.dtype)
+    return np.partition(values, place, axis=1)[:, place]
+
+
 def positions(group: npt.NDArray[Any]) -> Int64Array:
     """Return each element's position, from 0, in its run of equal values.
 
@@ -300,10 +338,10 @@ def _scan(
             products[itself, own[itself]] = -np.inf
             if open_floors and queries.is_new[rows].any():
                 reaching = products >= np.maximum(floors[first:end], np.float32(-2))
-                row, column = _nonzero(reaching & queries.is_new[rows][:, None])
+                row, column = rows_and_columns(reaching & queries.is_new[rows][:, None])
                 entering.append((rows[row], column + first))
             products[:, copies[(copies >= first) & (copies < end)] - first] = -np.inf
-            row, column = _nonzero(products >= _limits(queries.thresholds[rows], products, top_n)[:, None])
+            row, column = rows_and_columns(products >= _limits(queries.thresholds[rows], products, top_n)[:, None])
             if len(row) > _CROWD * top_n * len(rows):
                 cosines = cosines_of(queries.vectors, rows[row], items.vectors, column + first)
                 best = best_first(row, cosines, items.rank_of[column + first], top_n)
@@ -320,9 +358,8 @@ def _limits(thresholds: Float64Array, products: Vectors, top_n: int) -> Vectors:
     limits = thresholds.astype(np.float32)
     unknown = np.flatnonzero(np.isneginf(limits))
     if len(unknown) and top_n < products.shape[1]:
-        place = products.shape[1] - top_n
         of_unknown = products if len(unknown) == len(products) else products[unknown]
-        limits[unknown] = np.partition(of_unknown, place, axis=1)[:, place]
+        limits[unknown] = last_of_best(of_unknown, top_n)
     # no product of unit vectors is as low as -2; what is left out is -inf, and stays below it
     limited: Vectors = np.maximum(limits - _SLACK, np.float32(-2))
     return limited
@@ -339,9 +376,16 @@ def _prune(rows: Int64Array, products: Vectors, top_n: int) -> Int64Array:
     return kept
 
 
-def _nonzero(hits: BoolArray) -> tuple[Int64Array, Int64Array]:
+def rows_and_columns(hits: BoolArray) -> tuple[Int64Array, Int64Array]:
+    """Return the rows and the columns of what is true in a matrix; rows ascend, and columns do within a row.
+
+    Examples
+    --------
+    >>> [places.tolist() for places in rows_and_columns(np.array([[False, True], [True, True]]))]
+    [[0, 1, 1], [1, 0, 1]]
+    """
     places = np.flatnonzero(hits)  # faster than nonzero of two dimensions
-    rows, columns = np.divmod(places, hits.shape[1])
+    rows, columns = np.divmod(places, hits.shape[1] or 1)
     return rows, columns
 
 

@@ -48,7 +48,7 @@ def chosen_lists(
     familiar_too : bool
         Whether tracks that a person knows have their share of the list, ``listeners.familiar_share``.
     barred : DataFrame or None
-        ``user_id, track_id`` of what shall be in nobody's list besides.
+        ``user_id, track_id``: what else a person's list must not hold; None: nothing.
     """
     config, recommend = run.config.listeners, run.config.recommend
     if not familiar_too:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from specrec.arrays import Float32Array, Float64Array, Int64Array, Vectors
 from specrec.errors import SpecrecError
-from specrec.neighbours.kernel import best_first, cosines_of, positions, unit
+from specrec.neighbours.kernel import best_first, cosines_of, last_of_best, positions, unit
 
 #: More than float32 takes from, or adds to, the product of two unit vectors.
 _SLACK = np.float32(1e-5)
@@ -76,8 +76,7 @@ def nearest(queries: Vectors, batches: Iterable[pa.RecordBatch], top_n: int) -> 
         products = unit_queries @ vectors.T
         good = np.isfinite(lengths) & (lengths > 0)
         products = np.divide(products, lengths, out=np.full_like(products, -np.inf), where=good)
-        if len(vectors) > top_n:
-            last = np.maximum(last, np.partition(products, -top_n, axis=1)[:, -top_n])
+        last = np.maximum(last, last_of_best(products, top_n))
         # a vector without a direction has the product -inf, and -2 is less than any other
         rows, columns = np.nonzero(products >= np.maximum(last - _SLACK, np.float32(-2))[:, None])
         cosines = np.concatenate([found.cosines, cosines_of(queries, rows, vectors, columns)])

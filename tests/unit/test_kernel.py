@@ -549,3 +549,18 @@ def test_runs_are_found_with_their_places():
         (4, 5, 6),
     ]
     assert list(runs(np.zeros(0, np.int64))) == []
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(0, 2000), st.integers(1, 4))
+def test_as_many_values_as_are_wanted_reach_the_last_of_the_best_and_hardly_more(
+    seed: int, rows: int, columns: int, top_n: int
+) -> None:
+    values = np.random.default_rng(seed).permuted(np.tile(np.arange(columns, dtype=np.float32), (rows, 1)), axis=1)
+    last = kernel.last_of_best(values, top_n)
+    if columns <= top_n:
+        assert np.isneginf(last).all()
+    else:
+        reached = (values >= last[:, None]).sum(axis=1)
+        assert (reached >= top_n).all()
+        # of `top_n` groups each can hold others, which are greater than the least of the groups' greatest
+        assert (reached <= top_n if columns < 64 * 4 * top_n else reached < 64 * top_n).all()
