@@ -13,8 +13,10 @@ from pathlib import Path
 
 
 @contextmanager
-def filling_cache() -> Iterator[None]:
+def filling_cache() -> Iterator[bool]:
     """Import librosa within this: one process at a time, until one has filled numba's cache.
+
+    True is given to the one that fills it.
 
     Two that fill it at once can leave parts in it that do not fit together, and then every process that reads it
     crashes.
@@ -28,7 +30,7 @@ def filling_cache() -> Iterator[None]:
         with (folder / "filling.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it, whatever becomes of this process
             if not filled.exists():
-                yield
+                yield True
                 filled.touch()
                 return
-    yield
+    yield False

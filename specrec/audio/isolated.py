@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from specrec.audio.analyse import Analysis
     from specrec.audio.model_mel import ModelMel
 
-_START_SECONDS = 120.0  # importing librosa on a busy machine, with nothing in the disk's cache
+_START_SECONDS = 300.0  # importing and compiling librosa on a busy machine, with nothing in the disk's cache
 _GRACE_SECONDS = 5.0
 _MOST_WORDS = 16 << 20  # bytes that a decoder may print before writing fails
 _READY = b"ready"
@@ -267,7 +267,7 @@ def _model_mel(fields: dict[str, Any], mel: bytes) -> ModelMel:
 
 def _serve(channel: Connection, audio: AudioConfig, seconds: float) -> None:
     """Answer one file after the other until the parent closes its end."""
-    with filling_cache(), importing():
+    with importing():
         _warm_up(audio)
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WORDS, _MOST_WORDS))
     channel.send_bytes(_READY)
@@ -351,10 +351,17 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, whose end is this one's
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     keep_freed_memory()
+    settings = AudioConfig.model_validate_json(config)
+    with filling_cache() as fills:
+        if fills:
+            with importing():
+                _warm_up(settings)
+    if fills:  # compiling took memory, which is not to count against the limit: begin again
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - what this process is
     limit = int(megabytes) << 20
     with contextlib.suppress(ValueError, OSError):  # a container may have set a lower one
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    _serve(Connection(int(handle)), AudioConfig.model_validate_json(config), float(seconds))
+    _serve(Connection(int(handle)), settings, float(seconds))
 
 
 if __name__ == "__main__":

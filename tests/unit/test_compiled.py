@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from specrec.audio.compiled import filling_cache
+from specrec.audio.config import AudioConfig, ExtractConfig
+from specrec.audio.isolated import Analyst
 
 _FILL = """
 import sys, time
@@ -38,6 +42,19 @@ def test_a_filling_that_failed_is_done_again(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ImportError), filling_cache():
         raise ImportError
     assert not list(tmp_path.glob("filled-*"))
-    with filling_cache():
-        pass
+    with filling_cache() as fills:
+        assert fills
     assert list(tmp_path.glob("filled-*"))
+    with filling_cache() as fills:
+        assert not fills
+
+
+def test_compiling_takes_no_memory_from_the_first_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 22_050 * 10)
+    soundfile.write(tmp_path / "noise.wav", noise, 22_050)
+    # less than compiling takes, with which it once ran for minutes before it gave up
+    limits = ExtractConfig(memory_limit_mb=450)
+    with Analyst(AudioConfig(), limits) as analyst, (tmp_path / "noise.wav").open("rb") as file:
+        assert analyst.analyse(file).seconds == pytest.approx(10)
+    assert list(tmp_path.glob("cache/filled-*"))
