@@ -12,7 +12,7 @@ from specrec.settings import PositiveInt, Section, SettingsHash, settings_hash
 NEIGHBOURS_VERSION = 1
 
 #: Settings of the search that change how it is done and not what comes out.
-NO_RESULT = {"block_rows", "rebuild_share", "recall_sample", "update_from"}
+NO_RESULT = {"block_rows", "compare_up_to", "rebuild_share", "recall_sample", "update_from"}
 
 
 class NeighboursConfig(Section):
@@ -67,6 +67,12 @@ class NeighboursConfig(Section):
         default=10_000,
         ge=0,
         description="search a space of fewer tracks as a whole, whatever changed: that is faster",
+    )
+    compare_up_to: int = Field(
+        default=4_096,
+        ge=0,
+        description="compare the tracks that an update searches with all others, whatever the method, if they "
+        "are no more than this: that is exact, and moves no vectors",
     )
     block_rows: PositiveInt = Field(default=16_384, description="tracks that one task compares at once, about")
 

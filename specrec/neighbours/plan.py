@@ -61,6 +61,8 @@ class SpacePlan:
         How uneven the cells were on the sample that they were trained on; see :func:`~.cells.imbalance`.
     rebuild : str or None
         Why the space is searched as a whole. None: what stands is brought up to date.
+    are_few : bool
+        Whether an update searches so few tracks that they are compared with all, without cells.
     new, stale : int
         How many tracks no list knows yet, and how many have a list that must be found anew.
     kept_probes : int or None
@@ -90,6 +92,7 @@ class SpacePlan:
     cells_version: int | None = None
     trained_imbalance: float = 1.0
     rebuild: str | None = None
+    are_few: bool = False
     new: int = 0
     stale: int = 0
     kept_probes: int | None = None
@@ -201,6 +204,19 @@ def why_rebuild(
 def why_too_much_changed(changed: int, tracks: int, config: NeighboursConfig) -> str | None:
     """Return why a space of so many changed tracks is searched as a whole; None if it is not."""
     return f"{changed} of {tracks} tracks changed" if changed >= config.rebuild_share * tracks else None
+
+
+def are_few(changed: int, rebuild: str | None, config: NeighboursConfig) -> bool:
+    """Tell whether the tracks that are searched are so few that they are compared with all of their space.
+
+    Parameters
+    ----------
+    changed : int
+        How many are to be searched.
+    rebuild : str or None
+        Why the space is searched as a whole, if it is.
+    """
+    return rebuild is None and changed <= config.compare_up_to
 
 
 def wanted_cells(config: NeighboursConfig, tracks: int) -> int:
@@ -334,6 +350,8 @@ def in_words(space: SpacePlan, top_n: int) -> str:
     what = (
         f"all searched ({space.rebuild})" if space.rebuild else f"{space.new} new, {space.stale} lost a neighbour"
     )
+    if space.are_few:
+        return f"{what}; compared with all"
     if space.is_exact:
         return f"{what}; exact"
     cells = f"{len(space.centroids)} cells (version {space.cells_version}), {space.probes} probes"

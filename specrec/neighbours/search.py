@@ -94,59 +94,59 @@ COUNTS = pa.schema({"space": pa.string(), "cell": pa.int32(), "n": pa.int64()})
 
 def counting(batches: Batches) -> Batches:
     """Yield how many of the packed tracks lie in each cell of each space: rows of :data:`COUNTS`."""
-    for row in _rows(batches):
+    for row in packed_rows(batches):
         cells, counts = np.unique(row.array("cells", np.int32), return_counts=True)
         rows = {"space": [row.space] * len(cells), "cell": cells, "n": counts}
         yield pa.RecordBatch.from_pydict(rows, COUNTS)
 
 
-def packed_tracks(batches: Batches) -> Iterator[tuple[str, Items]]:
-    """Yield packed tracks as the kernel takes them, inside Spark's Python workers, with their space."""
-    for row in _rows(batches):
-        if row.number("kind") == PIECE:
-            yield row.space, _items(row)
-
-
-class _Row:
-    """A packed row: its arrays are views of Arrow's memory."""
+class PackedRow:
+    """A row of :data:`PACKED`: its arrays are views of Arrow's memory."""
 
     def __init__(self, batch: pa.RecordBatch, index: int) -> None:
         self._batch, self._index = batch, index
         self.space: str = batch.column("space")[index].as_py()
 
     def number(self, name: str) -> int:
+        """Return a column of whole numbers."""
         value: int = self._batch.column(name)[self._index].as_py()
         return value
 
     def array(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return a column of bytes as the numbers that they are."""
         return np.frombuffer(self._batch.column(name)[self._index].as_buffer(), dtype)
 
     def vectors(self) -> Vectors:
+        """Return the vectors, float32, shape (tracks, dimensions)."""
         vectors: Vectors = self.array("vectors", np.float32).reshape(-1, self.number("dimensions"))
         return vectors
 
     def texts(self, name: str) -> pa.Array:
+        """Return a column of lists of strings as the strings."""
         return self._batch.column(name)[self._index].values
 
     def as_batch(self) -> pa.RecordBatch:
+        """Return it alone, as it came."""
         return self._batch.slice(self._index, 1)
 
 
-def _rows(batches: Batches) -> Iterator[_Row]:
+def packed_rows(batches: Batches) -> Iterator[PackedRow]:
+    """Yield the rows of batches of packed tracks, one by one."""
     for batch in batches:
         for index in range(batch.num_rows):
-            yield _Row(batch, index)
+            yield PackedRow(batch, index)
 
 
-def _items(row: _Row) -> Items:
+def _items(row: PackedRow) -> Items:
     return Items(row.texts("ids"), row.vectors(), row.array("cells", np.int32), row.array("floors", np.float64))
 
 
-def _by_target(batches: Batches) -> Iterator[tuple[int, Iterator[_Row]]]:
-    return groupby(_rows(batches), key=lambda row: row.number("target"))
+def _by_target(batches: Batches) -> Iterator[tuple[int, Iterator[PackedRow]]]:
+    return groupby(packed_rows(batches), key=lambda row: row.number("target"))
 
 
-def _row(**values: Any) -> pa.RecordBatch:
+def packed_row(**values: Any) -> pa.RecordBatch:
+    """Return a batch of one row of :data:`PACKED`; what is not given is null."""
     columns = []
     for field in PACKED:
         value = values.get(field.name)
@@ -206,13 +206,13 @@ def _pack_space(space: str, tracks: pa.RecordBatch, centroids: Vectors) -> Batch
     common = {"space": space, "target": -1, "dimensions": vectors.shape[1]}
     if not good.all():
         cells = np.full((~good).sum(), UNSEARCHABLE, np.int32)
-        yield _row(**common, kind=UNSEARCHABLE, ids=ids.filter(pa.array(~good)), cells=cells)
+        yield packed_row(**common, kind=UNSEARCHABLE, ids=ids.filter(pa.array(~good)), cells=cells)
     if not good.any():
         return
     cells = nearest_cells(vectors[good], centroids, 1)[:, 0]
     order = np.argsort(cells, kind="stable")
     places = np.flatnonzero(good)[order]
-    yield _row(
+    yield packed_row(
         **common,
         kind=PIECE,
         ids=ids.take(pa.array(places)),
@@ -238,7 +238,7 @@ def scattering(layouts: dict[str, CellLayout]) -> Callable[[Batches], Batches]:
     """Return what cuts packed tracks into pieces, one for each block that some of them lie in; layouts by space."""
 
     def scatter(batches: Batches) -> Batches:
-        for row in _rows(batches):
+        for row in packed_rows(batches):
             layout, ids, hashes = layouts[row.space], row.texts("ids"), row.texts("hashes")
             cells = row.array("cells", np.int32)
             of_id = pd.util.hash_array(np.asarray(ids.to_numpy(zero_copy_only=False), object), categorize=False)
@@ -248,7 +248,7 @@ def scattering(layouts: dict[str, CellLayout]) -> Callable[[Batches], Batches]:
             order = np.argsort(homes, kind="stable")
             for home, at in runs(homes[order]):
                 some = order[at]
-                yield _row(
+                yield packed_row(
                     space=row.space,
                     target=layout.target(home),
                     kind=PIECE,
@@ -273,7 +273,7 @@ class _Home:
     states: npt.NDArray[np.int8]
 
     @classmethod
-    def join(cls, rows: list[_Row]) -> _Home:
+    def join(cls, rows: list[PackedRow]) -> _Home:
         _check_lengths(rows[0].space, {row.number("dimensions") for row in rows})
         ids = pa.concat_arrays([row.texts("ids") for row in rows])
         cells = np.concatenate([row.array("cells", np.int32) for row in rows])
@@ -311,9 +311,9 @@ def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Bat
             space, layout = rows[0].space, layouts[rows[0].space]
             block, home = layout.block_of(target), _Home.join(rows)
             del rows
-            yield _row(space=space, target=target, kind=_IDS, ids=home.items.ids, hashes=home.hashes)
+            yield packed_row(space=space, target=target, kind=_IDS, ids=home.items.ids, hashes=home.hashes)
             for share in range(int(layout.shares[block])):
-                yield _row(
+                yield packed_row(
                     space=space,
                     target=target + share,
                     kind=_ITEMS,
@@ -392,23 +392,23 @@ def _search_home(
         probe_cells=probed[in_own_cell],
     )
     nearest, entering = search(queries, items, top_n)
-    queries = replace(queries, thresholds=_thresholds(nearest, len(asking), top_n))
+    queries = replace(queries, thresholds=thresholds(nearest, len(asking), top_n))
     rest = here & ~in_own_cell
     if rest.any():
         others = replace(queries, probe_rows=probing[rest], probe_cells=probed[rest])
         more, also_entering = search(others, items, top_n)
         nearest, entering = nearest.with_(more), entering.with_(also_entering)
         nearest = nearest.take(best_first(nearest.rows, nearest.cosines, items.rank_of[nearest.columns], top_n))
-        queries = replace(queries, thresholds=_thresholds(nearest, len(asking), top_n))
+        queries = replace(queries, thresholds=thresholds(nearest, len(asking), top_n))
     return queries, nearest, entering
 
 
-def _thresholds(nearest: Pairs, count: int, top_n: int) -> Float64Array:
+def thresholds(nearest: Pairs, count: int, top_n: int) -> Float64Array:
     """Return the cosine of each query's last neighbour, -inf where its list is not yet full."""
-    thresholds = np.full(count, -np.inf)
+    known = np.full(count, -np.inf)
     last = positions(nearest.rows) == top_n - 1
-    thresholds[nearest.rows[last]] = nearest.cosines[last]
-    return thresholds
+    known[nearest.rows[last]] = nearest.cosines[last]
+    return known
 
 
 def _nearest_of(
@@ -444,7 +444,7 @@ def _answer(
     target: int,
 ) -> Batches:
     if len(pairs):
-        yield _row(
+        yield packed_row(
             space=space,
             target=target,
             kind=kind,
@@ -476,7 +476,7 @@ def _send(
     order = order[blocks[order] != block]
     for other, at in runs(blocks[order]):
         who, which = np.unique(probing[order[at]], return_inverse=True)
-        yield _row(
+        yield packed_row(
             space=space,
             target=layout.target(other, block),
             kind=_QUERIES,
@@ -510,7 +510,7 @@ def meeting_abroad(top_n: int) -> Callable[[Batches], Batches]:
     def meet(batches: Batches) -> Batches:
         for _, rows in _by_target(batches):
             items, here = None, -1
-            waiting, held = list[_Row](), 0
+            waiting, held = list[PackedRow](), 0
             for row in rows:
                 kind = row.number("kind")
                 if kind == _ITEMS:
@@ -528,7 +528,7 @@ def meeting_abroad(top_n: int) -> Callable[[Batches], Batches]:
     return meet
 
 
-def _search_abroad(rows: list[_Row], items: Items | None, here: int, top_n: int) -> Batches:
+def _search_abroad(rows: list[PackedRow], items: Items | None, here: int, top_n: int) -> Batches:
     if items is None or not rows:
         return
     counts = np.array([len(row.texts("ids")) for row in rows])
@@ -580,7 +580,7 @@ def merging(top_n: int) -> Callable[[Batches], Batches]:
     return merge
 
 
-def _lists(home: _Row, rows: list[_Row], top_n: int, *, are_complete: bool) -> Batches:
+def _lists(home: PackedRow, rows: list[PackedRow], top_n: int, *, are_complete: bool) -> Batches:
     places = np.concatenate([row.array("places", np.int64) for row in rows])
     cosines = np.concatenate([row.array("cosines", np.float64) for row in rows])
     distances = np.concatenate([row.array("distances", np.float64) for row in rows])

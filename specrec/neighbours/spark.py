@@ -1,8 +1,8 @@
 """The search in Spark: every track meets the tracks of the cells that it probes. Nothing gathers the catalogue.
 
-The search itself is three shuffles; what a task does between two of them is in :mod:`specrec.neighbours.search`. An
-update needs to know, beside that, which lists stand and which must be found anew, and how what was found joins what
-stands.
+The search itself is three shuffles; what a task does between two of them is in :mod:`specrec.neighbours.search`.
+Few tracks are sent to all tasks instead: see :mod:`specrec.neighbours.scan`. An update needs to know, beside that,
+which lists stand and which must be found anew, and how what was found joins what stands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from specrec.arrays import Vectors
 from specrec.neighbours.cells import UNSEARCHABLE, CellLayout
-from specrec.neighbours.recall import TRUTH, comparing_with_all
+from specrec.neighbours.scan import SCANNED, Wanted, comparing_with_all, picked, picking
 from specrec.neighbours.search import (
     COUNTS,
     FOUND,
@@ -203,23 +203,43 @@ def unsearchable(packed: DataFrame) -> DataFrame:
     return packed.where(F.col("kind") == UNSEARCHABLE).select("space", F.explode("ids").alias("track_id"))
 
 
-def true_neighbours(packed: DataFrame, samples: Mapping[str, pd.DataFrame], top_n: int) -> pd.DataFrame:
+def true_neighbours(packed: DataFrame, samples: Mapping[str, Wanted], top_n: int) -> pd.DataFrame:
     """Return the nearest of all tracks: ``space, track_id, neighbour_id, cosine, cell`` (the neighbour's).
 
     Parameters
     ----------
     packed : DataFrame
         What :func:`pack` returned.
-    samples : mapping of DataFrame
-        ``track_id, vector`` of some tracks, by space.
+    samples : mapping of Wanted
+        By space.
     top_n : int
         How many neighbours a track has.
     """
-    found = packed.mapInArrow(comparing_with_all(dict(samples), top_n), TRUTH)
-    nearest = Window.partitionBy("space", "track_id").orderBy(F.desc("cosine"), "neighbour_id")
-    ranked = found.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n).drop("rank")
-    truth: pd.DataFrame = ranked.toPandas()  # as large as the sample
-    return truth
+    found = _compared_with_all(packed, samples, top_n)
+    truth: pd.DataFrame = found.select("space", "track_id", "neighbour_id", "cosine", "cell").toPandas()
+    return truth  # as large as the samples
+
+
+def find_few(packed: DataFrame, top_n: int) -> DataFrame:
+    """Return what :func:`find` does, of few tracks: they are sent to all others, and compared with every one.
+
+    Parameters
+    ----------
+    packed : DataFrame
+        What :func:`pack` returned, of spaces in which few tracks are searched: these pass through this process.
+    top_n : int
+        How many neighbours a track has.
+    """
+    wanted = picked(packed.mapInArrow(picking, from_arrow_schema(PACKED)).toArrow())
+    found = _compared_with_all(packed, wanted, top_n)
+    return found.withColumn("rank", F.when(~F.col("is_entering"), F.col("rank"))).select(*FOUND.names)
+
+
+def _compared_with_all(packed: DataFrame, wanted: Mapping[str, Wanted], top_n: int) -> DataFrame:
+    """Return :data:`~specrec.neighbours.scan.SCANNED` of all tasks together, and ``rank``."""
+    found = packed.mapInArrow(comparing_with_all(dict(wanted), top_n), from_arrow_schema(SCANNED))
+    nearest = Window.partitionBy(*_KEY, "is_entering").orderBy(F.desc("cosine"), "neighbour_id")
+    return found.withColumn("rank", F.row_number().over(nearest)).where(F.col("rank") <= top_n)
 
 
 def find(packed: DataFrame, layouts: Mapping[str, CellLayout], top_n: int) -> DataFrame:

@@ -28,9 +28,11 @@ from specrec.errors import SpecrecError
 from specrec.logs import get_logger
 from specrec.neighbours import cells as C
 from specrec.neighbours import plan
+from specrec.neighbours.config import NeighboursConfig
 from specrec.neighbours.kernel import has_direction, nearest_cells
 from specrec.neighbours.plan import SpacePlan
 from specrec.neighbours.recall import matrix_of, recall
+from specrec.neighbours.scan import Wanted
 from specrec.neighbours.search import NEW, SETTLED, STALE, different_lengths
 from specrec.neighbours.spark import (
     all_stale,
@@ -38,6 +40,7 @@ from specrec.neighbours.spark import (
     copies,
     count_cells,
     find,
+    find_few,
     lists_and_vectors,
     lists_of,
     lost_members,
@@ -68,8 +71,8 @@ _KEY = ["space", "track_id"]
 def find_neighbours(run: Run) -> None:
     """Bring the lists of every space up to date whose vectors or search settings changed.
 
-    What each search is worth, its recall on a sample, is in ``runs``. Where an update's recall is below
-    ``neighbours.recall_floor``, the space is searched as a whole, with as many probes as the floor needs.
+    What a search by cells is worth, the recall of its lists on a sample, is in ``runs``. Where an update's recall
+    is below ``neighbours.recall_floor``, the space is searched as a whole, with as many probes as the floor needs.
     """
     warehouse, config = run.warehouse, run.config.neighbours
     with run.stage("neighbours") as report:
@@ -134,9 +137,8 @@ def _update(
         if worn_out:
             return {space: worn_out.get(space, reason) for space, reason in reasons.items()}
         _choose_probes(run, packed, spaces, there.copied)
-        layouts = plan.lay_out(spaces, config.block_rows)
         _quarantine(run, packed, spaces, there.copied)
-        found = find(packed, layouts, config.top_n)
+        found = _find(packed, spaces, config)
         renewed = _renew(run, known, vectors, found, there=there, spaces=spaces)
         again = _write(run, known, renewed, spaces, changed)
     for name, space in spaces.items():
@@ -207,7 +209,11 @@ def _survey(
     for name, given in reasons.items():
         count, of_state = tracks[name], by_state[name]
         fresh = sum(n for state, n in of_state.items() if state != SETTLED)
-        space = _plan(run, name, count, given or plan.why_too_much_changed(fresh, count, config), there.copied)
+        rebuild = given or plan.why_too_much_changed(fresh, count, config)
+        if plan.are_few(fresh, rebuild, config):
+            space = SpacePlan(count, C.one_cell(), are_few=True)
+        else:
+            space = _plan(run, name, count, rebuild, there.copied)
         space.new, space.stale = of_state.get(NEW, 0), of_state.get(STALE, 0)
         spaces[name] = space
     return spaces
@@ -300,7 +306,8 @@ def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan],
     samples = {
         name: pd.concat([space.sample, space.choosing], ignore_index=True) for name, space in approximate.items()
     }
-    truth = true_neighbours(packed, samples, config.top_n)
+    wanted = {name: Wanted.only(rows["track_id"], matrix_of(rows)) for name, rows in samples.items()}
+    truth = true_neighbours(packed, wanted, config.top_n)
     fitted = []
     for name, space in approximate.items():
         space.truth = truth[truth["space"] == name]
@@ -315,6 +322,15 @@ def _choose_probes(run: Run, packed: DataFrame, spaces: Mapping[str, SpacePlan],
             )
     if fitted:
         run.publish(fitted)
+
+
+def _find(packed: DataFrame, spaces: Mapping[str, SpacePlan], config: NeighboursConfig) -> DataFrame:
+    """Search each space as planned; see :func:`specrec.neighbours.spark.find`."""
+    few = [name for name, space in spaces.items() if space.are_few]
+    layouts = plan.lay_out({name: of for name, of in spaces.items() if not of.are_few}, config.block_rows)
+    found = [find_few(packed.where(_in(few)), config.top_n)] if few else []
+    found += [find(packed.where(_in(layouts)), layouts, config.top_n)] if layouts else []
+    return reduce(DataFrame.unionByName, found)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,13 @@ from specrec.warehouse.reader import Reader
 
 TOP_N = 10
 METHODS = {
-    "exact": ("neighbours.method=exact", "neighbours.block_rows=150"),
-    "approximate": ("neighbours.method=approximate", "neighbours.cells=16", "neighbours.block_rows=120"),
+    "exact": ("neighbours.method=exact", "neighbours.block_rows=150", "neighbours.compare_up_to=0"),
+    "approximate": (
+        "neighbours.method=approximate",
+        "neighbours.cells=16",
+        "neighbours.block_rows=120",
+        "neighbours.compare_up_to=0",
+    ),
 }
 
 
@@ -176,6 +181,21 @@ def test_what_changed_alone_is_searched_and_the_lists_are_those_of_a_rebuild(sea
     assert again["hybrid"] == "unchanged"
 
 
+def test_few_changes_among_lists_by_cells_are_compared_with_all(tmp_path: Path) -> None:
+    ids, vectors = _ids(400), _clustered(400)
+    settings = (*METHODS["approximate"], "neighbours.compare_up_to=300")
+    searched = Searched(tmp_path, *settings).put(ids[:390], vectors[:390])
+    assert "cells" in searched.run()["hybrid_search"]
+    recall_before = _recall(searched.lists(), _true_lists(ids[:390], vectors[:390]))
+    details = searched.put(ids[5:], vectors[5:]).run()
+    assert details["hybrid_search"].startswith("10 new, ")
+    assert details["hybrid_search"].endswith("; compared with all")
+    found, truth = searched.lists(), _true_lists(ids[5:], vectors[5:])
+    assert {track: found[track] for track in ids[390:]} == {track: truth[track] for track in ids[390:]}
+    assert _recall(found, truth) >= recall_before
+    assert searched.run()["hybrid"] == "unchanged"
+
+
 def test_a_catalogue_smaller_than_a_list_and_one_that_outgrows_it(search: Search) -> None:
     ids, vectors = _ids(30), _clustered(30)
     searched = search("w", "neighbours.rebuild_share=1", "neighbours.cells=2").put(ids[:1], vectors[:1])
@@ -267,18 +287,20 @@ def test_a_walk_of_changes_ends_where_a_search_of_everything_does_and_writes_wha
         order = rng.permutation(sorted(now))
         return searched.put(order, np.stack([now[track] for track in order]))
 
-    searched = Searched(tmp_path / "walked", *METHODS["exact"])
     before: dict[str, list[dict[str, Any]]] = {}
-    for steps in (
-        (),
-        (copy, add),
-        (remove_originals, change),
-        (remove, copy),
-        (remove_originals, copy, add, remove),
-    ):
+    walk = (
+        (0, ()),
+        (0, (copy, add)),
+        (1_000, (remove_originals, change)),  # few are compared with all, and find the same
+        (0, (remove, copy)),
+        (1_000, (remove_originals, copy, add, remove)),
+    )
+    for compare_up_to, steps in walk:
         for step in steps:
             step()
+        searched = Searched(tmp_path / "walked", *METHODS["exact"], f"neighbours.compare_up_to={compare_up_to}")
         details = put(searched).run()
+        assert ("compared with all" in details["hybrid_search"]) == (compare_up_to > 0)
         assert ("all searched" in details["hybrid_search"]) == (not before)
         after = reader(searched)
         assert {track: [row["neighbour_id"] for row in rows] for track, rows in after.items()} == (
@@ -366,6 +388,7 @@ def test_cells_that_do_not_serve_any_more_are_trained_anew(tmp_path: Path) -> No
         "neighbours.method=approximate",
         "neighbours.rebuild_share=1",
         "neighbours.recall_floor=0.9",
+        "neighbours.compare_up_to=0",
     )
     ids, vectors = _ids(900), _clustered(900)
     searched = Searched(tmp_path, *settings).put(ids[:60], vectors[:60])

@@ -17,8 +17,9 @@ from specrec.neighbours.cells import (
     sample_size,
     train,
 )
-from specrec.neighbours.kernel import Items, cosine, nearest_cells, unit
-from specrec.neighbours.recall import Recall, _nearest, comparing_with_all, matrix_of, recall
+from specrec.neighbours.kernel import cosine, nearest_cells, unit
+from specrec.neighbours.recall import Recall, matrix_of, recall
+from specrec.neighbours.scan import Wanted, comparing_with_all
 from specrec.neighbours.search import packing
 
 
@@ -269,23 +270,6 @@ def test_vectors_of_a_table_are_one_array():
     assert (vectors.dtype, vectors.tolist()) == (np.float32, [[1, 2, 3], [4, 5, 6]])
 
 
-def test_the_true_nearest_lie_in_any_cell():
-    vectors, ids = _vectors(30, 4), np.random.default_rng(1).permutation([f"t{i:02}" for i in range(30)])
-    cells = np.repeat([2, 5, 9], 10).astype(np.int32)
-    items = Items(pa.array(ids.tolist(), pa.string()), vectors, cells, np.full(30, np.inf))
-    sample = np.array([*ids[[4, 27]], "elsewhere"], object)
-    asked = np.concatenate([vectors[[4, 27]], _vectors(1, 4, seed=2)])
-    found = _nearest(sample, asked, items, 5)
-    assert np.bincount(found["row"]).tolist() == [5, 5, 5]
-    for row in range(3):
-        cosines = cosine(np.tile(asked[row], (30, 1)), vectors)
-        order = [i for i in np.argsort(-cosines) if ids[i] != sample[row]][:5]
-        mine = found[found["row"] == row]
-        assert mine["neighbour_id"].tolist() == ids[order].tolist()
-        assert mine["cosine"].tolist() == cosines[order].tolist()
-        assert mine["cell"].tolist() == cells[order].tolist()
-
-
 def test_samples_are_compared_with_all_tracks_of_their_space_however_these_come():
     vectors, ids = np.round(_vectors(60, 3)), np.random.default_rng(1).permutation([f"t{i:02}" for i in range(60)])
     spaces = np.array(["one", "other", "nobody's"])[np.arange(60) % 3]
@@ -296,10 +280,7 @@ def test_samples_are_compared_with_all_tracks_of_their_space_however_these_come(
     cut = [batch.slice(0, 25), batch.slice(25, 5), batch.slice(30)]
     packed = list(packing(centroids)(iter(cut)))
     sampled = {"one": [0, 33], "other": [1, 31, 58]}
-    samples = {
-        space: pd.DataFrame({"track_id": ids[rows], "vector": list(vectors[rows])})
-        for space, rows in sampled.items()
-    }
+    samples = {space: Wanted.only(ids[rows], vectors[rows]) for space, rows in sampled.items()}
     found = pa.Table.from_batches(comparing_with_all(samples, 4)(iter(packed))).to_pandas()
     expected = []
     for space, rows in sampled.items():

@@ -11,7 +11,7 @@ from specrec.errors import SpecrecError
 from specrec.neighbours import cells as C
 from specrec.neighbours.cells import UNSEARCHABLE, lay_out
 from specrec.neighbours.kernel import nearest_cells
-from specrec.neighbours.recall import comparing_with_all
+from specrec.neighbours.scan import Wanted, comparing_with_all, picked, picking
 from specrec.neighbours.search import (
     NEW,
     PIECE,
@@ -21,7 +21,7 @@ from specrec.neighbours.search import (
     meeting_abroad,
     meeting_at_home,
     merging,
-    packed_tracks,
+    packed_rows,
     packing,
     scattering,
 )
@@ -169,6 +169,51 @@ def test_a_settled_track_is_not_searched_and_new_ones_above_its_floor_are_offere
     }
 
 
+def _find_few(tasks):
+    """Do what the search of few tracks does, each of some lists of packed rows being a task's."""
+    fresh = [row for task in tasks for row in picking(iter(task))]
+    wanted = picked(pa.Table.from_batches(fresh))
+    of_tasks = [row for task in tasks for row in comparing_with_all(wanted, TOP_N)(iter(task))]
+    found = pa.Table.from_batches(of_tasks).to_pandas()
+    found = found.sort_values(["cosine", "neighbour_id"], ascending=[False, True])
+    ranks = found.groupby(["space", "track_id", "is_entering"]).cumcount() + 1
+    found["rank"] = ranks.where(~found["is_entering"])
+    return found[ranks <= TOP_N].drop(columns=["cell", "is_entering"])
+
+
+@pytest.mark.parametrize("batches_a_task", [1, 2, 8])
+def test_few_tracks_that_are_compared_with_all_find_what_the_search_by_blocks_finds(batches_a_task):
+    vectors = np.concatenate([_vectors(100), _vectors(20)])  # the last have twins among the first
+    vectors[7] = np.nan
+    _, similar = _true_lists(np.nan_to_num(vectors, nan=1.0))
+    states = np.full(120, SETTLED)
+    states[[3, 7, 50, 119]], states[[11, 104]] = NEW, STALE
+    floors = np.where(states == SETTLED, np.sort(similar, axis=1)[:, -TOP_N], np.inf)
+    tracks = _tracks(vectors, states, floors)
+    others = _tracks(_vectors(9, seed=3, dimensions=4), [NEW] * 2 + [SETTLED] * 7, -1.0, space="b")
+    cells = C.one_cell()
+    packed = _pack([tracks.slice(at, 15) for at in range(0, 120, 15)] + [others], {"a": cells, "b": cells})
+    tasks = [packed[at : at + batches_a_task] for at in range(0, len(packed), batches_a_task)]
+    second = lay_out(cells, np.array([9]), 1_000, first_target=1)
+    expected = _find([tracks, others], {"a": _exact(119), "b": second})
+    found = _find_few(tasks)
+    columns, key = list(expected.columns), ["space", "track_id", "rank", "neighbour_id"]
+    pd.testing.assert_frame_equal(
+        found[columns].sort_values(key, ignore_index=True), expected.sort_values(key, ignore_index=True),
+        check_dtype=False,
+    )  # fmt: skip
+    assert found["rank"].isna().any()
+    assert set(found.loc[found["rank"].notna(), "track_id"]) == {
+        "t003",
+        "t050",
+        "t119",
+        "t011",
+        "t104",
+        "t000",
+        "t001",
+    }
+
+
 def test_spaces_are_searched_side_by_side_and_apart():
     wide, narrow = _vectors(40, 1, 6), _vectors(30, 2, 3)
     first = _exact(40, 15)
@@ -194,14 +239,16 @@ def test_vectors_without_a_direction_are_set_apart_and_counted():
 def test_tracks_are_packed_in_the_order_of_their_cells_with_all_that_belongs_to_them():
     vectors, states = _vectors(30), np.arange(30) % 3
     centroids = C.train(vectors, 4, seed=0)
-    ((space, items),) = packed_tracks(iter(_pack([_tracks(vectors, states, np.arange(30.0))], {"a": centroids})))
-    assert space == "a"
-    assert (np.diff(items.cells) >= 0).all()
-    rows = [int(name[1:]) for name in items.ids.to_pylist()]
-    assert sorted(rows) == list(range(30))
-    np.testing.assert_array_equal(items.vectors, vectors[rows])
-    np.testing.assert_array_equal(items.cells, nearest_cells(vectors, centroids, 1)[rows, 0])
-    np.testing.assert_array_equal(items.floors, np.arange(30.0)[rows])
+    (row,) = packed_rows(iter(_pack([_tracks(vectors, states, np.arange(30.0))], {"a": centroids})))
+    assert (row.space, row.number("kind"), row.number("dimensions")) == ("a", PIECE, 6)
+    cells = row.array("cells", np.int32)
+    assert (np.diff(cells) >= 0).all()
+    places = [int(name[1:]) for name in row.texts("ids").to_pylist()]
+    assert sorted(places) == list(range(30))
+    np.testing.assert_array_equal(row.vectors(), vectors[places])
+    np.testing.assert_array_equal(cells, nearest_cells(vectors, centroids, 1)[places, 0])
+    np.testing.assert_array_equal(row.array("states", np.int8), states[places])
+    np.testing.assert_array_equal(row.array("floors", np.float64), np.arange(30.0)[places])
 
 
 @pytest.mark.parametrize("centroids", [C.one_cell(), np.eye(6, dtype=np.float32)])
@@ -218,7 +265,7 @@ def test_the_true_neighbours_of_a_sample_are_those_of_all_tracks_with_their_cell
     packed = _pack(
         [_tracks(vectors[:50]), _tracks(vectors[50:], ids=[f"t{i:03}" for i in range(50, 80)])], {"a": centroids}
     )
-    sample = pd.DataFrame({"track_id": ["t010", "t060"], "vector": [vectors[10].tolist(), vectors[60].tolist()]})
+    sample = Wanted.only(["t010", "t060"], vectors[[10, 60]])
     found = pa.Table.from_batches(list(comparing_with_all({"a": sample}, TOP_N)(iter(packed)))).to_pandas()
     nearest, _ = _true_lists(vectors)
     cell = nearest_cells(vectors, centroids, 1)[:, 0]
