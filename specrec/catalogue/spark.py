@@ -38,7 +38,7 @@ from specrec.storage import (
     scheme_of,
 )
 from specrec.storage.config import StorageConfig
-from specrec.warehouse.schemas import TRACK_ATTRIBUTES, TRACKS
+from specrec.warehouse.schemas import GONE, NEW, TRACK_ATTRIBUTES, TRACKS
 
 #: What a row of a catalogue is made of, whatever the source.
 CATALOGUE_COLUMNS = ("track_id", *TRACK_ATTRIBUTES.fieldNames(), "extra", "audio")
@@ -620,6 +620,29 @@ def differences(before: DataFrame, now: DataFrame) -> DataFrame:
         F.count_if(~added).alias("before"),
         F.count_if(~removed).alias("now"),
     )
+
+
+def changes_of_tracks(before: DataFrame, now: DataFrame) -> DataFrame:
+    """Return the tracks that are new, changed or gone, as the table ``tracks`` is changed by them.
+
+    Parameters
+    ----------
+    before : DataFrame
+        ``track_id, row_hash`` of the table.
+    now : DataFrame
+        The rows that the table is to hold.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `now`, null where a track is gone, and ``change``; see
+        :meth:`specrec.warehouse.tables.Warehouse.change`.
+    """
+    old = before.select("track_id", F.col("row_hash").alias("old_hash"))
+    is_same = F.coalesce(F.col("row_hash") == F.col("old_hash"), F.lit(False))
+    new = now.join(old, "track_id", "left").where(~is_same).drop("old_hash").withColumn("change", F.lit(NEW))
+    gone = old.join(now.select("track_id"), "track_id", "left_anti").select("track_id")
+    return new.unionByName(gone.withColumn("change", F.lit(GONE)), allowMissingColumns=True)
 
 
 def rows_that_fail(rows: DataFrame, tracks: DataFrame, root: Location) -> DataFrame:

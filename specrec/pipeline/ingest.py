@@ -14,6 +14,7 @@ from specrec.catalogue.spark import (
     Source,
     audio_files,
     bytes_in,
+    changes_of_tracks,
     conform,
     count_rows,
     counted,
@@ -33,6 +34,7 @@ from specrec.config import Config
 from specrec.errors import CatalogueError, ConfigError
 from specrec.logs import get_logger
 from specrec.pipeline.chosen import among, chosen_tracks, with_others
+from specrec.pipeline.kept import Kept
 from specrec.pipeline.quarantine import quarantine
 from specrec.pipeline.run import Run, StageReport
 from specrec.storage import open_store
@@ -122,11 +124,14 @@ def ingest(run: Run) -> None:
 
 
 def _write(run: Run, tracks: DataFrame, *, is_first: bool) -> None:
+    warehouse = run.warehouse
     stamped = tracks.withColumns({"run_id": F.lit(run.run_id), "updated_at": F.lit(datetime.now(UTC))})
-    if is_first:  # an append takes a tenth of what a merge does
-        run.warehouse.append("tracks", stamped)
-    else:
-        run.warehouse.synchronise("tracks", stamped, changed="row_hash")
+    if is_first:  # in the order in which later nights change them
+        warehouse.append("tracks", stamped.repartitionByRange("track_id").sortWithinPartitions("track_id"))
+        return
+    with Kept() as kept:
+        changes, _ = kept.count(changes_of_tracks(warehouse.read("tracks"), stamped))
+        warehouse.change("tracks", changes, ("track_id",), (), {})
 
 
 def _usable(listed: DataFrame, known: DataFrame) -> tuple[DataFrame, bool]:

@@ -566,17 +566,6 @@ class Warehouse:
             merge = self._merge(name, _shape(name, rows), TABLES[name].key)
             merge.whenMatchedUpdate(set=_columns(name)).whenNotMatchedInsert(values=_columns(name)).execute()
 
-    def synchronise(self, name: str, rows: DataFrame, changed: str) -> None:
-        """Make the table hold just these rows: insert, update where `changed` differs, delete the rest."""
-        with self._marked():
-            (
-                self._merge(name, _shape(name, rows), TABLES[name].key)
-                .whenMatchedUpdate(F.col(f"old.{changed}") != F.col(f"new.{changed}"), set=_columns(name))
-                .whenNotMatchedInsert(values=_columns(name))
-                .whenNotMatchedBySourceDelete()
-                .execute()
-            )
-
     def update_where_different(self, name: str, rows: DataFrame, state: str) -> None:
         """Make the table hold just these rows, in one commit that remembers the state of their input.
 

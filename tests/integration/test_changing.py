@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from specrec.recommend.spark import PAIR
 from specrec.storage.config import StorageConfig
 from specrec.warehouse.config import MaintainConfig
-from specrec.warehouse.schemas import GONE, MOVED, NEW
+from specrec.warehouse.schemas import GONE, MOVED, NEW, TABLES
 from specrec.warehouse.tables import Warehouse
 
 MOVES = ("rank", "affinity", "run_id")
@@ -249,6 +249,36 @@ def test_a_table_without_a_feed_and_without_parts(warehouse: Warehouse) -> None:
     found = warehouse.read("agreement").collect()
     assert sorted((row.track_id, row.jaccard) for row in found) == [("a", 0.1), ("b", 0.9), ("d", 0.4)]
     assert warehouse.states("agreement") == {"agreement": "2"}
+
+
+def test_maps_stay_whole(warehouse: Warehouse) -> None:
+    def of_tracks(extras: dict[str, dict[str, str | None] | None], run: str) -> DataFrame:
+        schema = "track_id string, extra map<string,string>, run_id string"
+        rows = warehouse.spark.createDataFrame([(*row, run) for row in extras.items()], schema)
+        rest = {
+            field.name: F.lit("h" if field.name == "row_hash" else None).cast(field.dataType)
+            for field in TABLES["tracks"].schema.fields
+            if field.name not in rows.columns
+        }
+        return rows.withColumns(
+            rest | {"has_audio": F.lit(False), "updated_at": F.lit(datetime(2026, 1, 1, tzinfo=UTC))}
+        )
+
+    def there() -> dict[str, tuple[dict[str, str | None] | None, str]]:
+        found = warehouse.read("tracks").select("track_id", "extra", "run_id").collect()
+        return {row["track_id"]: (row["extra"], row["run_id"]) for row in found}
+
+    first = {"a": {"mood": "calm", "label": None}, "c": None, "e": {}, "g": {"x": "y"}}
+    warehouse.append("tracks", of_tracks(first, "1").coalesce(1).sortWithinPartitions("track_id"))
+    now = {"b": {"mood": "loud"}, "c": {"new": "1"}, "e": {"p": "q", "r": "s"}}
+    changes = of_tracks(now, "2").withColumn("change", F.lit(NEW))
+    gone = of_tracks({"g": None}, "2").withColumn("change", F.lit(GONE))
+    warehouse.change("tracks", changes.unionByName(gone).persist(), ("track_id",), (), {})
+    assert there() == {"a": (first["a"], "1"), **{track: (extra, "2") for track, extra in now.items()}}
+    (uri,) = warehouse.table("tracks").file_uris()
+    assert ".zstd.parquet" in uri
+    assert "part-0" not in uri
+    assert pq.read_table(uri)["track_id"].to_pylist() == ["a", "b", "c", "e"]
 
 
 def test_files_keep_their_order_night_after_night(warehouse: Warehouse) -> None:

@@ -176,8 +176,8 @@ def test_a_follower_holds_just_the_table_after_ten_nights_killed_at_any_point(  
         )
 
     def synchronise(lists: Lists) -> Callable[[Warehouse, str], None]:
-        return lambda warehouse, run: warehouse.synchronise(
-            "recommendations", service.rows(lists, run), "explanation"
+        return lambda warehouse, run: warehouse.update_where_different(
+            "recommendations", service.rows(lists, run), f"1:2:{service.number}"
         )
 
     def remove(tracks: list[str]) -> Callable[[Warehouse, str], None]:

@@ -14,6 +14,7 @@ from specrec.audio.config import AudioConfig
 from specrec.audio.spark import SURVEYED, UNTOLD, files_due, survey
 from specrec.catalogue.files import FILE_SCHEMA
 from specrec.catalogue.spark import (
+    changes_of_tracks,
     counted,
     differences,
     places_that_fail,
@@ -42,7 +43,8 @@ from specrec.neighbours.spark import (
     unchanged_lists,
 )
 from specrec.storage import locate
-from specrec.warehouse.schemas import TRACKS
+from specrec.warehouse.schemas import GONE, TRACKS
+from specrec.warehouse.schemas import NEW as NEW_ROW
 
 #: Columns of ``tracks`` that follow from the others.
 ADDED = (
@@ -235,6 +237,21 @@ def test_differences_of_two_catalogues_are_counted(rows: Any) -> None:
     assert found.asDict() == {
         "added": 1, "removed": 1, "changed": 1, "lost_audio": 2, "had_audio": 3, "before": 4, "now": 4,
     }  # fmt: skip
+
+
+def test_tracks_that_differ_are_what_changes(rows: Any) -> None:
+    before = rows("track_id string, row_hash string", ("kept", "1"), ("changed", "2"), ("gone", "3"))
+    now = rows(
+        "track_id string, track_name string, row_hash string",
+        ("kept", "K", "1"),
+        ("changed", "C", "9"),
+        ("new", "N", "5"),
+    )
+    found = {row["track_id"]: row.asDict() for row in changes_of_tracks(before, now).collect()}
+    assert {track: (row["change"], row["track_name"]) for track, row in found.items()} == {
+        "changed": (NEW_ROW, "C"), "new": (NEW_ROW, "N"), "gone": (GONE, None),
+    }  # fmt: skip
+    assert changes_of_tracks(before.limit(0), now).count() == 3
 
 
 def test_rows_without_a_name_and_paths_that_leave_the_root_fail(rows: Any) -> None:

@@ -39,7 +39,8 @@ NOT_HASHED = frozenset(
         "embedding.listeners", "fit.max_drift", "fit.max_statistics_shift", "listeners.always_refusable",
         "listeners.delimiter", "listeners.encoding", "listeners.format", "listeners.hash_users",
         "listeners.max_refused_share", "listeners.refit_share", "map.refit_share", "neighbours.block_rows",
-        "neighbours.compare_up_to", "neighbours.rebuild_share", "neighbours.recall_sample", "neighbours.update_from", "recommend.update_from",
+        "neighbours.compare_up_to", "neighbours.rebuild_share", "neighbours.recall_sample",
+        "neighbours.update_from", "recommend.update_from",
     }
 )  # fmt: skip
 
