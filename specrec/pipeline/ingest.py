@@ -93,7 +93,7 @@ def ingest(run: Run) -> None:
             if left_out:
                 report.details["columns_left_out"] = left_out
             named = among(one_row_a_track(rows.where("track_id is not null")), only)
-            placed = with_audio_uri(named, root)
+            placed = keep(with_audio_uri(named, root))
             listed = keep(fingerprints(placed, root, storage))
             files, has_faults = _usable(listed, known)
         tracks = keep(with_files(placed, files, has_faults))
