@@ -120,6 +120,19 @@ def comparing_with_all(wanted: Mapping[str, Wanted], top_n: int) -> Callable[[Ba
     callable
         Takes packed tracks, and yields rows of :data:`SCANNED`: of each wanted track the nearest of the task's
         tracks, best first; and whoever may enter the lists of these.
+
+    Examples
+    --------
+    >>> from specrec.neighbours.search import STALE, packing
+    >>> columns = {"space": ["features"] * 3, "track_id": ["a", "b", "c"], "input_hash": ["1", "2", "3"]}
+    >>> columns |= {"vector": [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], "state": [SETTLED, SETTLED, STALE]}
+    >>> columns |= {"floor": [0.0, 0.0, np.inf]}
+    >>> one_cell = {"features": np.ones((1, 2), np.float32)}
+    >>> packed = list(packing(one_cell)(iter([pa.RecordBatch.from_pydict(columns)])))
+    >>> wanted = picked(pa.Table.from_batches(picking(iter(packed))))
+    >>> [found] = comparing_with_all(wanted, top_n=1)(iter(packed))
+    >>> found.select(["track_id", "neighbour_id"]).to_pylist()
+    [{'track_id': 'c', 'neighbour_id': 'a'}]
     """
 
     def compare(batches: Batches) -> Batches:
