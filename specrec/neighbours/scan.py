@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,8 +23,10 @@ from specrec.neighbours.search import (
     SETTLED,
     Batches,
     PackedRow,
-    packed_row,
+    Together,
+    nearest_entering,
     packed_rows,
+    piece_of,
     thresholds,
 )
 
@@ -75,33 +78,16 @@ def picking(batches: Batches) -> Batches:
             states = row.array("states", np.int8)
             some = np.flatnonzero(states != SETTLED)
             if len(some):
-                yield packed_row(
-                    space=row.space,
-                    target=-1,
-                    kind=PIECE,
-                    dimensions=row.number("dimensions"),
-                    ids=row.texts("ids").take(pa.array(some)),
-                    hashes=row.texts("hashes").take(pa.array(some)),
-                    vectors=row.vectors()[some],
-                    states=states[some],
-                )
+                yield piece_of(row, some, target=-1)
 
 
 def picked(table: pa.Table) -> dict[str, Wanted]:
-    """Return what :func:`picking` yielded, by space and in the order of the ids."""
+    """Return what :func:`picking` yielded, by space, in the order of their cells and ids."""
     found = {}
     rows = list(packed_rows(iter(table.cast(PACKED).to_batches())))
     for space in sorted({row.space for row in rows}):
-        mine = [row for row in rows if row.space == space]
-        ids = pa.concat_arrays([row.texts("ids") for row in mine])
-        order = pc.sort_indices(ids)
-        places = order.to_numpy()
-        found[space] = Wanted(
-            ids.take(order),
-            pa.concat_arrays([row.texts("hashes") for row in mine]).take(order),
-            np.concatenate([row.vectors() for row in mine])[places],
-            np.concatenate([row.array("states", np.int8) for row in mine])[places] == NEW,
-        )
+        tracks = Together.join([row for row in rows if row.space == space])
+        found[space] = Wanted(tracks.items.ids, tracks.hashes, tracks.items.vectors, tracks.states == NEW)
     return found
 
 
@@ -168,7 +154,7 @@ def _queries(wanted: Wanted, items: Items, so_far: _Nearest | None, top_n: int) 
     count = len(wanted.ids)
     known = np.full(count, -np.inf)
     if so_far is not None:
-        known = thresholds(Pairs(so_far.rows, so_far.rows, so_far.cosines), count, top_n)
+        known = thresholds(so_far.rows, so_far.cosines, count, top_n)
     return Queries(
         vectors=wanted.vectors,
         thresholds=known,
@@ -187,7 +173,7 @@ class _Nearest:
     names: pa.Array
     cosines: Float64Array
     distances: Float64Array
-    cells: np.ndarray
+    cells: npt.NDArray[np.int32]
 
     def joined(self, more: _Nearest, top_n: int) -> _Nearest:
         rows = np.concatenate([self.rows, more.rows])
@@ -218,8 +204,7 @@ class _Nearest:
 
 def _entering(pairs: Pairs, row: PackedRow, wanted: Wanted, items: Items, top_n: int) -> pa.RecordBatch:
     """Return of each item those that may enter its list: the nearest, as many as a list has places."""
-    ties = pc.rank(wanted.ids, tiebreaker="dense").to_numpy()[pairs.rows]
-    pairs = pairs.take(best_first(pairs.columns, pairs.cosines, ties, top_n))
+    pairs = nearest_entering(pairs, wanted.ids, top_n)
     at = pa.array(pairs.columns)
     return _batch(
         row.space,

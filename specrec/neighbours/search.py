@@ -17,7 +17,7 @@ its list, it is a candidate for that list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -239,41 +239,44 @@ def scattering(layouts: dict[str, CellLayout]) -> Callable[[Batches], Batches]:
 
     def scatter(batches: Batches) -> Batches:
         for row in packed_rows(batches):
-            layout, ids, hashes = layouts[row.space], row.texts("ids"), row.texts("hashes")
-            cells = row.array("cells", np.int32)
+            layout, ids = layouts[row.space], row.texts("ids")
             of_id = pd.util.hash_array(np.asarray(ids.to_numpy(zero_copy_only=False), object), categorize=False)
-            homes = layout.home(cells, of_id)
-            vectors, floors = row.vectors(), row.array("floors", np.float64)
-            states = row.array("states", np.int8)
+            homes = layout.home(row.array("cells", np.int32), of_id)
             order = np.argsort(homes, kind="stable")
             for home, at in runs(homes[order]):
-                some = order[at]
-                yield packed_row(
-                    space=row.space,
-                    target=layout.target(home),
-                    kind=PIECE,
-                    dimensions=vectors.shape[1],
-                    ids=ids.take(pa.array(some)),
-                    hashes=hashes.take(pa.array(some)),
-                    vectors=vectors[some],
-                    cells=cells[some],
-                    floors=floors[some],
-                    states=states[some],
-                )
+                yield piece_of(row, order[at], layout.target(home))
 
     return scatter
 
 
+def piece_of(row: PackedRow, some: Int64Array, target: int) -> pa.RecordBatch:
+    """Return some tracks of a packed row, by their places, as a row of their own for a target."""
+    vectors, at = row.vectors(), pa.array(some)
+    return packed_row(
+        space=row.space,
+        target=target,
+        kind=PIECE,
+        dimensions=vectors.shape[1],
+        ids=row.texts("ids").take(at),
+        hashes=row.texts("hashes").take(at),
+        vectors=vectors[some],
+        cells=row.array("cells", np.int32)[some],
+        floors=row.array("floors", np.float64)[some],
+        states=row.array("states", np.int8)[some],
+    )
+
+
 @dataclass(frozen=True)
-class _Home:
-    """A block's tracks, in the order of their cells and ids, whatever order they came in."""
+class Together:
+    """Tracks of several pieces, in the order of their cells and ids, whatever order they came in."""
 
     hashes: pa.Array
     items: Items
     states: npt.NDArray[np.int8]
 
     @classmethod
-    def join(cls, rows: list[PackedRow]) -> _Home:
+    def join(cls, rows: Sequence[PackedRow]) -> Together:
+        """Return the tracks of pieces of one space."""
         _check_lengths(rows[0].space, {row.number("dimensions") for row in rows})
         ids = pa.concat_arrays([row.texts("ids") for row in rows])
         cells = np.concatenate([row.array("cells", np.int32) for row in rows])
@@ -309,7 +312,7 @@ def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Bat
         for target, of_target in _by_target(batches):
             rows = list(of_target)  # the pieces of one block
             space, layout = rows[0].space, layouts[rows[0].space]
-            block, home = layout.block_of(target), _Home.join(rows)
+            block, home = layout.block_of(target), Together.join(rows)
             del rows
             yield packed_row(space=space, target=target, kind=_IDS, ids=home.items.ids, hashes=home.hashes)
             for share in range(int(layout.shares[block])):
@@ -351,7 +354,7 @@ def meeting_at_home(layouts: dict[str, CellLayout], top_n: int) -> Callable[[Bat
 
 
 def _probes(
-    layout: CellLayout, home: _Home, asking: Int64Array, top_n: int
+    layout: CellLayout, home: Together, asking: Int64Array, top_n: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Return who of `asking`, by place in it, probes which cell."""
     rows, cells = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
@@ -371,7 +374,7 @@ def _probes(
 def _search_home(
     layout: CellLayout,
     block: int,
-    home: _Home,
+    home: Together,
     asking: Int64Array,
     *,
     probing: npt.NDArray[np.int32],
@@ -392,22 +395,35 @@ def _search_home(
         probe_cells=probed[in_own_cell],
     )
     nearest, entering = search(queries, items, top_n)
-    queries = replace(queries, thresholds=thresholds(nearest, len(asking), top_n))
+    queries = replace(queries, thresholds=thresholds(nearest.rows, nearest.cosines, len(asking), top_n))
     rest = here & ~in_own_cell
     if rest.any():
         others = replace(queries, probe_rows=probing[rest], probe_cells=probed[rest])
         more, also_entering = search(others, items, top_n)
         nearest, entering = nearest.with_(more), entering.with_(also_entering)
         nearest = nearest.take(best_first(nearest.rows, nearest.cosines, items.rank_of[nearest.columns], top_n))
-        queries = replace(queries, thresholds=thresholds(nearest, len(asking), top_n))
+        queries = replace(queries, thresholds=thresholds(nearest.rows, nearest.cosines, len(asking), top_n))
     return queries, nearest, entering
 
 
-def thresholds(nearest: Pairs, count: int, top_n: int) -> Float64Array:
-    """Return the cosine of each query's last neighbour, -inf where its list is not yet full."""
+def thresholds(queries: Int64Array, cosines: Float64Array, count: int, top_n: int) -> Float64Array:
+    """Return the cosine of each query's last neighbour, -inf where its list is not yet full.
+
+    Parameters
+    ----------
+    queries : int64, shape (found,)
+        Whose neighbour each is, by the query's number; grouped by that, best first.
+    cosines : float64, shape (found,)
+    count : int
+        How many queries there are.
+
+    Returns
+    -------
+    float64, shape (count,)
+    """
     known = np.full(count, -np.inf)
-    last = positions(nearest.rows) == top_n - 1
-    known[nearest.rows[last]] = nearest.cosines[last]
+    last = positions(queries) == top_n - 1
+    known[queries[last]] = cosines[last]
     return known
 
 
@@ -422,14 +438,24 @@ def _nearest_of(
 def _entering_of(
     pairs: Pairs, queries: Queries, items: Items, *, names: pa.Array, top_n: int, space: str, target: int
 ) -> Batches:
-    """Send the queries, of which `names` are the ids, that may enter the lists of items to the items' home.
-
-    Of each item those are sent that are nearest, as many as a list has places: no more can enter it.
-    """
-    ties = pc.rank(names, tiebreaker="dense").to_numpy()[pairs.rows]
-    pairs = pairs.take(best_first(pairs.columns, pairs.cosines, ties, top_n))
+    """Send the queries, of which `names` are the ids, that may enter the lists of items to the items' home."""
+    pairs = nearest_entering(pairs, names, top_n)
     ids = names.take(pa.array(pairs.rows))
     yield from _answer(_ENTERING, pairs, queries, items, ids=ids, places=pairs.columns, space=space, target=target)
+
+
+def nearest_entering(pairs: Pairs, names: pa.Array, top_n: int) -> Pairs:
+    """Return of each item the queries that are nearest, as many as a list has places: no more can enter it.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Queries and the items whose floor they reach.
+    names : Arrow array of strings
+        The ids of the queries, which ties go by.
+    """
+    ties = pc.rank(names, tiebreaker="dense").to_numpy()[pairs.rows]
+    return pairs.take(best_first(pairs.columns, pairs.cosines, ties, top_n))
 
 
 def _answer(

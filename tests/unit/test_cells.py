@@ -270,6 +270,27 @@ def test_vectors_of_a_table_are_one_array():
     assert (vectors.dtype, vectors.tolist()) == (np.float32, [[1, 2, 3], [4, 5, 6]])
 
 
+def test_the_true_nearest_lie_in_any_cell():
+    vectors, ids = _vectors(30, 4), np.random.default_rng(1).permutation([f"t{i:02}" for i in range(30)])
+    columns = {"space": ["one"] * 30, "track_id": ids, "input_hash": ids, "vector": list(vectors)}
+    columns |= {"state": np.zeros(30, np.int8), "floor": np.full(30, np.inf)}
+    centroids = _vectors(3, 4, seed=3)
+    packed = packing({"one": centroids})(iter([pa.RecordBatch.from_pydict(columns)]))
+    cells = nearest_cells(vectors, centroids, 1)[:, 0]
+    assert len(set(cells)) == 3
+    sample = [*ids[[4, 27]], "elsewhere"]
+    asked = np.concatenate([vectors[[4, 27]], _vectors(1, 4, seed=2)])
+    found = pa.Table.from_batches(comparing_with_all({"one": Wanted.only(sample, asked)}, 5)(packed)).to_pandas()
+    assert found.groupby("track_id").size().to_dict() == dict.fromkeys(sample, 5)
+    for row, name in enumerate(sample):
+        cosines = cosine(np.tile(asked[row], (30, 1)), vectors)
+        order = [i for i in np.argsort(-cosines) if ids[i] != name][:5]
+        mine = found[found["track_id"] == name]
+        assert mine["neighbour_id"].tolist() == ids[order].tolist()
+        assert mine["cosine"].tolist() == cosines[order].tolist()
+        assert mine["cell"].tolist() == cells[order].tolist()
+
+
 def test_samples_are_compared_with_all_tracks_of_their_space_however_these_come():
     vectors, ids = np.round(_vectors(60, 3)), np.random.default_rng(1).permutation([f"t{i:02}" for i in range(60)])
     spaces = np.array(["one", "other", "nobody's"])[np.arange(60) % 3]
